@@ -1,0 +1,281 @@
+//! An incident is the fold of its journal records; [`Incident::apply`] is that fold.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Attempt, Ending};
+use crate::decision::{Choice, Ruling};
+use crate::finding::{Concern, Severity};
+use crate::id::{IncidentId, IntentId, ServiceName, Signature};
+use crate::journal::{Entry, Record};
+use crate::plugin::Source;
+use crate::time::Moment;
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Found, nothing done yet.
+    #[default]
+    Opened,
+    /// Something was done or is about to be.
+    Healing,
+    /// Over, by proof.
+    Resolved,
+    /// Handed to people.
+    Escalated,
+}
+
+impl Stage {
+    /// The word used everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Healing => "healing",
+            Self::Resolved => "resolved",
+            Self::Escalated => "escalated",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One line of a timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Moment,
+    /// `finding`, `cleared`, `decision`, `permit`, `withheld`, `intent`, `receipt`, `proof`, `outcome`, `undone`, `stage`, `note`.
+    pub kind: String,
+    /// Who: a plug-in as `name@digest`, `native`, `guard`, `operator NAME`, `probes`.
+    pub source: String,
+    /// For a person.
+    pub text: String,
+}
+
+/// Why nothing happens now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The guard's rule.
+    pub rule: String,
+    /// For a person.
+    pub why: String,
+    /// Until when, if it waits; None: refused.
+    pub until: Option<Moment>,
+}
+
+/// One (service, condition), with all that was found, decided, done and proved about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its id, which is also its trace.
+    pub id: IncidentId,
+    /// The service.
+    pub service: ServiceName,
+    /// The condition.
+    pub condition: String,
+    /// What is learned about.
+    pub signature: Signature,
+    /// The worst severity among the concerns that hold, or the last one that did.
+    pub severity: Severity,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Since when.
+    pub opened: Moment,
+    /// When it last moved.
+    pub updated: Moment,
+    /// When it was resolved.
+    pub resolved: Option<Moment>,
+    /// How often it came back.
+    pub reopened: u32,
+    /// The incident that explains it.
+    pub parent: Option<IncidentId>,
+    /// What holds now; the worst first.
+    pub concerns: Vec<Concern>,
+    /// What was tried, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Why nothing happens now, if so.
+    pub held: Option<Held>,
+    /// All of it, oldest first.
+    pub timeline: Vec<Event>,
+}
+
+impl Incident {
+    /// Starts an incident from its `opened` entry; any other entry starts none.
+    pub fn open(entry: &Entry) -> Option<Self> {
+        let (Some(id), Some(service), Record::Opened { condition, concern, parent, reopened }) =
+            (entry.incident, &entry.service, &entry.record)
+        else {
+            return None;
+        };
+        let mut incident = Self {
+            id,
+            service: service.clone(),
+            condition: condition.clone(),
+            signature: concern.finding.signature(),
+            severity: concern.finding.severity,
+            stage: Stage::Opened,
+            opened: entry.at,
+            updated: entry.at,
+            resolved: None,
+            reopened: *reopened,
+            parent: *parent,
+            concerns: Vec::new(),
+            attempts: Vec::new(),
+            held: None,
+            timeline: Vec::new(),
+        };
+        incident.concerned(entry.at, concern);
+        Some(incident)
+    }
+
+    /// True until it is resolved. An escalated incident is still open.
+    pub fn is_open(&self) -> bool {
+        self.stage != Stage::Resolved
+    }
+
+    /// The leading concern.
+    pub fn leading(&self) -> Option<&Concern> {
+        self.concerns.first()
+    }
+
+    /// The attempt that has no ending yet.
+    pub fn unsettled(&self) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|attempt| attempt.ending == Ending::Unsettled)
+    }
+
+    /// Takes in one more of its journal entries. Entries of other incidents must not be given.
+    pub fn apply(&mut self, entry: &Entry) {
+        let at = entry.at;
+        self.updated = self.updated.max(at);
+        match &entry.record {
+            Record::Opened { concern, reopened, parent, .. } => {
+                self.stage = Stage::Opened;
+                self.resolved = None;
+                self.reopened = *reopened;
+                self.parent = parent.or(self.parent);
+                self.held = None;
+                self.say(at, "stage", "heald", format!("reopened, {reopened} times so far"));
+                self.concerned(at, concern);
+            }
+            Record::Concerned { concern } => self.concerned(at, concern),
+            Record::Cleared { condition, subject } => {
+                self.concerns.retain(|c| c.finding.key() != (condition.as_str(), subject.as_deref()));
+                self.rank();
+                let what = Signature::new(condition, subject.as_deref());
+                self.say(at, "cleared", "probes", format!("{what} no longer holds"));
+            }
+            Record::Decided { decision } => {
+                let asked = match &decision.choice {
+                    Choice::Act(proposal) if proposal.parameters.as_object().is_some_and(|o| !o.is_empty()) => {
+                        format!("{} {}", proposal.action, proposal.parameters)
+                    }
+                    _ => decision.verb().to_owned(),
+                };
+                let text = format!("{asked} ({:.0} % sure): {}", decision.confidence * 100.0, decision.reason);
+                self.say(at, "decision", &decision.source.to_string(), text);
+            }
+            Record::Ruled { action, ruling } => self.ruled(at, action, ruling),
+            Record::Intended { intent } => {
+                self.held = None;
+                self.stage = Stage::Healing;
+                self.say(at, "intent", "heald", format!("{} {} ({})", intent.action, intent.service, intent.class));
+                self.attempts.push(Attempt {
+                    intent: intent.clone(),
+                    receipt: None,
+                    proof: None,
+                    ending: Ending::Unsettled,
+                    undone: false,
+                    took: None,
+                });
+            }
+            Record::Performed { intent, receipt } => {
+                self.say(at, "receipt", "heald", receipt.summary.clone());
+                self.amend(*intent, |attempt| attempt.receipt = Some(receipt.clone()));
+            }
+            Record::Proved { intent, proof } => {
+                self.say(at, "proof", "probes", proof.summary.clone());
+                self.amend(*intent, |attempt| attempt.proof = Some(proof.clone()));
+            }
+            Record::Undone { intent, summary } => {
+                self.say(at, "undone", "heald", summary.clone());
+                self.amend(*intent, |attempt| attempt.undone = true);
+            }
+            Record::Settled { intent, ending } => {
+                self.say(at, "outcome", "heald", ending.to_string());
+                self.amend(*intent, |attempt| {
+                    attempt.took = Some(at.since(attempt.intent.at));
+                    attempt.ending = ending.clone();
+                });
+            }
+            Record::Staged { stage, why } => {
+                self.stage = *stage;
+                self.resolved = (*stage == Stage::Resolved).then_some(at);
+                if *stage == Stage::Resolved {
+                    self.held = None;
+                }
+                self.say(at, "stage", "heald", format!("{stage}: {why}"));
+            }
+            Record::PluginFaulted { plugin, fault, rested_until, .. } => {
+                let rest = if rested_until.is_some() { "; it is rested" } else { "" };
+                self.say(at, "note", &plugin.to_string(), format!("{fault}{rest}"));
+            }
+            Record::Note { text } => self.say(at, "note", "heald", text.clone()),
+            Record::Reset { by } => {
+                self.held = None;
+                self.say(at, "note", &Source::Operator(by.clone()).to_string(), "back-off and attempts reset".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn concerned(&mut self, at: Moment, concern: &Concern) {
+        let known = self.concerns.iter_mut().find(|c| c.finding.key() == concern.finding.key());
+        match known {
+            Some(known) => *known = concern.clone(),
+            None => self.concerns.push(concern.clone()),
+        }
+        self.rank();
+        let text = format!("{} {}: {}", concern.finding.severity, concern.finding.signature(), concern.finding.message);
+        self.say(at, "finding", &concern.source.to_string(), text);
+    }
+
+    fn ruled(&mut self, at: Moment, action: &str, ruling: &Ruling) {
+        match ruling {
+            Ruling::Admit { why } => {
+                self.held = None;
+                self.say(at, "permit", "guard", format!("{action}: {why}"));
+            }
+            Ruling::Wait { rule, until, why } => {
+                self.held = Some(Held { rule: rule.clone(), why: why.clone(), until: Some(*until) });
+                self.say(at, "withheld", "guard", format!("{action} waits ({rule}): {why}"));
+            }
+            Ruling::Refuse { rule, why } => {
+                self.held = Some(Held { rule: rule.clone(), why: why.clone(), until: None });
+                self.say(at, "withheld", "guard", format!("{action} refused ({rule}): {why}"));
+            }
+        }
+    }
+
+    /// Keeps the worst concern first; ties by age, so that the lead does not change hands for nothing.
+    fn rank(&mut self) {
+        self.concerns.sort_by(|a, b| b.finding.severity.cmp(&a.finding.severity).then(a.since.cmp(&b.since)));
+        if let Some(severity) = self.concerns.first().map(|concern| concern.finding.severity) {
+            self.severity = severity;
+        }
+    }
+
+    fn amend(&mut self, intent: IntentId, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.intent.id == intent) {
+            change(attempt);
+        }
+    }
+
+    fn say(&mut self, at: Moment, kind: &str, source: &str, text: String) {
+        self.timeline.push(Event { at, kind: kind.into(), source: source.into(), text });
+    }
+}

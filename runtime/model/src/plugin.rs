@@ -1,0 +1,120 @@
+//! Who answered, and what went wrong inside a plug-in. A guest's failure is data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::PluginName;
+
+/// One plug-in as loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PluginRef {
+    /// The configured name.
+    pub name: PluginName,
+    /// Its own version.
+    pub version: String,
+    /// SHA-256 of the component, lower-case hex.
+    pub digest: String,
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.digest.get(..12).unwrap_or(&self.digest))
+    }
+}
+
+/// Who made a finding or a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A plug-in.
+    Plugin(PluginRef),
+    /// heald's own rules: the fallback, or what only the host can know.
+    Native,
+    /// A person or a program, over the API; the name it gave.
+    Operator(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin(plugin) => plugin.fmt(f),
+            Self::Native => f.write_str("native"),
+            Self::Operator(name) => write!(f, "operator {name}"),
+        }
+    }
+}
+
+/// What kind of failure it was; the words of incidents and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultCause {
+    /// It trapped (a panic, `unreachable`, out-of-bounds access).
+    Trap,
+    /// It used more CPU time than its budget.
+    CpuBudget,
+    /// The call as a whole took longer than its deadline.
+    Deadline,
+    /// It asked for more memory, table or instances than its limit.
+    Memory,
+    /// Its stack overflowed.
+    Stack,
+    /// It called the host too often or moved too many bytes.
+    HostBudget,
+    /// Its answer breaks the contract: not finite, out of range, too large.
+    BadOutput,
+    /// It refused its configuration.
+    BadConfig,
+    /// It answered with an error of its own.
+    Refused,
+    /// It could not be loaded.
+    Load,
+}
+
+impl FaultCause {
+    /// The word used in conditions, metrics and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::CpuBudget => "cpu-budget",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::HostBudget => "host-budget",
+            Self::BadOutput => "bad-output",
+            Self::BadConfig => "bad-config",
+            Self::Refused => "refused",
+            Self::Load => "load",
+        }
+    }
+}
+
+impl fmt::Display for FaultCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure of a plug-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind.
+    pub cause: FaultCause,
+    /// What happened, for a person.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault of this kind.
+    pub fn new(cause: FaultCause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
