@@ -182,7 +182,10 @@ impl Incident {
             Record::Ruled { action, ruling } => self.ruled(at, action, ruling),
             Record::Intended { intent } => {
                 self.held = None;
-                self.stage = Stage::Healing;
+                // What people were told stays told until it is resolved.
+                if self.stage == Stage::Opened {
+                    self.stage = Stage::Healing;
+                }
                 self.say(at, "intent", "heald", format!("{} {} ({})", intent.action, intent.service, intent.class));
                 self.attempts.push(Attempt {
                     intent: intent.clone(),

@@ -1,0 +1,102 @@
+//! Resting plug-ins that keep failing: strikes per (plug-in digest, service), growing back-off, one trial call when it ends.
+//!
+//! Pure. A pair that is rested says nothing about the same plug-in on another service.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use heald_model::{Moment, PluginRef, ServiceName};
+
+/// Failures in a row before a plug-in is rested.
+const STRIKES: u32 = 3;
+/// The first rest; each further one is twice as long.
+const FIRST_REST: Duration = Duration::from_secs(10);
+/// The longest rest: an operator who replaces the plug-in should not have to wait for long.
+const LONGEST_REST: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    strikes: u32,
+    rests: u32,
+    until: Option<Moment>,
+}
+
+/// The tallies of all pairs.
+#[derive(Clone, Debug, Default)]
+pub struct Strikes {
+    tallies: BTreeMap<(String, ServiceName), Tally>,
+}
+
+impl Strikes {
+    /// True while the plug-in is not to be asked about this service.
+    pub fn rested(&self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> bool {
+        self.tally(plugin, service).and_then(|tally| tally.until).is_some_and(|until| now < until)
+    }
+
+    /// Counts a failure; returns how many there were in a row, and until when it is rested if it now is. A failure in the
+    /// trial call after a rest rests it again at once.
+    pub fn failed(&mut self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> (u32, Option<Moment>) {
+        let tally = self.tallies.entry((plugin.digest.clone(), service.clone())).or_default();
+        tally.strikes = tally.strikes.saturating_add(1);
+        if tally.strikes < STRIKES && tally.until.is_none() {
+            return (tally.strikes, None);
+        }
+        let rest = FIRST_REST.saturating_mul(1 << tally.rests.min(16)).min(LONGEST_REST);
+        tally.rests = tally.rests.saturating_add(1);
+        tally.until = Some(now + rest);
+        (tally.strikes, tally.until)
+    }
+
+    /// Counts a good answer; true if there were failures before it.
+    pub fn answered(&mut self, plugin: &PluginRef, service: &ServiceName) -> bool {
+        // The common case must not allocate a key: nothing ever failed.
+        !self.tallies.is_empty() && self.tallies.remove(&(plugin.digest.clone(), service.clone())).is_some()
+    }
+
+    /// True if the plug-in has strikes about any service.
+    pub fn any(&self, plugin: &PluginRef) -> bool {
+        self.tallies.keys().any(|(digest, _)| *digest == plugin.digest)
+    }
+
+    fn tally(&self, plugin: &PluginRef, service: &ServiceName) -> Option<&Tally> {
+        if self.tallies.is_empty() {
+            return None;
+        }
+        self.tallies.get(&(plugin.digest.clone(), service.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heald_model::PluginName;
+
+    use super::*;
+
+    fn plugin() -> PluginRef {
+        PluginRef { name: PluginName::from("p"), version: "1".into(), digest: "d".into() }
+    }
+
+    #[test]
+    fn three_failures_in_a_row_rest_that_pair_alone_and_each_rest_is_longer() {
+        let (mut strikes, plugin) = (Strikes::default(), plugin());
+        let (a, b) = (ServiceName::from("a"), ServiceName::from("b"));
+        let start = Moment::from_millis(0);
+        assert_eq!(strikes.failed(&plugin, &a, start), (1, None));
+        assert_eq!(strikes.failed(&plugin, &a, start), (2, None));
+        assert_eq!(strikes.failed(&plugin, &a, start), (3, Some(start + FIRST_REST)));
+        assert!(strikes.rested(&plugin, &a, start));
+        assert!(!strikes.rested(&plugin, &b, start));
+        let trial = start + FIRST_REST;
+        assert!(!strikes.rested(&plugin, &a, trial), "the trial call is let through");
+        assert_eq!(strikes.failed(&plugin, &a, trial), (4, Some(trial + FIRST_REST * 2)));
+    }
+
+    #[test]
+    fn a_good_answer_forgives() {
+        let (mut strikes, plugin, a) = (Strikes::default(), plugin(), ServiceName::from("a"));
+        assert!(!strikes.answered(&plugin, &a));
+        strikes.failed(&plugin, &a, Moment::EPOCH);
+        assert!(strikes.answered(&plugin, &a));
+        assert_eq!(strikes.failed(&plugin, &a, Moment::EPOCH), (1, None));
+    }
+}

@@ -1,0 +1,192 @@
+//! A ward: one service in the engine's care, with all that is known of it now.
+//!
+//! State lives behind one short lock that is never held over an await. Incidents change by journal entries alone
+//! ([`State::apply`]), so what is in memory is always what the journal would give back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heald_model::{
+    Concern, Entry, Incident, IncidentId, Moment, PluginName, ProbeId, Replica, Role, Sample, Series, ServiceSpec,
+};
+use tokio::sync::watch;
+
+use crate::ports::{Detector, Policy};
+use crate::verify::Trial;
+
+/// Samples kept of each series, unless a detector's window asks for more.
+const KEPT: usize = 60;
+/// Never more than this, whatever is asked for.
+const KEPT_AT_MOST: usize = 600;
+/// Resolved incidents kept in memory, for reopening and as history for policies.
+const REMEMBERED: usize = 16;
+/// The period assumed of a series whose probe is not configured (the implicit process probe).
+const PROCESS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A service with the plug-ins that were configured for it.
+pub struct Charge {
+    /// The service.
+    pub spec: ServiceSpec,
+    /// Asked all, in this order.
+    pub detectors: Vec<Arc<dyn Detector>>,
+    /// Asked in order, until one does not pass.
+    pub policies: Vec<Arc<dyn Policy>>,
+}
+
+/// One service in the engine's care.
+pub(crate) struct Ward {
+    pub(crate) spec: ServiceSpec,
+    pub(crate) detectors: Vec<Arc<dyn Detector>>,
+    pub(crate) policies: Vec<Arc<dyn Policy>>,
+    /// Counts the looks taken at this service; whoever waits for a change of it listens.
+    pub(crate) bell: watch::Sender<u64>,
+    state: Mutex<State>,
+    up: AtomicU8,
+    kept: usize,
+}
+
+/// What is known of a service now.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) series: BTreeMap<(ProbeId, Option<Replica>), Series>,
+    pub(crate) memories: HashMap<PluginName, Vec<u8>>,
+    /// All that holds now.
+    pub(crate) concerns: Vec<Concern>,
+    /// Open ones and the newest resolved ones.
+    pub(crate) incidents: BTreeMap<IncidentId, Incident>,
+    /// When each incident's condition was last seen to hold.
+    pub(crate) held: BTreeMap<IncidentId, Moment>,
+    pub(crate) trial: Option<Trial>,
+    pub(crate) tending: bool,
+    /// True once an operator approved the next disruptive action.
+    pub(crate) approved: bool,
+    /// The last decision put on record: incident, attempts and returns at that time, and its words.
+    pub(crate) decided: Option<(IncidentId, usize, u32, String)>,
+    /// When a check last passed.
+    pub(crate) passed: Option<Moment>,
+}
+
+impl Ward {
+    pub(crate) fn new(charge: Charge) -> Self {
+        let asked = charge.detectors.iter().map(|detector| detector.window().samples as usize).max().unwrap_or(0);
+        Self {
+            spec: charge.spec,
+            detectors: charge.detectors,
+            policies: charge.policies,
+            bell: watch::Sender::new(0),
+            state: Mutex::default(),
+            up: AtomicU8::new(0),
+            kept: asked.clamp(KEPT, KEPT_AT_MOST),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held left plain data behind, not a broken invariant.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ring(&self) {
+        self.bell.send_modify(|looks| *looks = looks.wrapping_add(1));
+    }
+
+    /// Whether the service serves; None: not known.
+    pub(crate) fn up(&self) -> Option<bool> {
+        match self.up.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(false),
+            _ => Some(true),
+        }
+    }
+
+    /// Notes whether it serves; true if it came back.
+    pub(crate) fn set_up(&self, up: Option<bool>) -> bool {
+        let now = up.map_or(0, |up| 1 + u8::from(up));
+        let before = self.up.swap(now, Ordering::Relaxed);
+        before == 1 && now == 2
+    }
+
+    /// Takes samples into their series.
+    pub(crate) fn take_in(&self, samples: Vec<Sample>, now: Moment) {
+        let mut state = self.lock();
+        for sample in samples {
+            if sample.ok == Some(true) {
+                state.passed = Some(now);
+            }
+            if let Some(trial) = &mut state.trial {
+                trial.hear(&sample);
+            }
+            let key = (sample.probe.clone(), sample.replica.clone());
+            state.series.entry(key).or_insert_with(|| self.series(&sample)).push(sample, self.kept);
+        }
+    }
+
+    fn series(&self, sample: &Sample) -> Series {
+        let spec = self.spec.probes.iter().find(|probe| probe.id == sample.probe);
+        Series {
+            probe: sample.probe.clone(),
+            role: spec.map_or(Role::Liveness, |probe| probe.role),
+            replica: sample.replica.clone(),
+            period: spec.map_or(PROCESS_PERIOD, |probe| probe.period),
+            failure_threshold: spec.map_or(1, |probe| probe.failure_threshold),
+            success_threshold: spec.map_or(1, |probe| probe.success_threshold),
+            samples: std::collections::VecDeque::new(),
+            fresh: 0,
+        }
+    }
+
+    /// The open incident that leads: the worst, then the oldest.
+    pub(crate) fn leading(&self) -> Option<Incident> {
+        self.lock().leading().cloned()
+    }
+
+    /// The incident to tend next; none ends the tending, in the same breath, so that no incident falls between two tenders.
+    pub(crate) fn next_to_tend(&self) -> Option<Incident> {
+        let mut state = self.lock();
+        let next = state.leading().cloned();
+        state.tending = next.is_some();
+        next
+    }
+
+    /// True if somebody must start tending now; marks it as tended.
+    pub(crate) fn claim(&self) -> bool {
+        let mut state = self.lock();
+        let needed = !state.tending && state.leading().is_some();
+        state.tending |= needed;
+        needed
+    }
+}
+
+impl State {
+    pub(crate) fn leading(&self) -> Option<&Incident> {
+        self.incidents
+            .values()
+            .filter(|incident| incident.is_open())
+            .max_by(|a, b| a.severity.cmp(&b.severity).then(b.opened.cmp(&a.opened)))
+    }
+
+    /// Takes in a journal entry of one of this service's incidents.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let Some(id) = entry.incident else { return };
+        match self.incidents.get_mut(&id) {
+            Some(incident) => incident.apply(entry),
+            None => {
+                if let Some(incident) = Incident::open(entry) {
+                    self.incidents.insert(id, incident);
+                }
+            }
+        }
+        while self.incidents.len() > REMEMBERED {
+            let oldest = self.incidents.values().filter(|i| !i.is_open()).min_by_key(|i| i.updated).map(|i| i.id);
+            match oldest {
+                Some(oldest) => self.forget(oldest),
+                None => break,
+            }
+        }
+    }
+
+    fn forget(&mut self, id: IncidentId) {
+        self.incidents.remove(&id);
+        self.held.remove(&id);
+    }
+}
