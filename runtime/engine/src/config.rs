@@ -13,6 +13,8 @@ pub struct HealingConfig {
     pub detectors: Vec<PluginName>,
     /// Policies, asked in order until one does not pass. heald's native rules answer last.
     pub policies: Vec<PluginName>,
+    /// Plug-ins whose actions every service is offered, beside heald's own. A service may name its own instead.
+    pub actions: Vec<PluginName>,
     /// `observe` watches and decides only, `approve` asks before disrupting, `auto` heals.
     pub mode: Mode,
     /// True: everything is decided and judged, nothing is done.
@@ -44,6 +46,7 @@ impl Default for HealingConfig {
         Self {
             detectors: Vec::new(),
             policies: Vec::new(),
+            actions: Vec::new(),
             mode: Mode::Auto,
             dry_run: false,
             backoff: Backoff::default(),

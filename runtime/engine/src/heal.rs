@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
-    Attempt, Choice, Dependency, Desired, Entry, Experience, Incident, Moment, PluginName, Record, Sample, ServiceName,
+    Choice, Dependency, Desired, Entry, Experience, Incident, Moment, PluginName, Record, Sample, ServiceName,
     ServiceView, Severity, Signature, Stage,
 };
 use tokio::sync::{mpsc, watch};
@@ -55,8 +55,8 @@ pub struct Past {
     pub incidents: Vec<Incident>,
     /// What the guard's ledger is a fold of, oldest first.
     pub entries: Vec<Entry>,
-    /// Attempts that ended, oldest first: what the fix catalog is a fold of.
-    pub attempts: Vec<Attempt>,
+    /// What was learned so far.
+    pub catalog: Catalog,
 }
 
 /// The healer. Cheap to share; every method takes `&self`.
@@ -80,10 +80,6 @@ impl Healer {
         for entry in &past.entries {
             ledger.apply(entry, &config);
         }
-        let mut catalog = Catalog::default();
-        for attempt in &past.attempts {
-            catalog.absorb(attempt);
-        }
         let wards: BTreeMap<_, _> =
             charges.into_iter().map(|charge| (charge.spec.name.clone(), Arc::new(Ward::new(charge)))).collect();
         let mut faults = BTreeMap::new();
@@ -105,7 +101,7 @@ impl Healer {
             ledger: Mutex::new(ledger),
             strikes: Mutex::default(),
             faults: Mutex::new(faults),
-            catalog: Mutex::new(catalog),
+            catalog: Mutex::new(past.catalog),
             halted: AtomicBool::new(false),
             turn: watch::Sender::new(0),
         })

@@ -447,7 +447,7 @@ fn boot(scenario: &Scenario, world: &Shared, clock: &Arc<VirtualClock>, life: u6
         })
         .collect();
     let rows = world.lock().unwrap().rows.clone();
-    let past = Past { incidents: fold(&rows).into_values().collect(), entries: rows, attempts: Vec::new() };
+    let past = Past { incidents: fold(&rows).into_values().collect(), entries: rows, ..Past::default() };
     let healer = Healer::new(config, ports, charges, past);
     let (samples, inbox) = tokio::sync::mpsc::unbounded_channel();
     let task = tokio::spawn(Arc::clone(&healer).run(inbox));

@@ -1,0 +1,36 @@
+# heald: two commands matter, `make run` (the live demo) and `make test` (everything that is checked).
+
+# On a build server the target directory lies beside the clone, so that the next clean clone finds the dependencies built.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/heald/target
+endif
+export RUST_BACKTRACE ?= 1
+
+LISTEN ?= 127.0.0.1:8000
+
+.PHONY: run test soak bench lint setup
+
+run: setup
+	cargo build --release --locked -p heald
+	"$${CARGO_TARGET_DIR:-target}/release/heald" demo --listen $(LISTEN)
+
+test: lint
+	cargo test --locked --manifest-path plugins/Cargo.toml
+	cargo test --locked --workspace
+
+# The long and random ones in full: a thousand kills of the runtime, thousands of simulated scenarios.
+soak: setup
+	HEALD_SOAK=full HEALD_SIM_SEEDS=6000 cargo test --release --locked --workspace -- --nocapture
+
+bench: setup
+	cargo bench --locked -p heald-benches
+
+lint: setup
+	cargo fmt --all --check
+	cargo fmt --manifest-path plugins/Cargo.toml --all --check
+	cargo fmt --manifest-path tests/guests/Cargo.toml --all --check
+	cargo clippy --locked --manifest-path plugins/Cargo.toml --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+setup:
+	@tests/setup.sh
