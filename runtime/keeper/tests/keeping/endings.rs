@@ -1,0 +1,109 @@
+//! How a keeper goes.
+
+use heald_keeper::protocol::{Ask, Done};
+use rustix::process::Signal;
+
+use crate::stage::{Stage, kill, lives, until};
+
+#[test]
+fn an_order_to_end_reaches_the_runtime_and_then_the_children() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut stage = Stage::new(&[]);
+        let (mut runtime, _) = stage.attached();
+        let polite = runtime.spawn(stage.script("polite", "exec sleep 1000")).unwrap();
+        let mut request = stage.script("deaf", "trap '' TERM; echo ready; while :; do sleep 1; done");
+        request.stop.grace_ms = 100;
+        let deaf = runtime.spawn(request).unwrap();
+        until("the trap is set", || std::fs::read_to_string(stage.log("deaf")).is_ok_and(|text| text == "ready\n"));
+        kill(deaf.pid, Signal::STOP);
+        kill(stage.keeper.id(), signal);
+        // The relay has no handler: the signal ends it.
+        assert_eq!(stage.keeper_exit(), 128 + signal.as_raw());
+        assert!(!lives(polite.pid) && !lives(deaf.pid) && !lives(runtime.pid));
+    }
+}
+
+#[test]
+fn a_runtime_that_exits_with_0_ends_everything_in_order() {
+    let mut stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    drop(runtime);
+    assert_eq!(stage.keeper_exit(), 0);
+    assert!(!lives(child.pid));
+}
+
+#[test]
+fn a_shutdown_can_leave_the_children_to_the_next_keeper() {
+    let mut stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    assert_eq!(runtime.ask(Ask::Shutdown { leave_children: true }), Ok(Done::Noted));
+    let refused = runtime.spawn(stage.script("late", "exec sleep 1000"));
+    assert_eq!(refused, Err(heald_keeper::protocol::Refusal::Stopping));
+    drop(runtime);
+    assert_eq!(stage.keeper_exit(), 0);
+    assert!(lives(child.pid));
+    stage.restart_keeper();
+    let (_runtime, hello) = stage.attached();
+    assert_eq!(hello.children[0].pid, child.pid);
+}
+
+#[test]
+fn a_runtime_that_does_not_go_is_killed() {
+    let mut stage = Stage::new(&["farewell=100"]);
+    let (mut runtime, _) = stage.attached();
+    runtime.ask(Ask::Shutdown { leave_children: false }).unwrap();
+    assert_eq!(stage.keeper_exit(), 128 + 9);
+    assert!(!lives(runtime.pid));
+}
+
+#[test]
+fn a_second_order_ends_the_patience() {
+    let mut stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let mut request = stage.script("deaf", "trap '' TERM; echo ready; while :; do sleep 1; done");
+    request.stop.grace_ms = 1_000_000;
+    let deaf = runtime.spawn(request).unwrap();
+    until("the trap is set", || std::fs::read_to_string(stage.log("deaf")).is_ok_and(|text| text == "ready\n"));
+    kill(stage.keeper.id(), Signal::TERM);
+    until("the runtime is gone", || !lives(runtime.pid));
+    kill(stage.keeper.id(), Signal::TERM);
+    stage.keeper_exit();
+    assert!(!lives(deaf.pid));
+}
+
+#[test]
+fn a_runtime_that_cannot_work_at_all_is_not_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_heald-keeper-fixture"))
+        .arg(directory.path())
+        .env("FIXTURE_RUNTIME", "hopeless")
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(78));
+}
+
+#[test]
+fn the_runtime_goes_with_the_keeper() {
+    let mut stage = Stage::new(&[]);
+    let (runtime, _) = stage.attached();
+    // Even one that cannot look at its socket.
+    kill(runtime.pid, Signal::STOP);
+    stage.keeper.kill().unwrap();
+    until("the runtime is gone", || !lives(runtime.pid));
+}
+
+#[test]
+fn hangup_and_usr2_are_handed_on() {
+    for (signal, number) in [(Signal::HUP, 1), (Signal::USR2, 12)] {
+        let stage = Stage::new(&[]);
+        let (runtime, _) = stage.attached();
+        kill(stage.keeper.id(), signal);
+        // The relay has no handler, so it dies of it; the keeper does not, and starts the next.
+        let (_runtime, hello) = stage.attached();
+        let end = hello.previous.unwrap().end;
+        assert_eq!(end, heald_keeper::protocol::End::Signal { signal: number, core: false });
+        drop(runtime);
+    }
+}

@@ -1,0 +1,236 @@
+//! The runtime crashes, hangs, or does not come back.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use heald_keeper::protocol::{Ask, End, Message, Origin, Place, Restart};
+use rustix::process::Signal;
+
+use crate::stage::{Stage, kill, lives, marked, until, zombies_of};
+
+/// A small generator, so that a run can be repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// The runtime is killed at random moments of a busy life: while it spawns, while children die, before it attaches. What it
+/// knows when it comes back (the hello) must be what is.
+#[test]
+fn killed_50_times_no_child_is_lost_or_doubled() {
+    let seed = std::env::var("HEALD_SEED").map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
+    let rounds = std::env::var("HEALD_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
+    eprintln!("HEALD_SEED={seed}");
+    let mut dice = Dice(seed);
+    let stage = Stage::new(&["silence=20000"]);
+    // What the runtime would have in its journal: the newest intent of each place, written down before it is asked.
+    let mut intents: BTreeMap<Place, String> = BTreeMap::new();
+    let mut ends: BTreeMap<String, u32> = BTreeMap::new();
+    let mut spawned = 0;
+    let mut killed = 0;
+    while killed < rounds {
+        let mut runtime = stage.runtime();
+        let pid = runtime.pid;
+        let killer = {
+            let wait = Duration::from_micros(dice.below(20_000));
+            std::thread::spawn(move || {
+                std::thread::sleep(wait);
+                kill(pid, Signal::KILL);
+            })
+        };
+        killed += 1;
+        let mut life = || -> std::io::Result<()> {
+            let hello = runtime.try_attach()?;
+            for exit in &hello.exits {
+                *ends.entry(exit.child.spawn.clone()).or_default() += 1;
+                runtime.try_ask(Ask::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?.unwrap();
+            }
+            for child in &hello.children {
+                assert_eq!(intents.get(&child.place), Some(&child.spawn), "{child:?} is not the newest intent");
+            }
+            loop {
+                let replica = u32::try_from(dice.below(6)).unwrap();
+                let mut request = stage.script("web", "exec sleep 1000");
+                request.place.replica = replica;
+                request.log = None;
+                let living = intents.get(&request.place).filter(|spawn| !ends.contains_key(*spawn)).cloned();
+                match living {
+                    Some(spawn) if dice.below(2) == 0 => {
+                        // Repeated blindly: the first answer again, or a child that really was not started before.
+                        request.spawn = spawn;
+                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
+                    }
+                    Some(spawn) => {
+                        request.spawn = spawn.clone();
+                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
+                        let signal = heald_keeper::protocol::Signal { spawn, signal: 9, group: true, retire: false };
+                        runtime.try_ask(Ask::Signal(signal))?.ok();
+                        while let Message::Exited(exit) = runtime.receive()? {
+                            *ends.entry(exit.child.spawn.clone()).or_default() += 1;
+                            runtime.try_ask(Ask::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?.unwrap();
+                            if exit.child.place.replica == replica {
+                                break;
+                            }
+                        }
+                    }
+                    None => {
+                        spawned += 1;
+                        request.spawn = stage.spawn_id(&spawned.to_string());
+                        intents.insert(request.place.clone(), request.spawn.clone());
+                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
+                    }
+                }
+            }
+        };
+        life().unwrap_err();
+        killer.join().unwrap();
+        assert!(stage.keeper.id() > 0);
+    }
+    // The last words of the last runtime may have been a kill that is still being told.
+    let (mut runtime, mut hello) = stage.attached();
+    until("what the keeper knows is what is", || {
+        hello = runtime.attach();
+        intents.iter().all(|(place, spawn)| {
+            let child = hello.children.iter().find(|child| child.place == *place);
+            marked(spawn) == child.map(|child| child.pid).into_iter().collect::<Vec<_>>()
+        })
+    });
+    for (place, spawn) in &intents {
+        if hello.children.iter().any(|child| child.spawn == *spawn) {
+            continue;
+        }
+        let told = ends.contains_key(spawn) || hello.exits.iter().any(|exit| exit.child.spawn == *spawn);
+        // The last runtime may have died before its request for this one was sent.
+        assert!(told || *spawn == stage.spawn_id(&spawned.to_string()), "{place}: an end was lost");
+    }
+    assert_eq!(zombies_of(stage.keeper.id()), 0);
+    eprintln!("{killed} runtimes killed, {spawned} children, {} ends told", ends.len());
+}
+
+#[test]
+fn a_runtime_that_hangs_is_killed_and_replaced() {
+    let stage = Stage::new(&["silence=300"]);
+    let (mut runtime, _) = stage.attached();
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        runtime.send(Ask::Beat).unwrap();
+    }
+    assert!(lives(runtime.pid), "a beating runtime is left alone");
+    kill(runtime.pid, Signal::STOP);
+    let (_runtime, hello) = stage.attached();
+    assert!(hello.previous.unwrap().silent);
+    assert_eq!(hello.children, [child]);
+    assert!(!lives(runtime.pid));
+}
+
+#[test]
+fn a_runtime_that_never_attaches_is_killed_and_replaced() {
+    let stage = Stage::new(&["startup=100"]);
+    let first = stage.runtime();
+    let second = stage.runtime();
+    assert_ne!(first.pid, second.pid);
+    assert!(!lives(first.pid));
+}
+
+#[test]
+fn a_runtime_that_talks_nonsense_is_killed_and_replaced() {
+    let stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    runtime.babble();
+    let (_runtime, hello) = stage.attached();
+    assert_eq!(hello.children, [child]);
+}
+
+#[test]
+fn three_crashes_within_the_window_are_answered_with_safe_mode_and_a_calm_ends_it() {
+    let stage = Stage::new(&["window=700"]);
+    for _ in 0..3 {
+        let (runtime, hello) = stage.attached();
+        assert!(!runtime.safe_mode && !hello.safe_mode);
+        runtime.die();
+    }
+    let (runtime, hello) = stage.attached();
+    assert!(runtime.safe_mode && hello.safe_mode);
+    std::thread::sleep(Duration::from_millis(750));
+    runtime.die();
+    let (runtime, _) = stage.attached();
+    assert!(!runtime.safe_mode);
+}
+
+#[test]
+fn without_a_runtime_the_restart_lines_apply() {
+    let mut stage = Stage::new(&["absence=200", "backoff=20", "backoff_max=20"]);
+    let (mut runtime, _) = stage.attached();
+    let spawn = |runtime: &mut crate::stage::Talk, name: &str, restart: Restart| {
+        let mut request = stage.script(name, "exec sleep 1000");
+        request.fallback.restart = restart;
+        runtime.spawn(request).unwrap()
+    };
+    let always = spawn(&mut runtime, "always", Restart::Always);
+    let failing = spawn(&mut runtime, "failing", Restart::OnFailure);
+    let never = spawn(&mut runtime, "never", Restart::Never);
+    let retired = spawn(&mut runtime, "retired", Restart::Always);
+    let quiet = spawn(&mut runtime, "quiet", Restart::Always);
+    let mut request = stage.script("done", "exit 0");
+    request.fallback.restart = Restart::OnFailure;
+    runtime.spawn(request).unwrap();
+    runtime.exit();
+    runtime.retire(&retired.spawn, 9).unwrap();
+    runtime.exit();
+    // Acknowledged, but nothing followed: that too is an end the dead runtime did not answer.
+    let early = spawn(&mut runtime, "early", Restart::Always);
+    runtime.signal(&early.spawn, 9).unwrap();
+    runtime.exit();
+    runtime.acknowledge(&early.spawn);
+    stage.no_runtime();
+    let absent = Instant::now();
+    runtime.die();
+    until("the runtime is gone", || !lives(runtime.pid));
+    for child in [&always, &failing, &never] {
+        kill(child.pid, Signal::KILL);
+    }
+    let again = |child: &heald_keeper::protocol::Child| marked(&format!("{}~2", child.spawn));
+    until("two are back", || [&always, &failing, &early].iter().all(|child| again(child).len() == 1));
+    assert!(absent.elapsed() >= Duration::from_millis(200), "not before the absence is long enough");
+    // And a third time, after a pause.
+    kill(again(&always)[0], Signal::KILL);
+    until("it is back", || marked(&format!("{}~3", always.spawn)).len() == 1);
+    stage.allow_runtime();
+    let (_runtime, hello) = stage.attached();
+    let found: Vec<_> =
+        hello.children.iter().map(|child| (child.place.service.as_str(), child.incarnation, child.origin)).collect();
+    let expected = [
+        ("always", 3, Origin::Fallback),
+        ("early", 2, Origin::Fallback),
+        ("failing", 2, Origin::Fallback),
+        ("quiet", 1, Origin::Asked),
+    ];
+    assert_eq!(found, expected);
+    assert!(lives(quiet.pid));
+    let told: Vec<_> =
+        hello.exits.iter().map(|exit| (exit.child.place.service.as_str(), exit.child.incarnation)).collect();
+    for end in [("always", 1), ("always", 2), ("failing", 1), ("never", 1), ("done", 1), ("retired", 1)] {
+        assert!(told.contains(&end), "{end:?} in {told:?}");
+    }
+    assert_eq!(told.len(), 6);
+    assert!(matches!(hello.exits[0].end, End::Code(0)));
+}
+
+#[test]
+fn a_runtime_that_is_back_in_time_decides_itself() {
+    let stage = Stage::new(&["absence=300"]);
+    let (mut runtime, _) = stage.attached();
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    runtime.die();
+    let (mut runtime, _) = stage.attached();
+    kill(child.pid, Signal::KILL);
+    runtime.exit();
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(marked(&format!("{}~2", child.spawn)).is_empty());
+}
