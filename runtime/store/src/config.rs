@@ -1,0 +1,82 @@
+//! The `[store]` section of the configuration.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The guard looks back at most this far when heald comes up again, so the journal must reach at least as far.
+const LEAST_RETENTION: Duration = Duration::from_hours(24);
+
+/// Where the journal is and how long it reaches back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The database file. `<path>-wal`, `<path>-shm` and `<path>.lock` are beside it.
+    pub path: PathBuf,
+    /// The file of the operator's wishes; by default `<path>` with the ending `desired.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired: Option<PathBuf>,
+    /// Journal rows older than this are deleted, except those of incidents that are still open.
+    #[serde(with = "heald_model::time::text")]
+    pub retention: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { path: "heald.db".into(), desired: None, retention: Duration::from_hours(30 * 24) }
+    }
+}
+
+impl StoreConfig {
+    /// The defaults for a database at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+
+    /// The file of the operator's wishes.
+    pub fn desired_path(&self) -> PathBuf {
+        self.desired.clone().unwrap_or_else(|| self.path.with_extension("desired.json"))
+    }
+
+    /// What cannot work, each as one sentence that names the field.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.path == Path::new("") {
+            problems.push("store.path is empty; name a file such as \"heald.db\"".into());
+        }
+        if self.retention < LEAST_RETENTION {
+            problems.push("store.retention is less than 24h, which the guard needs when heald comes up again".into());
+        }
+        if self.desired_path() == self.path {
+            problems.push("store.desired and store.path name the same file".into());
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wishes_are_beside_the_database() {
+        assert_eq!(
+            StoreConfig::at("/var/lib/heald/heald.db").desired_path(),
+            Path::new("/var/lib/heald/heald.desired.json")
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        assert_eq!(StoreConfig::default().problems(), Vec::<String>::new());
+        let wrong = StoreConfig { path: "".into(), desired: Some("".into()), retention: Duration::from_secs(60) };
+        assert_eq!(wrong.problems().len(), 3);
+    }
+
+    #[test]
+    fn unknown_fields_are_errors() {
+        assert!(serde_json::from_str::<StoreConfig>(r#"{"path":"x.db","retention":"7d"}"#).is_ok());
+        assert!(serde_json::from_str::<StoreConfig>(r#"{"file":"x.db"}"#).is_err());
+    }
+}

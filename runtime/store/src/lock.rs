@@ -1,0 +1,101 @@
+//! One heald per database: an advisory lock on a file beside it, which the kernel drops when its holder dies.
+//!
+//! The file also carries one bit from one life to the next: that the database was seen to be damaged, so that the next opening
+//! examines all of it. It never removes the file: that would let two processes lock two different files of the same name.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::StoreError;
+
+/// The word that follows the holder's process id once damage was seen.
+const SUSPECT: &str = "suspect";
+
+/// The lock, held while this lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+    /// The last holder saw damage.
+    pub(crate) suspect: bool,
+}
+
+impl Lock {
+    /// Takes the lock of the database at `path`, or says who has it.
+    pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
+        let beside = beside(path, ".lock");
+        let failed = |source: io::Error| StoreError::Io { path: beside.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&beside).map_err(failed)?;
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let mut said = String::new();
+        // What the file says is for people and for `suspect`; nothing depends on it being readable.
+        let _ = (&file).take(64).read_to_string(&mut said);
+        let mut words = said.split_whitespace();
+        let pid = words.next().and_then(|word| word.parse().ok());
+        match locked {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path: path.into(), pid }),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        let suspect = words.next() == Some(SUSPECT);
+        say(&mut file, suspect).map_err(failed)?;
+        Ok(Self { file, suspect })
+    }
+
+    /// Leaves word for the next opening: damage was seen, or has been dealt with.
+    pub(crate) fn mark(&mut self, suspect: bool) {
+        self.suspect = suspect;
+        if let Err(error) = say(&mut self.file, suspect) {
+            tracing::warn!(%error, "cannot write to the lock file");
+        }
+    }
+}
+
+fn say(file: &mut File, suspect: bool) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let mark = if suspect { SUSPECT } else { "" };
+    let text = format!("{} {mark}\n", std::process::id());
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+/// The path with something appended to the file's name.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heald.db");
+        let first = Lock::take(&path).unwrap();
+        let said = Lock::take(&path).unwrap_err().to_string();
+        assert!(said.contains(&format!("in use by another heald (pid {})", std::process::id())), "{said}");
+        drop(first);
+        Lock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_suspicion_outlives_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heald.db");
+        let mut lock = Lock::take(&path).unwrap();
+        assert!(!lock.suspect);
+        lock.mark(true);
+        drop(lock);
+        let mut lock = Lock::take(&path).unwrap();
+        assert!(lock.suspect);
+        lock.mark(false);
+        drop(lock);
+        assert!(!Lock::take(&path).unwrap().suspect);
+    }
+}

@@ -1,0 +1,232 @@
+//! Reading: a few connections that can only read, each used by one blocking task at a time. They never make the writer wait,
+//! nor it them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use heald_engine::learn::Catalog;
+use heald_engine::ports::{IncidentQuery, JournalError, Page};
+use heald_model::{Attempt, Desired, Entry, Event, Health, Incident, IncidentId, Moment, ServiceName};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use crate::error::unavailable;
+use crate::row::{self, from_json, moment, wall};
+use crate::schema;
+
+/// Reads at the same time. More would only share the same disk and the same two cores.
+const READERS: usize = 4;
+
+/// An incident in a list carries so many of its newest attempts; alone, it carries all of them.
+const LISTED_ATTEMPTS: u32 = 20;
+
+/// The connections.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turn: Semaphore,
+}
+
+impl Readers {
+    pub(crate) fn new(path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { path, idle: Mutex::default(), turn: Semaphore::new(READERS) })
+    }
+
+    /// Runs `f` on a connection, in one transaction, so that all it reads is of one instant.
+    pub(crate) async fn read<T, F>(self: &Arc<Self>, f: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = self.turn.acquire().await.map_err(|_| JournalError::Closed)?;
+        let readers = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || readers.run(f)).await;
+        drop(turn);
+        read.map_err(|error| JournalError::Unavailable(error.to_string()))?.map_err(|error| unavailable(&error))
+    }
+
+    fn run<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => schema::reader(&self.path)?,
+        };
+        let tx = connection.transaction()?;
+        let value = f(&tx)?;
+        tx.finish()?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(value)
+    }
+
+    /// Closes the idle connections.
+    pub(crate) fn close(&self) {
+        self.turn.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A service as the journal last heard of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRecord {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its last known health, and since when.
+    pub health: Option<(Health, Moment)>,
+    /// What was last wanted of it, and since when.
+    pub desired: Option<(Desired, Moment)>,
+}
+
+/// Incidents, newest first, without their timelines.
+pub(crate) fn incidents(connection: &Connection, query: &IncidentQuery) -> rusqlite::Result<Page<Incident>> {
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    if let Some(service) = &query.service {
+        conditions.push("service = ?");
+        values.push(Value::from(service.as_str().to_owned()));
+    }
+    if let Some(stage) = query.stage {
+        conditions.push("stage = ?");
+        values.push(Value::from(stage.as_str().to_owned()));
+    }
+    if query.open {
+        conditions.push("stage <> 'resolved'");
+    }
+    let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    let total = connection
+        .prepare_cached(&format!("SELECT count(*) FROM incidents {filter}"))?
+        .query_row(params_from_iter(&values), |row| row.get(0))?;
+    values.extend([Value::from(query.limit), Value::from(query.offset)]);
+    let sql = format!("SELECT body FROM incidents {filter} ORDER BY opened DESC, id DESC LIMIT ? OFFSET ?");
+    let mut items: Vec<Incident> = bodies(connection, &sql, params_from_iter(&values))?;
+    for incident in &mut items {
+        incident.attempts = attempts_of(connection, incident.id, LISTED_ATTEMPTS)?;
+    }
+    Ok(Page { items, total })
+}
+
+/// One incident, whole.
+pub(crate) fn incident(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option<Incident>> {
+    let body = connection
+        .prepare_cached("SELECT body FROM incidents WHERE id = ?")?
+        .query_row([id.0.as_bytes()], |row| row.get::<_, String>(0))
+        .optional()?;
+    body.map(|body| whole(connection, from_json(&body)?)).transpose()
+}
+
+/// Every incident that is not resolved, whole, oldest first.
+pub(crate) fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
+    let sql = "SELECT body FROM incidents WHERE stage <> 'resolved' ORDER BY opened, id";
+    let open: Vec<Incident> = bodies(connection, sql, [])?;
+    open.into_iter().map(|incident| whole(connection, incident)).collect()
+}
+
+/// Every incident resolved at or after `since`, whole, oldest first.
+pub(crate) fn resolved_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Incident>> {
+    let sql = "SELECT body FROM incidents INDEXED BY incidents_over WHERE stage = 'resolved' AND updated >= ?
+               ORDER BY opened, id";
+    let over: Vec<Incident> = bodies(connection, sql, [wall(since)])?;
+    let lately = over.into_iter().filter(|incident| incident.resolved >= Some(since));
+    lately.map(|incident| whole(connection, incident)).collect()
+}
+
+fn whole(connection: &Connection, mut incident: Incident) -> rusqlite::Result<Incident> {
+    incident.attempts = attempts_of(connection, incident.id, u32::MAX)?;
+    incident.timeline = connection
+        .prepare_cached("SELECT at, kind, source, text FROM timeline WHERE incident = ? ORDER BY line")?
+        .query_map([incident.id.0.as_bytes()], |row| {
+            Ok(Event { at: moment(row.get(0)?), kind: row.get(1)?, source: row.get(2)?, text: row.get(3)? })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(incident)
+}
+
+/// The newest attempts of an incident, oldest first.
+fn attempts_of(connection: &Connection, id: IncidentId, limit: u32) -> rusqlite::Result<Vec<Attempt>> {
+    let sql = "SELECT body FROM attempts WHERE incident = ? ORDER BY place DESC LIMIT ?";
+    let mut attempts = bodies(connection, sql, params![id.0.as_bytes(), limit])?;
+    attempts.reverse();
+    Ok(attempts)
+}
+
+/// Attempts, newest first.
+pub(crate) fn attempts(
+    connection: &Connection,
+    service: Option<&ServiceName>,
+    limit: u32,
+    offset: u32,
+) -> rusqlite::Result<Page<Attempt>> {
+    let filter = if service.is_some() { "WHERE service = ?" } else { "" };
+    let mut values: Vec<Value> = service.iter().map(|service| Value::from(service.as_str().to_owned())).collect();
+    let total = connection
+        .prepare_cached(&format!("SELECT count(*) FROM attempts {filter}"))?
+        .query_row(params_from_iter(&values), |row| row.get(0))?;
+    values.extend([Value::from(limit), Value::from(offset)]);
+    let sql = format!("SELECT body FROM attempts {filter} ORDER BY at DESC, place DESC LIMIT ? OFFSET ?");
+    Ok(Page { items: bodies(connection, &sql, params_from_iter(&values))?, total })
+}
+
+/// Attempts begun at or after `since`, oldest first.
+pub(crate) fn attempts_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Attempt>> {
+    bodies(connection, "SELECT body FROM attempts WHERE at >= ? ORDER BY at, place", [wall(since)])
+}
+
+/// What the guard's ledger is made of, since then, oldest first.
+pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Entry>> {
+    // The condition on `kind` is the one of the index journal_ledger, word for word; otherwise SQLite would not use it.
+    let sql = format!(
+        "SELECT {} FROM journal WHERE kind IN ('intended', 'settled', 'process-exited', 'reset', 'desired-changed')
+         AND wall >= ? ORDER BY wall, seq",
+        row::COLUMNS
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([wall(since)], row::read)?;
+    rows.map(|row| row.map(|row| row.entry)).collect()
+}
+
+/// The services as the journal last heard of them.
+pub(crate) fn services(connection: &Connection) -> rusqlite::Result<Vec<ServiceRecord>> {
+    fn word<T: DeserializeOwned>(word: Option<String>, at: Option<i64>) -> Option<(T, Moment)> {
+        serde_json::from_value(word?.into()).ok().zip(at.map(moment))
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT name, health, health_at, desired, desired_at FROM services ORDER BY name")?;
+    let services = statement.query_map([], |row| {
+        Ok(ServiceRecord {
+            name: row.get::<_, String>(0)?.into(),
+            health: word(row.get(1)?, row.get(2)?),
+            desired: word(row.get(3)?, row.get(4)?),
+        })
+    })?;
+    services.collect()
+}
+
+/// The whole catalog.
+pub(crate) fn catalog(connection: &Connection) -> rusqlite::Result<Catalog> {
+    crate::project::read_catalog(connection, false)
+}
+
+/// The sequence number of the newest row; 0: none.
+pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| row.get(0))
+}
+
+/// The plain data in the first column of each row. What cannot be understood is left out, loudly.
+fn bodies<T: DeserializeOwned>(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        match serde_json::from_str(row.get_ref(0)?.as_str()?) {
+            Ok(item) => items.push(item),
+            Err(error) => tracing::error!(%error, "a projection cannot be understood"),
+        }
+    }
+    Ok(items)
+}

@@ -1,0 +1,101 @@
+//! Retention: forgetting what is over and old, a little at a time.
+//!
+//! What is forgotten goes as a whole: a resolved incident with its rows, timeline and attempts; an operator's action outside any
+//! incident; rows about nothing but a service. So a rebuild after retention gives what was there before it. What attempts
+//! taught stays in the catalog. It never touches an open incident, an attempt under way, a service's last word, or the newest
+//! row (whose number must not be given again).
+
+use heald_engine::learn::Catalog;
+use heald_model::{Attempt, Moment};
+use rusqlite::{Transaction, params};
+
+use crate::project::{learn, read_catalog, write_tally};
+use crate::row::{from_json, wall};
+
+/// Incidents, attempts or loose rows deleted in one transaction: about a millisecond, which an intent can wait for.
+const PORTION: usize = 50;
+/// Rows are cheaper than incidents.
+const LOOSE_PORTION: usize = 500;
+
+/// What retention has deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Journal rows.
+    pub rows: usize,
+    /// Incidents.
+    pub incidents: usize,
+    /// Attempts.
+    pub attempts: usize,
+}
+
+impl Trimmed {
+    /// Both together.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.incidents += other.incidents;
+        self.attempts += other.attempts;
+    }
+}
+
+/// Deletes one portion of what is older than `cutoff`; nothing deleted means that nothing is left to delete.
+pub(crate) fn step(tx: &Transaction<'_>, cutoff: Moment) -> rusqlite::Result<Trimmed> {
+    let mut trimmed = Trimmed::default();
+    let old = ids(
+        tx,
+        "SELECT id FROM incidents INDEXED BY incidents_over WHERE stage = 'resolved' AND updated < ? LIMIT ?",
+        cutoff,
+    )?;
+    for id in &old {
+        trimmed.attempts += forget(tx, "incident = ?", id)?;
+        trimmed.rows += delete(tx, "journal WHERE incident = ? AND seq < (SELECT max(seq) FROM journal)", id)?;
+        delete(tx, "timeline WHERE incident = ?", id)?;
+        trimmed.incidents += delete(tx, "incidents WHERE id = ?", id)?;
+    }
+    let alone =
+        "SELECT id FROM attempts INDEXED BY attempts_alone WHERE at < ? AND incident IS NULL AND settled = 1 LIMIT ?";
+    for id in &ids(tx, alone, cutoff)? {
+        trimmed.rows +=
+            delete(tx, "journal WHERE attempt = ? AND incident IS NULL AND seq < (SELECT max(seq) FROM journal)", id)?;
+        trimmed.attempts += forget(tx, "id = ?", id)?;
+    }
+    trimmed.rows += tx
+        .prepare_cached(
+            "DELETE FROM journal WHERE seq IN (
+                 SELECT seq FROM journal WHERE wall < ? AND attempt IS NULL AND incident IS NULL
+                 AND seq < (SELECT max(seq) FROM journal)
+                 AND seq NOT IN (SELECT health_seq FROM services WHERE health_seq IS NOT NULL)
+                 AND seq NOT IN (SELECT desired_seq FROM services WHERE desired_seq IS NOT NULL)
+                 LIMIT ?)",
+        )?
+        .execute(params![wall(cutoff), LOOSE_PORTION])?;
+    Ok(trimmed)
+}
+
+fn ids(tx: &Transaction<'_>, sql: &str, cutoff: Moment) -> rusqlite::Result<Vec<[u8; 16]>> {
+    tx.prepare_cached(sql)?.query_map(params![wall(cutoff), PORTION], |row| row.get(0))?.collect()
+}
+
+fn delete(tx: &Transaction<'_>, what: &str, id: &[u8; 16]) -> rusqlite::Result<usize> {
+    tx.prepare_cached(&format!("DELETE FROM {what}"))?.execute([id])
+}
+
+/// Deletes attempts, keeping what they taught in the part of the catalog that a rebuild starts from.
+fn forget(tx: &Transaction<'_>, which: &str, id: &[u8; 16]) -> rusqlite::Result<usize> {
+    let bodies: Vec<String> = tx
+        .prepare_cached(&format!("SELECT body FROM attempts WHERE {which}"))?
+        .query_map([id], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if bodies.is_empty() {
+        return Ok(0);
+    }
+    let kept = read_catalog(tx, true)?;
+    let mut base = Catalog::default();
+    for body in &bodies {
+        let attempt: Attempt = from_json(body)?;
+        learn(&mut base, &attempt, |key| Ok(kept.line(key).cloned()))?;
+    }
+    for (key, tally) in base.lines() {
+        write_tally(tx, true, key, tally)?;
+    }
+    delete(tx, &format!("attempts WHERE {which}"), id)
+}

@@ -1,0 +1,157 @@
+//! Opening the database file: pragmas, migrations, and telling damage from every other trouble.
+//!
+//! It refuses to touch what is not its own: a database of another program or of a newer heald is an error and stays as it is.
+//! Only a file that SQLite itself calls damaged is moved, under a new name, and never deleted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::error::{StoreError, is_damage};
+use crate::lock::beside;
+
+/// Each brings the schema from its index to its index + 1; applied once, in one transaction each, never edited after a release.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql")];
+
+/// `heal` in ASCII, in the header of the file: whose database this is.
+const APPLICATION_ID: i32 = 0x6865_616c;
+
+/// A database up to this size is examined whole whenever it is opened (about 20 ms here); a larger one in the background, since
+/// healing must not wait for it.
+const QUICKLY_CHECKED: u64 = 16 << 20;
+
+/// Only somebody at a `sqlite3` prompt can hold the write lock against us. An intent waits this long for them, no longer.
+const BUSY: Duration = Duration::from_millis(250);
+
+/// An open database, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    /// What was done to get there that an operator should know.
+    pub(crate) notes: Vec<String>,
+    /// All of it was examined.
+    pub(crate) examined: bool,
+}
+
+/// Opens the database, makes it if there is none, brings its schema up to date, and sets it aside first if it is damaged.
+pub(crate) fn open(path: &Path, suspect: bool) -> Result<Database, StoreError> {
+    match attempt(path, suspect) {
+        Err(StoreError::Database { source, .. }) if is_damage(&source) => {
+            let aside = set_aside(path)?;
+            let note = format!(
+                "the database {} is damaged ({source}); it was set aside as {} and a new one begun",
+                path.display(),
+                aside.display()
+            );
+            tracing::error!("{note}");
+            attempt(path, false).map(|mut database| {
+                database.notes.push(note);
+                database
+            })
+        }
+        other => other,
+    }
+}
+
+fn attempt(path: &Path, suspect: bool) -> Result<Database, StoreError> {
+    let failed = |source| StoreError::Database { path: path.into(), source };
+    let size = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(source) => return Err(StoreError::Io { path: path.into(), source }),
+    };
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    identify(&connection, path)?;
+    let examined = suspect || size <= QUICKLY_CHECKED;
+    if size > 0 && examined {
+        check(&connection).map_err(failed)?;
+    }
+    prepare(&connection).map_err(failed)?;
+    migrate(&mut connection).map_err(failed)?;
+    Ok(Database { connection, notes: Vec::new(), examined })
+}
+
+/// Reads whose database it is and of what age, before anything is written to it.
+fn identify(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Database { path: path.into(), source };
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let id = i32::try_from(number("application_id")?).unwrap_or_default();
+    if tables > 0 && id != APPLICATION_ID {
+        return Err(StoreError::Foreign { path: path.into(), found: id });
+    }
+    let (found, known) = (number("user_version")?, MIGRATIONS.len() as i64);
+    if found > known {
+        return Err(StoreError::Newer { path: path.into(), found, known });
+    }
+    Ok(())
+}
+
+/// Fails with `DatabaseCorrupt` if a look at every page finds anything wrong.
+pub(crate) fn check(connection: &Connection) -> rusqlite::Result<()> {
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if said == "ok" {
+        return Ok(());
+    }
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(said)))
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A commit survives the death of heald, not that of the machine; Durability::Machine switches to FULL for its transaction.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // Checkpoints sync, which takes milliseconds on a busy disk: the janitor makes them, never a commit.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or_default();
+    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", index as i64 + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// A connection that can only read. It needs the database to be there.
+pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Moves the database and what belongs to it to a name that is free, and returns that of the database.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let free =
+        (0..).map(|n: u32| if n == 0 { format!(".corrupt-{seconds}") } else { format!(".corrupt-{seconds}-{n}") });
+    let ending = free.into_iter().find(|ending| !beside(path, ending).exists()).unwrap_or_default();
+    for part in ["-wal", "-shm", ""] {
+        let from = beside(path, part);
+        // `heald.db.corrupt-1795341600-wal`: SQLite finds the log of the moved file under its usual name.
+        let to = beside(&beside(path, &ending), part);
+        match fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Io { path: from, source }),
+        }
+    }
+    Ok(beside(path, &ending))
+}
