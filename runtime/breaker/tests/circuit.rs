@@ -103,6 +103,29 @@ fn each_opening_without_a_closing_lasts_twice_as_long_up_to_the_cap() {
 }
 
 #[test]
+fn the_dice_touch_only_what_was_grown() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    for (open, open_max, longest, shortest) in
+        [(second, minute, [1, 2, 4], [1, 1, 1]), (minute, minute, [60, 60, 60], [60, 60, 60])]
+    {
+        for (roll, expected) in [(0, longest), (u64::MAX, shortest)] {
+            let mut circuit = Circuit::new(BreakerConfig { open, open_max, jitter: 1.0, ..BreakerConfig::default() });
+            let mut now = at(0);
+            for _ in 0..5 {
+                circuit.record(false, now, roll);
+            }
+            for seconds in expected {
+                let reopens = circuit.reopens().unwrap();
+                assert_eq!(reopens.since(now).as_secs_f64().round(), f64::from(seconds), "{open:?}, {roll}");
+                now = reopens;
+                circuit.admit(now);
+                circuit.record(false, now, roll);
+            }
+        }
+    }
+}
+
+#[test]
 fn something_done_to_the_service_makes_the_next_checks_trials() {
     for mut circuit in [tripped(fixed(60_000)), Circuit::new(fixed(60_000))] {
         let moved = circuit.half_open().unwrap();
