@@ -19,6 +19,7 @@ pub mod prober;
 mod proc;
 mod process;
 mod schedule;
+mod standing;
 mod status;
 mod watch;
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::answer::Answer;
 
+/// The fault of the prober itself.
+pub(crate) const UNABLE: &str = "prober";
+
 /// What one check saw.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Look {
@@ -40,7 +43,7 @@ impl Look {
 
     /// The prober could not look: that says nothing about the service.
     pub(crate) fn unable(what: &str, why: &std::io::Error) -> Self {
-        Self { fault: Some("prober"), message: Some(format!("heald cannot look: {what}: {why}")), ..Self::default() }
+        Self { fault: Some(UNABLE), message: Some(format!("heald cannot look: {what}: {why}")), ..Self::default() }
     }
 
     pub(crate) fn refused(&self) -> bool {

@@ -133,4 +133,27 @@ mod tests {
             assert_eq!(Place::parse(wrong), None, "{wrong}");
         }
     }
+
+    #[test]
+    fn what_we_lack_is_no_verdict_about_the_service() {
+        use rustix::io::Errno;
+        let place = Place::parse("db:5432").unwrap();
+        let explain = |errno: Errno| {
+            let look = place.explain(&errno.into(), Duration::from_secs(5));
+            (look.ok, look.fault, look.message.unwrap())
+        };
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS] {
+            let (ok, fault, message) = explain(ours);
+            assert_eq!((ok, fault), (None, Some("prober")), "{message}");
+        }
+        for (errno, fault, message) in [
+            (Errno::CONNREFUSED, "refused", "Connection refused on port 5432"),
+            (Errno::TIMEDOUT, "timeout", "Timeout after 5.0s"),
+            (Errno::HOSTUNREACH, "unreachable", "Host db is unreachable"),
+            (Errno::NETUNREACH, "unreachable", "Network of db is unreachable"),
+            (Errno::CONNRESET, "unreachable", "Connection closed on port 5432 before an answer"),
+        ] {
+            assert_eq!(explain(errno), (Some(false), Some(fault), message.to_owned()));
+        }
+    }
 }

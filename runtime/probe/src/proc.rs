@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Usage {
     /// Seconds of CPU since it began.
     pub(crate) cpu_seconds: f64,
-    /// Resident bytes.
-    pub(crate) memory: u64,
+    /// Resident bytes; none while the program is being exchanged for another.
+    pub(crate) memory: Option<u64>,
     /// Threads.
     pub(crate) threads: u64,
     /// Open descriptors.
@@ -45,7 +45,7 @@ impl Usage {
         let ticks = number(14)?.saturating_add(number(15)?);
         Some(Self {
             cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
-            memory: number(24)?.saturating_mul(rustix::param::page_size() as u64),
+            memory: number(24)?.checked_mul(rustix::param::page_size() as u64).filter(|memory| *memory > 0),
             threads: number(20)?,
             open_fds: None,
         })
@@ -191,7 +191,8 @@ mod tests {
             "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 7 0 1000 2000000 300 18446744073709551615";
         let usage = Usage::parse(stat).unwrap();
         assert_eq!(usage.threads, 7);
-        assert_eq!(usage.memory, 300 * rustix::param::page_size() as u64);
+        assert_eq!(usage.memory, Some(300 * rustix::param::page_size() as u64));
+        assert_eq!(Usage::parse(&stat.replace(" 300 ", " 0 ")).unwrap().memory, None, "not measured is not zero");
         assert!((usage.cpu_seconds - 2.0).abs() < 0.001, "{usage:?}");
         assert_eq!(Usage::parse(&stat.replace(" S ", " Z ")), None);
         assert_eq!(Usage::parse("42 (cut"), None);
@@ -200,10 +201,11 @@ mod tests {
     #[test]
     fn this_process_is_alive_and_uses_something() {
         let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.memory > 100_000 && usage.threads >= 1 && usage.open_fds.unwrap() >= 3, "{usage:?}");
+        let memory = usage.memory.unwrap();
+        assert!(memory > 100_000 && usage.threads >= 1 && usage.open_fds.unwrap() >= 3, "{usage:?}");
         assert_eq!(Usage::of(u32::MAX), None);
         let limits = Limits::of(std::process::id());
-        assert!(limits.cpus > 0.0 && limits.memory >= usage.memory, "{limits:?}");
+        assert!(limits.cpus > 0.0 && limits.memory >= memory, "{limits:?}");
     }
 
     #[test]

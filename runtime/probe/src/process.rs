@@ -15,7 +15,7 @@ use crate::proc::{Limits, Usage};
 use crate::watch::{PROCESS, Watched};
 
 /// A process that lives so long has started; one that does not was never up.
-pub(crate) const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_secs(1);
 /// Busyness over a shorter time than this is the kernel's tick, not a measure.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Limits change rarely, and finding them costs more than measuring.
@@ -93,8 +93,10 @@ fn fill(sample: &mut Sample, gauges: &mut BTreeMap<Replica, Gauge>, process: &Pr
             limits
         }
     };
-    sample.memory = quantised(usage.memory as f64 / limits.memory as f64 * 100.0);
-    sample.values.insert("memory_bytes".to_owned(), usage.memory as f64);
+    if let Some(memory) = usage.memory {
+        sample.memory = quantised(memory as f64 / limits.memory as f64 * 100.0);
+        sample.values.insert("memory_bytes".to_owned(), memory as f64);
+    }
     sample.values.insert("threads".to_owned(), usage.threads as f64);
     if let Some(open) = usage.open_fds {
         sample.values.insert("open_fds".to_owned(), open as f64);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::lateness::Recorder;
-use crate::process::{Gauges, SETTLED};
+use crate::process::Gauges;
 use crate::watch::{Probe, Watched};
 
 /// Makes one probe's checks for ever.
@@ -46,7 +46,7 @@ async fn tick(watched: &Watched, probe: &Probe, due: Instant, lateness: &Recorde
     watched.check(probe).await;
 }
 
-/// Looks at a service's processes for ever.
+/// Looks at a service's processes for ever: on its grid, when called, and when one of them has lived long enough.
 pub(crate) async fn process(watched: Arc<Watched>, gauges: Arc<Gauges>, period: Duration, lateness: Arc<Recorder>) {
     let mut calls = watched.calls.subscribe();
     let mut due = Instant::now();
@@ -63,7 +63,7 @@ pub(crate) async fn process(watched: Arc<Watched>, gauges: Arc<Gauges>, period: 
                 lateness.record(due.elapsed());
                 let settles = gauges.look(&watched);
                 let now = Instant::now();
-                due = next(due, period.min(SETTLED), now);
+                due = next(due, period, now);
                 if let Some(settles) = settles {
                     due = due.min(now + settles);
                 }

@@ -9,18 +9,18 @@
 //! - While a service starts, until a check's first success or the startup deadline, its failures are samples without verdict.
 //! - A check that began before something was done to the service (or before its new life) becomes a sample and no more.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heald_breaker::{Admission, Circuit, Move};
+use heald_breaker::{Admission, Move};
 use heald_engine::ports::Pulse;
 use heald_model::{Breaker, Health, Moment, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
 
-use crate::look::{Look, ending};
+use crate::look::{Look, UNABLE, ending};
 use crate::plan::Plan;
 use crate::prober::Outside;
+use crate::standing::{Standing, View};
 
 /// The id of the implicit probe of a supervised process.
 pub const PROCESS: &str = "process";
@@ -84,35 +84,7 @@ pub(crate) struct Watched {
     pub(crate) outside: Outside,
     replicas: u32,
     startup: Duration,
-    state: Mutex<State>,
-}
-
-struct State {
-    circuit: Circuit,
-    pulse: Pulse,
-    views: BTreeMap<(ProbeId, Option<Replica>), View>,
-    /// Counts what was done to the service; a check belongs to the turn in which it began.
-    turn: u64,
-    incarnation: Option<u64>,
-    /// Until when it may be starting.
-    starting: Moment,
-    held: bool,
-    /// A check was skipped, and none was let through since.
-    suspended: bool,
-    /// The circuit has counted a verdict.
-    tried: bool,
-}
-
-/// What one probe (of one replica) said last.
-#[derive(Default)]
-struct View {
-    verdict: Option<bool>,
-    at: Moment,
-    message: Option<String>,
-    /// It passed once in this life.
-    passed: bool,
-    /// The newest life of a process that is known to be over.
-    ended: u64,
+    state: Mutex<Standing>,
 }
 
 /// A check that was let through.
@@ -151,23 +123,13 @@ impl Watched {
             calls: watch::Sender::new(Call::default()),
             replicas: service.replicas,
             startup: service.startup,
-            state: Mutex::new(State {
-                circuit: Circuit::new(service.breaker),
-                pulse: Pulse::default(),
-                views: BTreeMap::new(),
-                turn: 0,
-                incarnation: None,
-                starting,
-                held: false,
-                suspended: false,
-                tried: false,
-            }),
+            state: Mutex::new(Standing::new(service.breaker, starting)),
             service: service.service,
             outside,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Standing> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -422,9 +384,11 @@ impl Watched {
     /// One line for every failed check.
     fn complain(&self, sample: &Sample) {
         let Some(message) = &sample.message else { return };
-        match sample.ok {
-            Some(false) => tracing::warn!("{}: {message}", self.service),
-            Some(true) | None => tracing::debug!("{}: no verdict: {message}", self.service),
+        // That heald itself cannot look is no verdict, and somebody must know.
+        if sample.ok == Some(false) || sample.fault.as_deref() == Some(UNABLE) {
+            tracing::warn!("{}: {message}", self.service);
+        } else {
+            tracing::debug!("{}: no verdict: {message}", self.service);
         }
     }
 
@@ -440,7 +404,7 @@ impl Watched {
     }
 
     /// Says in one word how things stand, and tells if that is a new word.
-    fn refresh(&self, state: &mut State, at: Moment) {
+    fn refresh(&self, state: &mut Standing, at: Moment) {
         let (to, why) = state.stand();
         let from = std::mem::replace(&mut state.pulse.health, to);
         state.pulse.error.clone_from(&why);
@@ -455,84 +419,5 @@ impl Watched {
             tracing::info!("{service}: {from} -> {to}{reason}");
         }
         let _ = self.outside.changes.send(Change::Health { service, at, from, to, why });
-    }
-}
-
-impl State {
-    fn view(&self, probe: &ProbeId) -> Option<&View> {
-        self.views.get(&(probe.clone(), None))
-    }
-
-    /// Whether a failure of this check at that time is excused, because the service may still be starting.
-    fn excuses(&self, probe: &ProbeId, at: Moment) -> bool {
-        at < self.starting && !self.view(probe).is_some_and(|view| view.passed)
-    }
-
-    fn begin_life(&mut self, deadline: Moment) {
-        self.starting = deadline;
-        for view in self.views.values_mut() {
-            view.passed = false;
-        }
-    }
-
-    /// Counts a configured check's verdict. False: it passed while another is failing, so it ends no row of failures.
-    fn count(&mut self, ok: bool, sample: &Sample) -> bool {
-        self.pulse.total_checks += 1;
-        if !ok {
-            self.pulse.consecutive_failures += 1;
-            return true;
-        }
-        self.pulse.successful_checks += 1;
-        self.pulse.response_time = sample.latency.or(self.pulse.response_time);
-        let others = self.views.iter().any(|((probe, _), view)| {
-            *probe != sample.probe && probe.as_str() != PROCESS && view.verdict == Some(false)
-        });
-        if !others {
-            self.pulse.consecutive_failures = 0;
-        }
-        !others
-    }
-
-    /// Counts a look at a process, where there is nothing else to count.
-    fn tally(&mut self, ok: bool) {
-        self.pulse.total_checks += 1;
-        self.pulse.successful_checks += u64::from(ok);
-        self.pulse.consecutive_failures = if ok { 0 } else { self.pulse.consecutive_failures + 1 };
-    }
-
-    /// Keeps a verdict. True if it is the first success of this life.
-    fn saw(&mut self, sample: &Sample, ok: bool) -> bool {
-        let view = self.views.entry((sample.probe.clone(), sample.replica.clone())).or_default();
-        view.verdict = Some(ok);
-        view.at = sample.at;
-        view.message.clone_from(&sample.message);
-        let first = ok && !view.passed;
-        view.passed |= ok;
-        first
-    }
-
-    /// Keeps the newest metrics.
-    fn measured(&mut self, sample: &Sample) {
-        let named = [("cpu", sample.cpu), ("memory", sample.memory), ("error_rate", sample.error_rate)];
-        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        self.pulse.metrics.extend(named);
-        self.pulse.metrics.extend(sample.values.iter().map(|(name, value)| (name.clone(), *value)));
-    }
-
-    fn stand(&self) -> (Health, Option<String>) {
-        if self.held {
-            return (Health::Unknown, None);
-        }
-        if self.suspended {
-            let count = self.circuit.tripped_by();
-            let failures = if count == 1 { "failure" } else { "failures" };
-            return (Health::CircuitOpen, Some(format!("Circuit open due to {count} consecutive {failures}")));
-        }
-        let failing = self.views.values().filter(|view| view.verdict == Some(false)).max_by_key(|view| view.at);
-        if let Some(failing) = failing {
-            return (Health::Unhealthy, failing.message.clone());
-        }
-        let passed = self.views.values().any(|view| view.verdict == Some(true));
-        (if passed { Health::Healthy } else { Health::Unknown }, None)
     }
 }

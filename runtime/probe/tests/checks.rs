@@ -86,6 +86,25 @@ async fn a_refused_connection_names_the_port() {
 }
 
 #[tokio::test]
+async fn localhost_is_the_loopback_of_either_kind() {
+    let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else { return }; // A machine without IPv6.
+    let port = listener.local_addr().unwrap().port();
+    let (sample, _) = look(ProbeConfig { address: Some(format!("localhost:{port}")), ..tcp(1) }).await;
+    assert_eq!((sample.ok, sample.message), (Some(true), None));
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_says_so() {
+    let (sample, _) = look(ProbeConfig { address: Some("no-such-host.invalid:80".into()), ..tcp(1) }).await;
+    assert_eq!(sample.ok, Some(false));
+    // Without any name server the resolver may take longer than the check.
+    if sample.fault.as_deref() != Some("timeout") {
+        assert_eq!(sample.fault.as_deref(), Some("dns"));
+        assert!(sample.message.unwrap().starts_with("Cannot resolve host no-such-host.invalid: "));
+    }
+}
+
+#[tokio::test]
 async fn down_with_200_is_down() {
     let stub = Stub::serving(Act::Body(r#"{"status":"DOWN"}"#.into()));
     let (sample, _) = look(http(stub.url())).await;

@@ -49,10 +49,10 @@ async fn it_passes_when_it_has_lived_for_a_second_and_not_at_the_next_tick() {
     stage.prober.expect(&"web".into(), Some(1));
     let young = stage.sample(is_process).await;
     assert_eq!((young.ok, young.incarnation, young.replica.clone()), (None, Some(1), None));
-    assert!(young.memory.is_some_and(|memory| memory > 0.0) && young.values["memory_bytes"] > 0.0, "{young:?}");
     assert_eq!((young.cpu, young.values["threads"]), (None, 1.0));
     let grown = stage.sample(|sample| sample.ok.is_some()).await;
     assert_eq!(grown.ok, Some(true));
+    assert!(grown.memory.is_some_and(|memory| memory > 0.0) && grown.values["memory_bytes"] > 0.0, "{grown:?}");
     let age = grown.at.since(started);
     assert!(age >= Duration::from_secs(1) && age < Duration::from_millis(1_200), "{age:?}");
     assert_eq!(stage.pulse("web").health, Health::Healthy);
