@@ -65,9 +65,10 @@ async fn a_busy_process_shows_its_cpu_and_an_idle_one_does_not() {
         let child = run(script);
         told.tell("web", vec![life(&child, "0", 1, now())]);
         let mut stage = Stage::with(vec![supervised(300)], told);
-        stage.sample(|sample| sample.cpu.is_some()).await;
-        let cpu = stage.sample(|sample| sample.cpu.is_some()).await.cpu.unwrap();
-        assert!(cpu <= 110.0 && (cpu > 5.0) == busy, "{script}: {cpu}");
+        // On a crowded machine a busy process may get little for a while.
+        let shows = |cpu: f64| if busy { cpu > 5.0 } else { cpu < 5.0 };
+        let cpu = stage.sample(|sample| sample.cpu.is_some_and(shows)).await.cpu.unwrap();
+        assert!(cpu <= 110.0, "{script}: {cpu}");
         assert!(stage.pulse("web").metrics.contains_key("cpu"));
     }
 }
