@@ -1,0 +1,82 @@
+//! Errors as answers: always JSON, always with both `error` and `detail`, never with the inside of heald in them.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use heald_engine::control::{ConsultError, OrderError};
+use heald_engine::ports::JournalError;
+use serde_json::{Map, Value};
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    error: String,
+    more: Map<String, Value>,
+}
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), more: Map::new() }
+    }
+
+    /// The caller made a mistake.
+    pub(crate) fn bad(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// There is no such thing.
+    pub(crate) fn absent(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    /// With one more field.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut body = self.more;
+        // The words that clients of older systems compare with.
+        let detail = match self.status {
+            StatusCode::NOT_FOUND => "Not Found".to_owned(),
+            StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed".to_owned(),
+            _ => self.error.clone(),
+        };
+        body.insert("error".into(), self.error.into());
+        body.insert("detail".into(), detail.into());
+        (self.status, Json(Value::Object(body))).into_response()
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<ConsultError> for Failure {
+    fn from(error: ConsultError) -> Self {
+        match &error {
+            ConsultError::NoProfile { .. } => Self::absent(error.to_string()),
+        }
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let said = error.to_string();
+        match error {
+            OrderError::NoService(_) => Self::absent(said),
+            OrderError::NoAction { offered, .. } => Self::bad(said).with("offered", offered),
+            OrderError::Withheld { rule, why } => {
+                Self::new(StatusCode::CONFLICT, said).with("rule", rule).with("reason", why)
+            }
+            OrderError::Failed(_) => Self::new(StatusCode::BAD_GATEWAY, said),
+            OrderError::Journal(error) => error.into(),
+        }
+    }
+}

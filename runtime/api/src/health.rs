@@ -1,0 +1,131 @@
+//! Whether heald and its services are well: `/`, `/health` and what is below it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use heald_engine::ports::Pulse;
+use heald_model::{Health, ServiceName};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::{Api, Phase, time};
+
+/// `GET /`: what this is.
+pub(crate) async fn card(State(api): State<Api>) -> Json<Value> {
+    Json(json!({
+        "service": "Orchestrator",
+        "version": api.version,
+        "status": "running",
+        "endpoints": {
+            "health": "/health",
+            "health_status": "/health/status",
+            "services": "/api/services",
+            "incidents": "/api/incidents",
+            "actions": "/api/actions",
+            "catalog": "/api/catalog",
+            "events": "/events",
+        },
+    }))
+}
+
+/// `GET /health`: 200 as long as heald lives. Each older system's clients find their own word for "well" in it.
+pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
+    let ready = *api.phase.borrow() == Phase::Ready;
+    let services = api.control.services();
+    let running = |service: &heald_engine::control::ServiceStatus| service.processes.iter().any(|p| p.ended.is_none());
+    Json(json!({
+        "status": "ok",
+        "service": "orchestrator",
+        "health": "healthy",
+        "state": "UP",
+        "timestamp": time::plain(time::now()),
+        "nodes": u8::from(ready),
+        "workloads": services.iter().filter(|service| running(service)).count(),
+        "database": if (api.database)() { "connected" } else { "disconnected" },
+        "agent_running": ready && !api.control.halted(),
+        "version": api.version,
+        "uptime": api.started.elapsed().as_secs_f64(),
+    }))
+}
+
+/// `GET /health/live`: 200 as long as heald lives.
+pub(crate) async fn live() -> Json<Value> {
+    Json(json!({"status": "alive"}))
+}
+
+/// `GET /health/ready`: 503 while heald starts or ends.
+pub(crate) async fn ready(State(api): State<Api>) -> Response {
+    let (word, why) = match *api.phase.borrow() {
+        Phase::Ready => return Json(json!({"status": "ready"})).into_response(),
+        Phase::Starting => ("starting", "heald is starting"),
+        Phase::Draining => ("draining", "heald is ending"),
+    };
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, why).with("status", word).into_response()
+}
+
+/// `GET /health/status`: every service's checks.
+pub(crate) async fn status(State(api): State<Api>) -> Json<Value> {
+    Json(report(&api))
+}
+
+/// `POST /health/trigger`: checks every service now and answers when that is done.
+pub(crate) async fn trigger(State(api): State<Api>) -> Json<Value> {
+    api.board.check_now(None).await;
+    Json(report(&api))
+}
+
+/// One service's checks as its clients know them.
+#[derive(Debug, Serialize)]
+struct Checks {
+    health: Health,
+    last_check: Option<String>,
+    response_time_ms: Option<f64>,
+    error_message: Option<String>,
+    consecutive_failures: u32,
+    total_checks: u64,
+    successful_checks: u64,
+    uptime_percentage: f64,
+    circuit_breaker_state: &'static str,
+}
+
+impl From<Pulse> for Checks {
+    fn from(pulse: Pulse) -> Self {
+        Self {
+            health: pulse.health,
+            last_check: pulse.last_check.map(time::plain),
+            response_time_ms: pulse.response_time.map(|took| (took.as_secs_f64() * 1e6).round() / 1e3),
+            error_message: pulse.error,
+            consecutive_failures: pulse.consecutive_failures,
+            total_checks: pulse.total_checks,
+            successful_checks: pulse.successful_checks,
+            uptime_percentage: percentage(pulse.successful_checks, pulse.total_checks),
+            circuit_breaker_state: pulse.breaker.as_str(),
+        }
+    }
+}
+
+/// In percent with two decimals; 0 before the first.
+#[allow(clippy::cast_precision_loss, reason = "2^53 checks are some million years")]
+fn percentage(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 10_000.0).round() / 100.0 }
+}
+
+fn report(api: &Api) -> Value {
+    let pulses = api.board.pulses();
+    let overall = overall(&pulses);
+    let services: Map<String, Value> =
+        pulses.into_iter().map(|(name, pulse)| (name.to_string(), json!(Checks::from(pulse)))).collect();
+    json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall})
+}
+
+/// Healthy if all are, unhealthy if none is (so also before the first check), degraded between.
+fn overall(pulses: &[(ServiceName, Pulse)]) -> &'static str {
+    let healthy = pulses.iter().filter(|(_, pulse)| pulse.health == Health::Healthy).count();
+    match healthy {
+        all if all == pulses.len() => "healthy",
+        0 => "unhealthy",
+        _ => "degraded",
+    }
+}

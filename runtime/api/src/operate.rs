@@ -1,0 +1,184 @@
+//! The operator's hands: services, orders, wishes, the kill switch. Every order goes through the guard like any other.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use heald_engine::control::Order;
+use heald_engine::ports::Pulse;
+use heald_model::{Desired, ServiceName};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Api;
+use crate::failure::Failure;
+use crate::request::Body;
+use crate::view::{ServiceView, operator};
+
+/// heald's own actions, for which the spellings of older systems are understood. A plug-in's own action is spelled as it spells it.
+const ACTIONS: [&str; 13] = [
+    "restart",
+    "stop",
+    "start",
+    "scale",
+    "scale-up",
+    "scale-down",
+    "signal",
+    "clear-cache",
+    "update-config",
+    "degrade",
+    "rollback",
+    "notify",
+    "escalate",
+];
+
+/// An order to do something now.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActionOrder {
+    #[serde(alias = "service_id")]
+    service: ServiceName,
+    action: String,
+    #[serde(default)]
+    parameters: Value,
+    by: Option<String>,
+}
+
+/// `POST /api/actions`.
+pub(crate) async fn act(State(api): State<Api>, Body(ask): Body<ActionOrder>) -> Result<Json<Value>, Failure> {
+    if !(ask.parameters.is_null() || ask.parameters.is_object()) {
+        return Err(Failure::bad("`parameters` must be an object"));
+    }
+    order(&api, ask.service, &ask.action, ask.parameters, ask.by).await
+}
+
+async fn order(
+    api: &Api,
+    service: ServiceName,
+    action: &str,
+    parameters: Value,
+    by: Option<String>,
+) -> Result<Json<Value>, Failure> {
+    let order = Order { service, action: heald_word(action), parameters, by: operator(by) };
+    if order.action == "no-action" {
+        return Ok(Json(json!({"service": order.service, "action": order.action, "summary": "nothing to do"})));
+    }
+    let done = api.control.order(order).await?;
+    Ok(Json(json!({
+        "id": done.intent.id,
+        "incident": done.intent.incident,
+        "service": done.intent.service,
+        "action": done.intent.action,
+        "summary": done.summary,
+        "outcome": done.outcome,
+    })))
+}
+
+/// `RESTART`, `restart_service`, `Clear Cache` as heald says them; what it does not know, as it is.
+fn heald_word(action: &str) -> String {
+    let word = action.trim().to_lowercase().replace(['_', ' '], "-");
+    let word = word.strip_suffix("-service").unwrap_or(&word);
+    if word == "no-action" || ACTIONS.contains(&word) { word.into() } else { action.into() }
+}
+
+/// `GET /api/services`.
+pub(crate) async fn services(State(api): State<Api>) -> Json<Value> {
+    Json(json!({"services": views(&api)}))
+}
+
+/// `GET /api/services/{name}`.
+pub(crate) async fn service(
+    State(api): State<Api>,
+    Path(name): Path<ServiceName>,
+) -> Result<Json<ServiceView>, Failure> {
+    let status = api.control.services().into_iter().find(|status| status.name == name);
+    let status = status.ok_or_else(|| Failure::absent(format!("no service is named `{name}`")))?;
+    let pulse = api.board.pulses().into_iter().find(|(known, _)| *known == name).map(|(_, pulse)| pulse);
+    Ok(Json(ServiceView::new(status, pulse.unwrap_or_default())))
+}
+
+fn views(api: &Api) -> Vec<ServiceView> {
+    let mut pulses: BTreeMap<ServiceName, Pulse> = api.board.pulses().into_iter().collect();
+    let services = api.control.services().into_iter();
+    services
+        .map(|status| {
+            let pulse = pulses.remove(&status.name).unwrap_or_default();
+            ServiceView::new(status, pulse)
+        })
+        .collect()
+}
+
+/// Who asks, if they say so.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct By {
+    by: Option<String>,
+}
+
+/// `POST /api/services/{name}/{verb}`: pause, resume, start, stop, restart, reset, approve.
+pub(crate) async fn verb(
+    State(api): State<Api>,
+    Path((name, verb)): Path<(ServiceName, String)>,
+    Body(By { by }): Body<By>,
+) -> Result<Json<Value>, Failure> {
+    let who = operator(by.clone());
+    let desired = match verb.as_str() {
+        "pause" => Desired::Paused,
+        "resume" | "start" => Desired::Running,
+        "stop" => Desired::Stopped,
+        "restart" => return order(&api, name, "restart", Value::Null, by).await,
+        "reset" => {
+            api.control.reset(&name, &who)?;
+            return Ok(Json(json!({"service": name, "reset": true})));
+        }
+        "approve" => {
+            api.control.approve(&name, &who)?;
+            return Ok(Json(json!({"service": name, "approved": true})));
+        }
+        _ => {
+            let known = ["pause", "resume", "start", "stop", "restart", "reset", "approve"].map(Value::from);
+            return Err(Failure::absent(format!("`{verb}` cannot be done to a service")).with("known", known.to_vec()));
+        }
+    };
+    api.control.wish(&name, desired, &who).await?;
+    Ok(Json(json!({"service": name, "desired": desired})))
+}
+
+/// `POST /api/halt`: the kill switch. heald goes on watching and does nothing.
+pub(crate) async fn halt(State(api): State<Api>, Body(By { by }): Body<By>) -> Json<Value> {
+    api.control.halt(true, &operator(by));
+    Json(json!({"halted": api.control.halted()}))
+}
+
+/// `POST /api/resume`: heals again.
+pub(crate) async fn resume(State(api): State<Api>, Body(By { by }): Body<By>) -> Json<Value> {
+    api.control.halt(false, &operator(by));
+    Json(json!({"halted": api.control.halted()}))
+}
+
+/// `GET /api/halt`: whether the kill switch is on.
+pub(crate) async fn halted(State(api): State<Api>) -> Json<Value> {
+    Json(json!({"halted": api.control.halted()}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_an_action_is_understood() {
+        for (said, meant) in [
+            ("RESTART", "restart"),
+            ("restart_service", "restart"),
+            ("Restart Service", "restart"),
+            ("clear_cache", "clear-cache"),
+            ("Clear Cache", "clear-cache"),
+            ("scale_up", "scale-up"),
+            ("NO_ACTION", "no-action"),
+            ("FROBNICATE", "FROBNICATE"),
+            ("my_Action", "my_Action"),
+        ] {
+            assert_eq!(heald_word(said), meant, "{said}");
+        }
+    }
+}

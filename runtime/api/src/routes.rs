@@ -1,0 +1,93 @@
+//! The table of what can be asked, and the layers around it.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::FutureExt;
+
+use crate::failure::Failure;
+use crate::origin::{self, Origins};
+use crate::{Api, ServerConfig, events, health, incidents, operate, orchestrate};
+
+/// No request is longer than a page of JSON.
+const BODY: usize = 256 * 1024;
+
+/// One thing that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path, its variable parts in braces.
+    pub path: &'static str,
+    /// One line for a person.
+    pub summary: &'static str,
+}
+
+const fn route(method: &'static str, path: &'static str, summary: &'static str) -> Route {
+    Route { method, path, summary }
+}
+
+/// Everything that can be asked.
+pub const ROUTES: [Route; 19] = [
+    route("GET", "/", "what this is"),
+    route("GET", "/health", "200 as long as heald lives"),
+    route("GET", "/health/live", "200 as long as heald lives"),
+    route("GET", "/health/ready", "503 while heald starts or ends"),
+    route("GET", "/health/status", "every service's checks"),
+    route("POST", "/health/trigger", "check every service now"),
+    route("POST", "/orchestrate", "metrics in, a decision out"),
+    route("GET", "/api/incidents", "incidents, newest first (limit, offset, status, service, open)"),
+    route("GET", "/api/incidents/{id}", "one incident with its whole timeline"),
+    route("GET", "/api/actions", "what was done, newest first (limit, offset, service)"),
+    route("POST", "/api/actions", "do something now: {service, action, parameters, by}"),
+    route("GET", "/api/catalog", "what was learned, by signature and action"),
+    route("GET", "/api/services", "every service as it stands"),
+    route("GET", "/api/services/{name}", "one service as it stands"),
+    route("POST", "/api/services/{name}/{verb}", "pause, resume, start, stop, restart, reset or approve"),
+    route("GET", "/api/halt", "whether all healing is stopped"),
+    route("POST", "/api/halt", "stop all healing"),
+    route("POST", "/api/resume", "heal again"),
+    route("GET", "/events", "the journal as server-sent events, resumable by Last-Event-ID"),
+];
+
+/// The API as a service. `GET /events` is the one route that never ends by itself.
+pub fn router(api: Api, config: &ServerConfig) -> Router {
+    Router::new()
+        .route("/", get(health::card))
+        .route("/health", get(health::alive))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/health/status", get(health::status))
+        .route("/health/trigger", post(health::trigger))
+        .route("/orchestrate", post(orchestrate::orchestrate))
+        .route("/api/incidents", get(incidents::list))
+        .route("/api/incidents/{id}", get(incidents::one))
+        .route("/api/actions", get(incidents::actions).post(operate::act))
+        .route("/api/catalog", get(incidents::catalog))
+        .route("/api/services", get(operate::services))
+        .route("/api/services/{name}", get(operate::service))
+        .route("/api/services/{name}/{verb}", post(operate::verb))
+        .route("/api/halt", get(operate::halted).post(operate::halt))
+        .route("/api/resume", post(operate::resume))
+        .route("/events", get(events::stream))
+        .fallback(|| async { Failure::absent("Not Found") })
+        .method_not_allowed_fallback(|| async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed") })
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn_with_state(Origins::new(&config.cors_origins), origin::check))
+        .layer(from_fn(survive))
+        .with_state(api)
+}
+
+/// Turns a handler's panic into an answer. The panic itself is in the log; nobody outside is shown it.
+async fn survive(request: Request, next: Next) -> Response {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(request = what, "a handler has panicked");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error; heald's log says more").into_response()
+    })
+}
