@@ -57,6 +57,8 @@ struct Tenant {
 #[derive(Debug)]
 struct Line {
     spawn: Spawn,
+    /// The id it was asked for under; what is started by this line is told apart by its incarnation.
+    asked: String,
     /// Starts that did not last, since one did.
     tries: u32,
     /// The end it would answer, and when it happened.
@@ -137,8 +139,12 @@ impl Children {
 
     /// Starts a process, or gives the answer it gave the first time.
     pub(crate) fn spawn(&mut self, request: Spawn) -> Result<Child, Refusal> {
-        if let Some(answer) = self.answered(&request.spawn) {
-            return answer;
+        match self.answered(&request.spawn) {
+            Some(Ok(child)) if child.place != request.place => {
+                return Err(Refusal::Invalid(format!("{} was spawned in {}", request.spawn, child.place)));
+            }
+            Some(answer) => return answer,
+            None => {}
         }
         spawn::check(&request)?;
         let room = self.rooms.entry(request.place.clone()).or_default();
@@ -147,7 +153,12 @@ impl Children {
         }
         let answer = self.start(&request, Origin::Asked);
         if let Some(room) = self.rooms.get_mut(&request.place) {
-            room.line = answer.is_ok().then_some(Line { spawn: request.clone(), tries: 0, ended: None });
+            room.line = answer.is_ok().then_some(Line {
+                spawn: request.clone(),
+                asked: request.spawn.clone(),
+                tries: 0,
+                ended: None,
+            });
         }
         if answer.is_err() {
             // The answer to a child that lives or ended is found with the child.
@@ -157,7 +168,8 @@ impl Children {
         answer
     }
 
-    fn answered(&self, spawn: &str) -> Option<Result<Child, Refusal>> {
+    /// What that spawn was answered.
+    pub(crate) fn answered(&self, spawn: &str) -> Option<Result<Child, Refusal>> {
         let living = self.rooms.values().filter_map(|room| Some(&room.tenant.as_ref()?.child));
         let ended = self.exits.iter().map(|exit| &exit.child);
         let found = living.chain(ended).find(|child| child.spawn == spawn).cloned().map(Ok);
@@ -350,8 +362,7 @@ impl Children {
             let incarnation = room.incarnation + 1;
             let Some(line) = &mut room.line else { continue };
             line.tries = line.tries.saturating_add(1);
-            let (original, _) = line.spawn.spawn.split_once('~').unwrap_or((&line.spawn.spawn, ""));
-            line.spawn.spawn = format!("{original}~{incarnation}");
+            line.spawn.spawn = format!("{}~{incarnation}", line.asked);
             let request = line.spawn.clone();
             match self.start(&request, Origin::Fallback) {
                 Ok(child) => {

@@ -486,6 +486,10 @@ impl Keeper {
             Ask::Attach { .. } => Err(Refusal::Version(VERSION)),
             Ask::Spawn(_) if self.phase != Phase::Keeping => Err(Refusal::Stopping),
             Ask::Spawn(spawn) => self.children.spawn(*spawn).map(Done::Spawned),
+            Ask::Recall { spawn } => {
+                let answer = self.children.answered(&spawn);
+                Ok(Done::Recalled(answer.map(|answer| answer.map_err(Box::new))))
+            }
             Ask::Signal(signal) => self.children.signal(&signal).map(|()| Done::Signalled),
             Ask::Acknowledge { spawns } => {
                 self.children.acknowledge(&spawns);

@@ -63,6 +63,11 @@ pub enum Ask {
     Beat,
     /// Start a process.
     Spawn(Box<Spawn>),
+    /// What was this spawn answered, if it was ever asked? For an intent on record whose effect is not known.
+    Recall {
+        /// The spawn id.
+        spawn: String,
+    },
     /// Signal a child.
     Signal(Signal),
     /// These ends are on record; the keeper may forget them.
@@ -323,6 +328,9 @@ impl std::fmt::Display for End {
 pub enum Done {
     /// The process runs its program, or has by now ended: an exit is told apart, and later.
     Spawned(Child),
+    /// The answer that spawn got, or none that is remembered: then nothing was started under that id, or so long ago that
+    /// its end was acknowledged and more than a thousand answers came after it.
+    Recalled(Option<Result<Child, Box<Refusal>>>),
     /// The signal was sent.
     Signalled,
     /// Noted.

@@ -18,11 +18,11 @@ const MAX_NAME: usize = 256;
 
 /// Refuses what could not be carried out or written down.
 pub(crate) fn check(spawn: &Spawn) -> Result<(), Refusal> {
-    let named = |name: &str| !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(|c| c.is_ascii_graphic());
+    let named = |name: &str| !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
     let wrong = if !named(&spawn.spawn) {
-        "a spawn id is 1 to 256 printable characters"
+        "a spawn id is 1 to 256 bytes without control characters"
     } else if !named(&spawn.place.service) {
-        "a service name is 1 to 256 printable characters"
+        "a service name is 1 to 256 bytes without control characters"
     } else if spawn.command.first().is_none_or(String::is_empty) {
         "the command is empty"
     } else if spawn.tag.len() > MAX_TAG {

@@ -1,8 +1,8 @@
 //! Starting, signalling and reaping.
 
-use heald_keeper::protocol::{Done, End, Refusal};
+use heald_keeper::protocol::{Ask, Done, End, Refusal};
 
-use crate::stage::{Stage, lives, marked, until, zombies_of};
+use crate::stage::{Stage, Talk, lives, marked, until, zombies_of};
 
 #[test]
 fn the_same_spawn_twice_is_one_process_also_across_runtimes() {
@@ -26,6 +26,21 @@ fn the_same_spawn_twice_is_one_process_also_across_runtimes() {
 }
 
 #[test]
+fn a_spawn_can_be_recalled_without_being_repeated() {
+    let stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let request = stage.script("web", "sleep 1000");
+    let recall = |runtime: &mut Talk| match runtime.ask(Ask::Recall { spawn: stage.spawn_id("web") }) {
+        Ok(Done::Recalled(answer)) => answer,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(recall(&mut runtime), None);
+    assert!(marked(&request.spawn).is_empty());
+    let child = runtime.spawn(request).unwrap();
+    assert_eq!(recall(&mut runtime), Some(Ok(child)));
+}
+
+#[test]
 fn two_never_live_in_one_place() {
     let stage = Stage::new(&[]);
     let (mut runtime, _) = stage.attached();
@@ -35,6 +50,10 @@ fn two_never_live_in_one_place() {
     second.spawn = stage.spawn_id("other");
     assert_eq!(runtime.spawn(second.clone()), Err(Refusal::Occupied(first.clone())));
     assert!(marked(&second.spawn).is_empty());
+    // Nor does one id stand for two.
+    let mut elsewhere = request.clone();
+    elsewhere.place.replica = 1;
+    assert!(matches!(runtime.spawn(elsewhere), Err(Refusal::Invalid(_))));
     runtime.signal(&first.spawn, 9).unwrap();
     assert_eq!(runtime.exit().end, End::Signal { signal: 9, core: false });
     assert_eq!(runtime.spawn(second).unwrap().incarnation, 2);
@@ -73,7 +92,7 @@ fn senseless_requests_are_refused() {
     let good = stage.script("web", "true");
     let mut bad = vec![good.clone(), good.clone(), good.clone(), good];
     bad[0].spawn = String::new();
-    bad[1].place.service = "two words".into();
+    bad[1].place.service = "two\nlines".into();
     bad[2].command.clear();
     bad[3].tag = "x".repeat(5000);
     for request in bad {
@@ -196,7 +215,7 @@ fn when_the_end_is_told_nothing_is_left_of_the_group() {
         let child = runtime.spawn(request).unwrap();
         until("they run", || marked(&child.spawn).len() >= 11);
         runtime
-            .ask(heald_keeper::protocol::Ask::Signal(heald_keeper::protocol::Signal {
+            .ask(Ask::Signal(heald_keeper::protocol::Signal {
                 spawn: child.spawn.clone(),
                 signal: 9,
                 group: false,

@@ -1,0 +1,117 @@
+//! What a process sees of the world: its environment and its user. Built from nothing at every start; heald's own
+//! environment, with its secrets, is not looked at.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use heald_keeper::protocol::User;
+
+use crate::config::ProcessConfig;
+
+/// Where programs are looked for unless the configuration says otherwise.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A user as `/etc/passwd` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) user: User,
+    pub(crate) home: String,
+}
+
+/// Finds a user by name or number. A number that is nobody's is a user without a name.
+pub(crate) fn account(wanted: &str) -> Option<Account> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    find(&passwd, wanted)
+}
+
+fn find(passwd: &str, wanted: &str) -> Option<Account> {
+    let known = passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        let home = fields.nth(1)?.to_owned();
+        Some(Account { name, user: User { uid, gid }, home })
+    });
+    let number: Option<u32> = wanted.parse().ok();
+    let nameless =
+        number.map(|id| Account { name: wanted.to_owned(), user: User { uid: id, gid: id }, home: "/".into() });
+    known.into_iter().find(|account| account.name == wanted || Some(account.user.uid) == number).or(nameless)
+}
+
+/// The whole environment of one copy.
+pub(crate) fn environment(config: &ProcessConfig, service: &str, replica: u32) -> io::Result<BTreeMap<String, String>> {
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), PATH.to_owned()),
+        ("HEALD_SERVICE".to_owned(), service.to_owned()),
+        ("HEALD_REPLICA".to_owned(), replica.to_string()),
+    ]);
+    if let Some(account) = config.user.as_deref().and_then(account) {
+        env.insert("HOME".to_owned(), account.home);
+        env.insert("USER".to_owned(), account.name.clone());
+        env.insert("LOGNAME".to_owned(), account.name);
+    }
+    if let Some(path) = &config.env_file {
+        env.extend(read_file(path)?);
+    }
+    env.extend(config.env.clone());
+    Ok(env)
+}
+
+/// `NAME=value` lines; empty lines and those that begin with `#` are passed over, quotes around a value are taken off.
+fn read_file(path: &Path) -> io::Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(path)?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (name, value) = line.split_once('=').filter(|(name, _)| !name.trim().is_empty()).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("line {number} is not NAME=value"))
+            })?;
+            let value = value.trim();
+            let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+            Ok((name.trim().to_owned(), unquoted.unwrap_or(value).to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken line\nwww:x:33:34:www:/var/www:/usr/sbin/nologin\n";
+        let www = Account { name: "www".into(), user: User { uid: 33, gid: 34 }, home: "/var/www".into() };
+        assert_eq!(find(passwd, "www"), Some(www.clone()));
+        assert_eq!(find(passwd, "33"), Some(www));
+        assert_eq!(find(passwd, "4711").unwrap().user, User { uid: 4711, gid: 4711 });
+        assert_eq!(find(passwd, "nobody"), None);
+    }
+
+    #[test]
+    fn the_file_is_read_and_the_section_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.env");
+        std::fs::write(&path, "# of the web\n\nA = 1\nB=\"two words\"\nC='x=y'\nPATH=/opt\n").unwrap();
+        let mut config = ProcessConfig::new(vec!["web".into()]);
+        config.env_file = Some(path.clone());
+        config.env.insert("A".into(), "2".into());
+        let env = environment(&config, "web", 3).unwrap();
+        let expected = [
+            ("A", "2"),
+            ("B", "two words"),
+            ("C", "x=y"),
+            ("HEALD_REPLICA", "3"),
+            ("HEALD_SERVICE", "web"),
+            ("PATH", "/opt"),
+        ];
+        assert_eq!(env, BTreeMap::from(expected.map(|(name, value)| (name.to_owned(), value.to_owned()))));
+        std::fs::write(&path, "A=1\nnonsense\n").unwrap();
+        assert!(environment(&config, "web", 0).unwrap_err().to_string().contains("line 2"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(environment(&config, "web", 0).is_err());
+    }
+}
