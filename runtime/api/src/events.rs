@@ -1,5 +1,5 @@
-//! `GET /events`: the journal as server-sent events. The id of an event is its row's sequence number, so a client that comes back
-//! with Last-Event-ID misses nothing and sees nothing twice.
+//! `GET /events`: the journal as server-sent events. The id of an event is its row's sequence number, so a client that
+//! comes back with Last-Event-ID misses nothing and sees nothing twice.
 //!
 //! A client's pace is its own: rows are read for it when it is ready for them, so a slow one costs no memory.
 
@@ -24,7 +24,8 @@ use crate::failure::Failure;
 use crate::request::Ask;
 use crate::{Api, Phase};
 
-/// A comment is sent after this much silence: soon enough for proxies that cut silent connections after a minute or half.
+/// A comment is sent after this much silence: soon enough for proxies that cut silent connections after a minute or
+/// half.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// When the connection breaks, a browser comes back after this.
 const RETRY: Duration = Duration::from_secs(1);

@@ -1,10 +1,11 @@
 //! heald's outside face over HTTP.
 //!
-//! [`router`] turns the engine's ports into REST and an event stream; [`serve`] puts it on sockets. Handlers translate and
-//! nothing more: what an order may do is the guard's business, what happened is the journal's. One handler per concept: where
-//! two older systems spell one thing differently, the answer carries both spellings.
+//! [`router`] turns the engine's ports into REST and an event stream; [`serve`] puts it on sockets. Handlers translate
+//! and nothing more: what an order may do is the guard's business, what happened is the journal's. One handler per
+//! concept: where two older systems spell one thing differently, the answer carries both spellings.
 //!
-//! It refuses pages of other sites that want to change something, bodies that do not fit, and to show anybody a stack trace.
+//! It refuses pages of other sites that want to change something, bodies that do not fit, and to show anybody a stack
+//! trace.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -15,7 +15,8 @@ use crate::failure::Failure;
 use crate::request::Body;
 use crate::view::{ServiceView, operator};
 
-/// heald's own actions, for which the spellings of older systems are understood. A plug-in's own action is spelled as it spells it.
+/// heald's own actions, for which the spellings of older systems are understood. A plug-in's own action is spelled as
+/// it spells it.
 const ACTIONS: [&str; 13] = [
     "restart",
     "stop",

@@ -81,8 +81,8 @@ fn checked(metrics: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Fail
     }
 }
 
-/// The service's own newest metrics where it has some, the machine's for the rest. Rounded, so that what is shown is what is
-/// judged.
+/// The service's own newest metrics where it has some, the machine's for the rest. Rounded, so that what is shown is
+/// what is judged.
 async fn measured(api: &Api, service: Option<&ServiceName>) -> Result<BTreeMap<String, f64>, Failure> {
     let deadline = tokio::time::Instant::now() + MEASURED_WITHIN;
     let mut metrics = loop {

@@ -1,7 +1,7 @@
 //! Browsers: which pages may call this API (CORS), and which may not change anything through it.
 //!
-//! A page of any site can make a browser send a POST to loopback; only the answer is withheld from it. So a request that
-//! changes something and names a foreign origin is refused here, before any handler.
+//! A page of any site can make a browser send a POST to loopback; only the answer is withheld from it. So a request
+//! that changes something and names a foreign origin is refused here, before any handler.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Incidents, attempts, services and experience as the API shows them: heald's own words, and beside them those of the clients
-//! it took over. Times are text, durations are seconds or milliseconds as the name says.
+//! Incidents, attempts, services and experience as the API shows them: heald's own words, and beside them those of the
+//! clients it took over. Times are text, durations are seconds or milliseconds as the name says.
 
 use std::collections::BTreeMap;
 

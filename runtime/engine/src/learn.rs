@@ -1,8 +1,8 @@
 //! The fix catalog: what was tried against what, and how it went.
 //!
-//! A pure fold over settled attempts. It asks no clock and rolls no dice, and the order in which attempts are absorbed does not
-//! matter, so the engine's memory, the store's projection and a rebuild from the journal agree. It refuses to learn from what
-//! proves nothing: an attempt that is under way, was withheld, or that no probe could judge.
+//! A pure fold over settled attempts. It asks no clock and rolls no dice, and the order in which attempts are absorbed
+//! does not matter, so the engine's memory, the store's projection and a rebuild from the journal agree. It refuses to
+//! learn from what proves nothing: an attempt that is under way, was withheld, or that no probe could judge.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use heald_model::{Attempt, Ending, Experience, Moment, Outcome, ServiceName, Signature};
 use serde::{Deserialize, Serialize};
 
-/// So many of the newest recoveries are kept per line: enough for a 90th percentile that moves when the service does, and small
-/// enough to be rewritten with every success.
+/// So many of the newest recoveries are kept per line: enough for a 90th percentile that moves when the service does,
+/// and small enough to be rewritten with every success.
 const RECOVERIES: usize = 64;
 
 /// The prior of the chance of success, Beta(1, 1): nothing is known, so every chance is as likely as any other.
@@ -29,8 +29,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The two lines an attempt belongs to: over all services, and its own. None if it has no signature (an operator's action
-    /// outside any incident).
+    /// The two lines an attempt belongs to: over all services, and its own. None if it has no signature (an operator's
+    /// action outside any incident).
     pub fn of(attempt: &Attempt) -> Option<[Self; 2]> {
         let signature = attempt.intent.signature.clone()?;
         let action = attempt.intent.action.clone();
@@ -82,8 +82,8 @@ impl Tally {
 
 /// What an attempt teaches; None: nothing.
 ///
-/// An action that reported an error counts as a failure: it did not heal, and a policy that is not told so would choose it for
-/// ever.
+/// An action that reported an error counts as a failure: it did not heal, and a policy that is not told so would choose
+/// it for ever.
 pub fn lesson(attempt: &Attempt) -> Option<bool> {
     match &attempt.ending {
         Ending::Verified(Outcome::Healed) => Some(true),

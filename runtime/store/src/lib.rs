@@ -1,11 +1,12 @@
 //! heald's memory: the journal, what is derived from it, and what the operator wants.
 //!
-//! [`Store`] implements the engine's ports [`Journal`] and [`History`] on SQLite. One thread writes ([`mod@writer`]): it
-//! drains its queue into one transaction of rows and projections and answers commits after it. Reads have connections of
-//! their own ([`mod@read`]). [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the database.
+//! [`Store`] implements the engine's ports [`Journal`] and [`History`] on SQLite. One thread writes (writer.rs): it
+//! drains its queue into one transaction of rows and projections and answers commits after it. Reads have connections
+//! of their own (read.rs). [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the
+//! database.
 //!
-//! What it refuses: to open a database that another heald uses, that a newer heald wrote, or that is not heald's; to delete a
-//! damaged one; to lose an entry without saying so.
+//! What it refuses: to open a database that another heald uses, that a newer heald wrote, or that is not heald's; to
+//! delete a damaged one; to lose an entry without saying so.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -73,7 +74,8 @@ pub struct Opened {
 }
 
 impl Store {
-    /// Opens the store, or makes it. Blocks for a few milliseconds; a damaged database is set aside and told in the notes.
+    /// Opens the store, or makes it. Blocks for a few milliseconds; a damaged database is set aside and told in the
+    /// notes.
     ///
     /// # Errors
     /// When the database is in use, newer than this heald, not heald's, or the file system or SQLite refuses.
@@ -182,8 +184,8 @@ impl Store {
         self.ask(Job::Rebuild).await
     }
 
-    /// Deletes what is over and older than `cutoff`, a portion at a time between other work, and returns when all is done. The
-    /// store does so by itself every hour, by its configured retention.
+    /// Deletes what is over and older than `cutoff`, a portion at a time between other work, and returns when all is
+    /// done. The store does so by itself every hour, by its configured retention.
     ///
     /// # Errors
     /// When the database refuses.
@@ -191,8 +193,8 @@ impl Store {
         self.ask(|done| Job::Trim { cutoff, done: Some(done) }).await
     }
 
-    /// Writes what was handed over and closes the files. Nothing is taken afterwards. Blocks until it is done; dropping the
-    /// store does the same.
+    /// Writes what was handed over and closes the files. Nothing is taken afterwards. Blocks until it is done; dropping
+    /// the store does the same.
     pub fn close(&self) {
         let _ = self.chores.send(Chore::Close);
         let _ = self.jobs.send(Job::Close);
@@ -255,8 +257,8 @@ impl Journal for Store {
         }
     }
 
-    /// [`JournalError::Unavailable`] means: not safe yet. The entries are kept in memory, in their order, and written as soon as the
-    /// database takes them; they must not be handed over again.
+    /// [`JournalError::Unavailable`] means: not safe yet. The entries are kept in memory, in their order, and written
+    /// as soon as the database takes them; they must not be handed over again.
     async fn commit(&self, entries: Vec<Entry>, durability: Durability) -> Result<(), JournalError> {
         let entries = Stamped::all(entries);
         self.ask(|done| Job::Commit { entries, durability, done }).await

@@ -1,7 +1,8 @@
 //! One heald per database: an advisory lock on a file beside it, which the kernel drops when its holder dies.
 //!
-//! The file also carries one bit from one life to the next: that the database was seen to be damaged, so that the next opening
-//! examines all of it. It never removes the file: that would let two processes lock two different files of the same name.
+//! The file also carries one bit from one life to the next: that the database was seen to be damaged, so that the next
+//! opening examines all of it. It never removes the file: that would let two processes lock two different files of the
+//! same name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,8 +1,9 @@
 //! The projections: what the journal means for incidents, attempts, the catalog and the services.
 //!
-//! They are written in the transaction of the rows they follow from, so they never disagree with the journal, and they are
-//! made by the model's own fold ([`Incident::apply`]), so they never disagree with the engine. A [`Draft`] holds what one
-//! transaction changes; only when that is committed does the [`Projection`] adopt it. Nothing here decides anything.
+//! They are written in the transaction of the rows they follow from, so they never disagree with the journal, and they
+//! are made by the model's own fold ([`Incident::apply`]), so they never disagree with the engine. A [`Draft`] holds
+//! what one transaction changes; only when that is committed does the [`Projection`] adopt it. Nothing here decides
+//! anything.
 
 use std::collections::HashMap;
 
@@ -32,8 +33,8 @@ struct Placed {
     attempt: Attempt,
 }
 
-/// What the writer remembers between transactions, so that an append reads nothing: the heads of open incidents, attempts under
-/// way, the catalog.
+/// What the writer remembers between transactions, so that an append reads nothing: the heads of open incidents,
+/// attempts under way, the catalog.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Projection {
     heads: HashMap<IncidentId, Head>,
@@ -283,7 +284,8 @@ fn read_head(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option
     Ok(found.and_then(|(body, lines)| Some(Head { incident: understood(&body)?, lines })))
 }
 
-/// What a projection says, or nothing if it cannot be understood: one bad body must not keep the journal from being written.
+/// What a projection says, or nothing if it cannot be understood: one bad body must not keep the journal from being
+/// written.
 fn understood<T: serde::de::DeserializeOwned>(body: &str) -> Option<T> {
     from_json(body).inspect_err(|error| tracing::error!(%error, "a projection cannot be understood")).ok()
 }

@@ -1,5 +1,5 @@
-//! Reading: a few connections that can only read, each used by one blocking task at a time. They never make the writer wait,
-//! nor it them.
+//! Reading: a few connections that can only read, each used by one blocking task at a time. They never make the writer
+//! wait, nor it them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

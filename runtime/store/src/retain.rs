@@ -1,9 +1,9 @@
 //! Retention: forgetting what is over and old, a little at a time.
 //!
-//! What is forgotten goes as a whole: a resolved incident with its rows, timeline and attempts; an operator's action outside any
-//! incident; rows about nothing but a service. So a rebuild after retention gives what was there before it. What attempts
-//! taught stays in the catalog. It never touches an open incident, an attempt under way, a service's last word, or the newest
-//! row (whose number must not be given again).
+//! What is forgotten goes as a whole: a resolved incident with its rows, timeline and attempts; an operator's action
+//! outside any incident; rows about nothing but a service. So a rebuild after retention gives what was there before it.
+//! What attempts taught stays in the catalog. It never touches an open incident, an attempt under way, a service's last
+//! word, or the newest row (whose number must not be given again).
 
 use heald_engine::learn::Catalog;
 use heald_model::{Attempt, Moment};

@@ -91,7 +91,8 @@ pub(crate) fn attempt_of(record: &Record) -> Option<IntentId> {
     }
 }
 
-/// JSON of plain data. It cannot fail for the model's types; if it ever does, that is SQLite's caller's error, not a panic.
+/// JSON of plain data. It cannot fail for the model's types; if it ever does, that is SQLite's caller's error, not a
+/// panic.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }

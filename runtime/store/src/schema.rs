@@ -1,7 +1,7 @@
 //! Opening the database file: pragmas, migrations, and telling damage from every other trouble.
 //!
-//! It refuses to touch what is not its own: a database of another program or of a newer heald is an error and stays as it is.
-//! Only a file that SQLite itself calls damaged is moved, under a new name, and never deleted.
+//! It refuses to touch what is not its own: a database of another program or of a newer heald is an error and stays as
+//! it is. Only a file that SQLite itself calls damaged is moved, under a new name, and never deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,19 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::{StoreError, is_damage};
 use crate::lock::beside;
 
-/// Each brings the schema from its index to its index + 1; applied once, in one transaction each, never edited after a release.
+/// Each brings the schema from its index to its index + 1; applied once, in one transaction each, never edited after a
+/// release.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql")];
 
 /// `heal` in ASCII, in the header of the file: whose database this is.
 const APPLICATION_ID: i32 = 0x6865_616c;
 
-/// A database up to this size is examined whole whenever it is opened (about 20 ms here); a larger one in the background, since
-/// healing must not wait for it.
+/// A database up to this size is examined whole whenever it is opened (about 20 ms here); a larger one in the
+/// background, since healing must not wait for it.
 const QUICKLY_CHECKED: u64 = 16 << 20;
 
-/// Only somebody at a `sqlite3` prompt can hold the write lock against us. An intent waits this long for them, no longer.
+/// Only somebody at a `sqlite3` prompt can hold the write lock against us. An intent waits this long for them, no
+/// longer.
 const BUSY: Duration = Duration::from_millis(250);
 
 /// An open database, ready to be written.
@@ -35,7 +37,8 @@ pub(crate) struct Database {
     pub(crate) examined: bool,
 }
 
-/// Opens the database, makes it if there is none, brings its schema up to date, and sets it aside first if it is damaged.
+/// Opens the database, makes it if there is none, brings its schema up to date, and sets it aside first if it is
+/// damaged.
 pub(crate) fn open(path: &Path, suspect: bool) -> Result<Database, StoreError> {
     match attempt(path, suspect) {
         Err(StoreError::Database { source, .. }) if is_damage(&source) => {
@@ -106,7 +109,8 @@ pub(crate) fn check(connection: &Connection) -> rusqlite::Result<()> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // A commit survives the death of heald, not that of the machine; Durability::Machine switches to FULL for its transaction.
+    // A commit survives the death of heald, not that of the machine; Durability::Machine switches to FULL for its
+    // transaction.
     connection.pragma_update(None, "synchronous", "normal")?;
     // Checkpoints sync, which takes milliseconds on a busy disk: the janitor makes them, never a commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -1,8 +1,9 @@
-//! What the operator wants of each service, in a small file of its own: a person can read it, and no fate of the journal's
-//! touches it.
+//! What the operator wants of each service, in a small file of its own: a person can read it, and no fate of the
+//! journal's touches it.
 //!
-//! Each change is written to a new file, synced, and moved over the old one. A file that cannot be read is never overwritten:
-//! it stays until the first new wish and is then set aside, and until somebody has spoken heald must only observe.
+//! Each change is written to a new file, synced, and moved over the old one. A file that cannot be read is never
+//! overwritten: it stays until the first new wish and is then set aside, and until somebody has spoken heald must only
+//! observe.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -51,7 +52,8 @@ pub struct OpenedWishes {
 struct Shared {
     path: PathBuf,
     known: Mutex<BTreeMap<ServiceName, Desired>>,
-    /// Held while the file is written, so that the last wish is the last written. True: what is there now cannot be read.
+    /// Held while the file is written, so that the last wish is the last written. True: what is there now cannot be
+    /// read.
     writing: Mutex<bool>,
 }
 

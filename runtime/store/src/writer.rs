@@ -1,9 +1,9 @@
 //! The writer: one thread that owns the only connection that writes.
 //!
-//! It drains its queue into one transaction, so that a burst costs one commit, and answers each commit after that transaction.
-//! When the database refuses, every entry stays in memory and is tried again, those of a commit that was answered with an error
-//! too: the engine has taken them in, and the journal must not tell another story. It never blocks whoever hands over, and never
-//! loses an entry without saying so.
+//! It drains its queue into one transaction, so that a burst costs one commit, and answers each commit after that
+//! transaction. When the database refuses, every entry stays in memory and is tried again, those of a commit that was
+//! answered with an error too: the engine has taken them in, and the journal must not tell another story. It never
+//! blocks whoever hands over, and never loses an entry without saying so.
 
 use std::collections::VecDeque;
 use std::mem;

@@ -298,7 +298,8 @@ async fn a_hundred_thousand_incidents_do_not_slow_a_list() {
     }
 }
 
-/// What a restore waits for before its effect. The bound is loose on purpose: it finds a sync on the path, not a busy machine.
+/// What a restore waits for before its effect. The bound is loose on purpose: it finds a sync on the path, not a busy
+/// machine.
 #[tokio::test]
 async fn a_commit_waits_for_no_disk() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! What a death, a full disk or a damaged file leaves behind. The deaths are real: a child process of this test, killed.
+//! What a death, a full disk or a damaged file leaves behind. The deaths are real: a child process of this test,
+//! killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 #![allow(missing_docs)]
 
@@ -232,7 +233,8 @@ async fn a_damaged_database_is_set_aside_and_never_deleted() {
     }
 }
 
-/// A database too large to be examined before it is opened. Its damage is found soon after, healing having begun meanwhile.
+/// A database too large to be examined before it is opened. Its damage is found soon after, healing having begun
+/// meanwhile.
 #[tokio::test]
 async fn damage_in_a_large_database_is_told_and_dealt_with_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();

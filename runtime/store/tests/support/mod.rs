@@ -135,8 +135,8 @@ pub fn healed(n: u64, service: &str, from: u64) -> Vec<Entry> {
     entries
 }
 
-/// A little of everything, the incidents interleaved: resolved, reopened, escalated, under way; actions outside incidents; words
-/// about services.
+/// A little of everything, the incidents interleaved: resolved, reopened, escalated, under way; actions outside
+/// incidents; words about services.
 pub fn history(incidents: u64) -> Vec<Entry> {
     let mut lanes: Vec<Vec<Entry>> = (0..incidents)
         .map(|n| {
