@@ -1,18 +1,21 @@
 //! The children: who lives where, how the others ended, and what each spawn was answered. It starts and signals what it is
 //! told to; the one thing it insists on is that no two live in one place.
 
+mod absence;
+mod adoption;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, prlimit, waitpid};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock;
 use crate::fallback;
 use crate::identity::{self, Held};
 use crate::kernel;
-use crate::ledger::{Ledger, Record};
+use crate::ledger::Ledger;
 use crate::logs::{Drained, Logs};
 use crate::poll::{Poll, Source};
 use crate::protocol::{Child, Count, End, Exit, Origin, Place, Refusal, Signal, Spawn, Stop};
@@ -27,9 +30,6 @@ const MAX_EXITS: usize = 4096;
 
 /// Answers kept for spawns whose child is neither alive nor waiting to be acknowledged.
 const MAX_ANSWERS: usize = 1024;
-
-/// How an adopted child is stopped: nobody remembers how it was meant to be.
-const ADOPTED_STOP: Stop = Stop { signal: libc::SIGTERM, grace_ms: 10_000 };
 
 /// One place and its history.
 #[derive(Debug, Default)]
@@ -93,48 +93,6 @@ impl Children {
             outputs: 0,
             files,
         }
-    }
-
-    /// Takes over from a keeper that died: whoever still lives and can be shown to be the one on record is adopted, for
-    /// everybody else an end is reported. What is left of a group whose leader is gone is killed: nobody could stop it
-    /// later, and the next copy would meet it.
-    pub(crate) fn take_over(&mut self, records: BTreeMap<Place, Record>, same_boot: bool, now_us: u64) {
-        let spawns: Vec<&str> = records.values().filter_map(Record::spawn).collect();
-        let search = same_boot && !spawns.is_empty();
-        let mut marked = if search { identity::marked_processes_with(&spawns) } else { BTreeMap::new() };
-        for (place, record) in records {
-            let incarnation = record.incarnation();
-            self.rooms.insert(place.clone(), Room { incarnation, ..Room::default() });
-            let (child, certain) = match record {
-                Record::Empty { .. } => continue,
-                Record::Lives(child) => (child, true),
-                Record::Starting { spawn, incarnation } => {
-                    (unrecorded(spawn, place.clone(), incarnation, &marked), false)
-                }
-            };
-            let pids = marked.remove(&child.spawn).unwrap_or_default();
-            match Held::survivor(child.pid, child.start_ticks).filter(|_| same_boot) {
-                Some(held) => self.adopt(child, held),
-                None => {
-                    pids.into_iter().for_each(|pid| kill_leftover(pid, &child.spawn));
-                    self.ledger.empty(&place, incarnation);
-                    if certain {
-                        self.remember(Exit { child, end: End::Unknown, ended_us: now_us });
-                    }
-                }
-            }
-        }
-    }
-
-    fn adopt(&mut self, mut child: Child, held: Held) {
-        child.origin = Origin::Adopted;
-        info!(place = %child.place, pid = child.pid, "adopted a survivor; its output is lost");
-        if let Err(error) = self.poll.watch(&held, Source::Survivor(child.pid)) {
-            warn!(place = %child.place, %error, "cannot watch a survivor");
-        }
-        self.ledger.lives(&child);
-        let room = self.rooms.entry(child.place.clone()).or_default();
-        room.tenant = Some(Tenant { child, held, stop: ADOPTED_STOP, output: 0, ended: None, kill_at_us: None });
     }
 
     /// Starts a process, or gives the answer it gave the first time.
@@ -353,49 +311,6 @@ impl Children {
         self.logs.drain(output)
     }
 
-    /// Starts again whoever's restart line is due.
-    pub(crate) fn fall_back(&mut self, now_us: u64) {
-        let due: Vec<Place> =
-            self.fallbacks().filter(|(at, _)| *at <= now_us).map(|(_, place)| place.clone()).collect();
-        for place in due {
-            let Some(room) = self.rooms.get_mut(&place) else { continue };
-            let incarnation = room.incarnation + 1;
-            let Some(line) = &mut room.line else { continue };
-            line.tries = line.tries.saturating_add(1);
-            line.spawn.spawn = format!("{}~{incarnation}", line.asked);
-            let request = line.spawn.clone();
-            match self.start(&request, Origin::Fallback) {
-                Ok(child) => {
-                    warn!(%place, pid = child.pid, incarnation, "no runtime: restarted by the restart line");
-                    if let Some(line) = self.rooms.get_mut(&place).and_then(|room| room.line.as_mut()) {
-                        line.ended = None;
-                    }
-                }
-                Err(refusal) => {
-                    warn!(%place, %refusal, "no runtime, and the restart line failed");
-                    if let Some(line) = self.rooms.get_mut(&place).and_then(|room| room.line.as_mut()) {
-                        line.ended = line.ended.map(|(end, _)| (end, now_us));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whose restart line is due when.
-    fn fallbacks(&self) -> impl Iterator<Item = (u64, &Place)> {
-        self.rooms.iter().filter(|(_, room)| room.tenant.is_none()).filter_map(|(place, room)| {
-            let line = room.line.as_ref()?;
-            let (end, ended_us) = line.ended?;
-            let wanted = fallback::wants_restart(&line.spawn.fallback, end);
-            wanted.then(|| (ended_us + fallback::pause_us(&line.spawn.fallback, line.tries), place))
-        })
-    }
-
-    /// When the next restart line is due.
-    pub(crate) fn next_fall_back(&self) -> Option<u64> {
-        self.fallbacks().map(|(at, _)| at).min()
-    }
-
     /// Asks everybody to end: each with its own signal, awake, and with its own grace.
     /// Returns the longest grace, in microseconds.
     pub(crate) fn stop_all(&mut self, now_us: u64) -> u64 {
@@ -466,26 +381,6 @@ impl Children {
 
     fn tenants(&mut self) -> impl Iterator<Item = &mut Tenant> {
         self.rooms.values_mut().filter_map(|room| room.tenant.as_mut())
-    }
-}
-
-/// A child of which only the intention is on record: found by its mark, as leader of its group, or not at all.
-fn unrecorded(spawn: String, place: Place, incarnation: u64, marked: &BTreeMap<String, Vec<u32>>) -> Child {
-    let leader = marked.get(&spawn).into_iter().flatten().find_map(|pid| {
-        let stat = identity::stat(*pid).ok()?;
-        (stat.group == *pid).then_some((*pid, stat.start_ticks))
-    });
-    let (pid, start_ticks) = leader.unwrap_or_default();
-    let started_us = clock::now_us();
-    Child { spawn, place, incarnation, pid, start_ticks, started_us, origin: Origin::Adopted, tag: String::new() }
-}
-
-/// Kills a process that carries `spawn`'s mark, which is read again once the process is held.
-fn kill_leftover(pid: u32, spawn: &str) {
-    let Ok(held) = Held::child(pid) else { return };
-    if identity::spawn_mark(pid).as_deref() == Some(spawn) {
-        warn!(pid, spawn, "killed a leftover of a child that ended while no keeper was there");
-        drop(held.signal(libc::SIGKILL));
     }
 }
 

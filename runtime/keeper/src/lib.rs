@@ -23,11 +23,13 @@ mod kernel;
 mod ledger;
 mod link;
 mod logs;
+mod options;
 mod poll;
 pub mod protocol;
 mod runtime;
 mod spawn;
 mod vigil;
 
-pub use keep::{KeeperError, Options, run};
+pub use keep::run;
+pub use options::{KeeperError, Options};
 pub use runtime::{Image, Runtime};

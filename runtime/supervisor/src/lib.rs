@@ -13,9 +13,12 @@ mod environment;
 mod event;
 mod roster;
 mod supervisor;
+mod terms;
 mod wire;
 
 pub use config::ProcessConfig;
 pub use event::{Ended, Event, Process};
 pub use heald_keeper::protocol::{End, Origin};
-pub use supervisor::{Found, Options, ServiceProcess, Started, Supervisor, SupervisorError, Which};
+pub use supervisor::Supervisor;
+pub use terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
+pub use wire::WireError;

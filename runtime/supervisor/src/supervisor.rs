@@ -1,146 +1,33 @@
 //! A service's life: start, stop, restart, scale, signal. Each is asked of the keeper under an intent's id, so that asking
 //! again after a crash does not do it again.
 
+mod ordering;
+mod request;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use heald_keeper::protocol::{Ask, Child, Done, Log, Message, Place, Refusal, RuntimeEnd, Signal, Spawn};
-use heald_model::{Moment, ServiceName};
+use heald_keeper::protocol::{Ask, Child, Done, Message, Place, Refusal, Signal};
+use heald_model::ServiceName;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::config::ProcessConfig;
-use crate::environment::{account, environment};
+use self::request::{digest, spawn_id};
 use crate::event::{Event, Process};
 use crate::roster::{Anchor, Roster};
+use crate::terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
 use crate::wire::{self, Beat, Wire, WireError};
 
 /// How long a killed process may take to be gone. One that the kernel does not let go (a dead disk, a dead mount) is said
 /// to be stuck, and nothing is started beside it.
 const KILL_TAKES: Duration = Duration::from_secs(5);
 
-/// A process that nobody probes counts as ready when it has lived this long: the implicit probe of every supervised process.
-const SETTLED: Duration = Duration::from_secs(1);
-
 const CONT: i32 = 18;
 const KILL: i32 = 9;
-
-/// A service whose processes heald runs.
-#[derive(Debug, Clone)]
-pub struct ServiceProcess {
-    /// Its name.
-    pub name: ServiceName,
-    /// The services it needs, for the order of starting.
-    pub depends_on: Vec<ServiceName>,
-    /// Somebody will say when it is [`ready`](Supervisor::ready). Otherwise it is when it has lived for a second.
-    pub probed: bool,
-    /// How it is run.
-    pub config: ProcessConfig,
-}
-
-/// How to supervise.
-pub struct Options {
-    /// Where the logs go that have no path of their own.
-    pub log_dir: PathBuf,
-    /// The time: later times are told on the same clock.
-    pub now: Moment,
-    /// How often the keeper is told that this runtime lives. Well below its patience of 10 s; 1 s.
-    pub beat: Duration,
-    /// Asked before each beat. A runtime whose loop is stuck should not claim to be alive.
-    pub alive: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
-}
-
-impl Options {
-    /// The defaults.
-    pub fn new(log_dir: PathBuf, now: Moment) -> Self {
-        Self { log_dir, now, beat: Duration::from_secs(1), alive: None }
-    }
-}
-
-/// What the keeper said when this runtime came.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Processes that live. Those of [`Origin::Adopted`](crate::Origin) have lost their output and had better be replaced,
-    /// one by one; outdated ones were started with another configuration.
-    pub alive: Vec<Process>,
-    /// Those that ended while no runtime was there (or before it was on record), oldest first. To be acknowledged.
-    pub ended: Vec<Process>,
-    /// Ends that the keeper had to forget.
-    pub ends_forgotten: u64,
-    /// The living of `alive` that are nobody's any more: their service, or their copy of it, is not configured.
-    pub strangers: Vec<Process>,
-    /// Native rules only: the runtimes before this one crashed.
-    pub safe_mode: bool,
-    /// How the runtime before this one ended, if this is not the first.
-    pub previous: Option<RuntimeEnd>,
-    /// How many runtimes this keeper has started.
-    pub runtime_starts: u64,
-    /// The keeper's PID.
-    pub keeper: u32,
-}
-
-/// Which copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// All that are wanted.
-    All,
-    /// This one.
-    One(u32),
-}
-
-/// A copy that runs because of a start or restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Started {
-    /// Which copy.
-    pub replica: u32,
-    /// Which life of it.
-    pub incarnation: u64,
-    /// Its process id.
-    pub pid: u32,
-    /// Whether this very request started it. False: it ran already, or the same intent had started it before.
-    pub fresh: bool,
-}
-
-/// Why something was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
-    /// heald does not run it.
-    #[error("heald runs no processes of service `{0}`")]
-    NotSupervised(ServiceName),
-    /// There is no such copy.
-    #[error("service `{0}` has no copy {1}")]
-    NoSuchReplica(ServiceName, u32),
-    /// Its environment file cannot be used.
-    #[error("cannot read {}", path.display())]
-    EnvFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Nobody is called that.
-    #[error("user `{0}` is not in /etc/passwd")]
-    User(String),
-    /// The keeper would not.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// Killed, and still there.
-    #[error("{place} (PID {pid}) was killed and does not end")]
-    Stuck {
-        /// Where it lives.
-        place: Place,
-        /// The process.
-        pid: u32,
-    },
-    /// The keeper cannot be asked.
-    #[error(transparent)]
-    Keeper(#[from] WireError),
-}
 
 /// The handle. Clones are the same supervisor; the last one dropped closes the connection, which to the keeper is a runtime
 /// that ends.
@@ -359,67 +246,14 @@ impl Supervisor {
         let replicas = self.wanted(service).unwrap_or(0).max(known.config.replicas);
         let recalled = (0..replicas).map(|replica| async move {
             let child = self.recall_one(&place(service, replica), intent).await?;
-            Ok(child.and_then(Result::ok).map(|child| started(&child, false)))
+            Ok(child.and_then(Result::ok).map(|child| Started::of(&child, false)))
         });
         Ok(all(recalled).await?.into_iter().flatten().collect())
-    }
-
-    /// Starts the copies of all these services that do not run, each service after those it depends on: when they are
-    /// ready, or their startup deadline has passed. `order` has dependencies before their dependents.
-    pub async fn start_all(
-        &self,
-        order: &[ServiceName],
-        intent: &str,
-    ) -> Vec<(ServiceName, Result<Vec<Started>, SupervisorError>)> {
-        let begun: BTreeMap<&ServiceName, watch::Sender<Option<tokio::time::Instant>>> =
-            order.iter().map(|name| (name, watch::Sender::new(None))).collect();
-        let each = order.iter().map(|name| {
-            let begun = &begun;
-            async move {
-                for dependency in self.inner.services.get(name).into_iter().flat_map(|service| &service.depends_on) {
-                    if let Some(begun) = begun.get(dependency).filter(|_| dependency != name) {
-                        // The sender is borrowed above: it outlives this wait.
-                        let at = begun.subscribe().wait_for(Option::is_some).await.ok().and_then(|at| *at);
-                        self.await_dependency(name, dependency, at.unwrap_or_else(tokio::time::Instant::now)).await;
-                    }
-                }
-                let result = self.start(name, Which::All, intent).await;
-                if let Some(begun) = begun.get(name) {
-                    begun.send_replace(Some(tokio::time::Instant::now()));
-                }
-                (name.clone(), result)
-            }
-        });
-        join_all(each).await
     }
 
     /// Stops processes that are nobody's any more.
     pub async fn dismiss(&self, strangers: &[Process]) -> Result<(), SupervisorError> {
         all(strangers.iter().map(|process| self.stop_one(&process.service, process.replica, None))).await.map(drop)
-    }
-
-    /// Stops everything, dependents before what they depend on. `order` is that of [`start_all`](Self::start_all).
-    pub async fn stop_all(&self, order: &[ServiceName]) -> Vec<(ServiceName, Result<Vec<Process>, SupervisorError>)> {
-        let mut left: Vec<&ServiceName> = order.iter().rev().collect();
-        let mut results = Vec::new();
-        while !left.is_empty() {
-            // Those that nobody left needs, at the same time.
-            let needed = |name: &ServiceName| {
-                let mut others =
-                    left.iter().filter(|other| **other != name).filter_map(|other| self.inner.services.get(*other));
-                others.any(|other| other.depends_on.contains(name))
-            };
-            let (mut now, mut later): (Vec<_>, Vec<_>) = left.iter().copied().partition(|name| !needed(name));
-            if now.is_empty() {
-                // A cycle has no order.
-                now = std::mem::take(&mut later);
-            }
-            let stops =
-                now.into_iter().map(|name| async move { (name.clone(), self.stop(name, Which::All, None).await) });
-            results.extend(join_all(stops).await);
-            left = later;
-        }
-        results
     }
 
     /// Tells the keeper that this runtime is about to end, and what shall become of the children.
@@ -482,7 +316,7 @@ impl Supervisor {
         let _turn = turn.lock().await;
         // First of all: a repeated intent must not stop what came after it.
         match self.recall_one(&place, intent).await? {
-            Some(Ok(child)) => return Ok(started(&child, false)),
+            Some(Ok(child)) => return Ok(Started::of(&child, false)),
             Some(Err(refusal)) => return Err(SupervisorError::Refused(*refusal)),
             None => {}
         }
@@ -512,65 +346,6 @@ impl Supervisor {
             Done::Recalled(answer) => Ok(answer),
             _ => Ok(None),
         }
-    }
-
-    async fn spawn(&self, service: &ServiceProcess, place: Place, intent: &str) -> Result<Started, SupervisorError> {
-        let before = self.inner.shared.roster().incarnation(&place);
-        let request = self.request(service, place, intent)?;
-        match self.ask(Ask::Spawn(Box::new(request))).await? {
-            Done::Spawned(child) => {
-                let fresh = child.incarnation > before;
-                info!(service = %service.name, replica = child.place.replica, pid = child.pid, fresh, "started");
-                Ok(started(&child, fresh))
-            }
-            other => Err(SupervisorError::Refused(Refusal::Invalid(format!("{other:?} answers no spawn")))),
-        }
-    }
-
-    fn request(&self, service: &ServiceProcess, place: Place, intent: &str) -> Result<Spawn, SupervisorError> {
-        let config = &service.config;
-        let env = environment(config, service.name.as_str(), place.replica)
-            .map_err(|source| SupervisorError::EnvFile { path: config.env_file.clone().unwrap_or_default(), source })?;
-        let user = match &config.user {
-            Some(name) => Some(account(name).ok_or_else(|| SupervisorError::User(name.clone()))?.user),
-            None => None,
-        };
-        Ok(Spawn {
-            spawn: spawn_id(intent, &place),
-            command: config.command.clone(),
-            env,
-            cwd: config.cwd.clone(),
-            user,
-            log: Some(Log {
-                path: self.log_path(service, place.replica),
-                max_bytes: config.log.max_size,
-                keep: config.log.keep,
-            }),
-            fallback: config.fallback(),
-            stop: config.stop(),
-            tag: digest(config),
-            place,
-        })
-    }
-
-    /// The file a copy's output goes to.
-    fn log_path(&self, service: &ServiceProcess, replica: u32) -> PathBuf {
-        let path = match &service.config.log.path {
-            Some(path) => path.clone(),
-            None => self.inner.log_dir.join(format!("{}.log", file_name(service.name.as_str()))),
-        };
-        match replica {
-            0 => path,
-            _ => {
-                let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
-                path.with_extension([replica.to_string()].into_iter().chain(extension).collect::<Vec<_>>().join("."))
-            }
-        }
-    }
-
-    /// Where a copy's output goes, if heald runs it.
-    pub fn log(&self, service: &ServiceName, replica: u32) -> Option<PathBuf> {
-        Some(self.log_path(self.inner.services.get(service)?, replica))
     }
 
     /// Returns the process that was stopped, or none if nobody lived there.
@@ -622,26 +397,6 @@ impl Supervisor {
             }
         }
     }
-
-    /// Waits until a dependency that was started at `begun` serves, or should by now.
-    async fn await_dependency(&self, name: &ServiceName, dependency: &ServiceName, begun: tokio::time::Instant) {
-        let Some(service) = self.inner.services.get(dependency) else { return };
-        let wanted = self.wanted(dependency).unwrap_or(0);
-        let serves = |roster: &Roster| {
-            (0..wanted).all(|replica| match roster.at(&place(dependency, replica)) {
-                None => false,
-                Some(process) => match &process.ended {
-                    Some(ended) => service.config.oneshot && !service.config.is_failure(ended.end),
-                    None => !service.config.oneshot && process.ready,
-                },
-            })
-        };
-        let patience = if service.probed || service.config.oneshot { service.config.startup } else { SETTLED };
-        let waited = tokio::time::timeout_at(begun + patience, self.until(serves)).await;
-        if waited.is_err() && patience != SETTLED {
-            warn!(service = %name, %dependency, "the dependency is not ready in time; starting all the same");
-        }
-    }
 }
 
 /// All of them at once; the first error if there is one, after all have ended.
@@ -653,29 +408,6 @@ async fn all<T>(
 
 fn place(service: &ServiceName, replica: u32) -> Place {
     Place { service: service.to_string(), replica }
-}
-
-fn started(child: &Child, fresh: bool) -> Started {
-    Started { replica: child.place.replica, incarnation: child.incarnation, pid: child.pid, fresh }
-}
-
-/// One intent can start several copies of several services; each is a process of its own.
-fn spawn_id(intent: &str, place: &Place) -> String {
-    format!("{intent}/{place}")
-}
-
-/// A service may be called anything; a file may not.
-fn file_name(service: &str) -> String {
-    service.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect()
-}
-
-/// A short text that differs when the configuration does (FNV-1a: stable across builds, and nobody attacks it).
-fn digest(config: &ProcessConfig) -> String {
-    let text = serde_json::to_vec(config).unwrap_or_default();
-    let hash = text
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}")
 }
 
 fn monotonic_us() -> u64 {

@@ -120,11 +120,34 @@ fn a_child_starts_clean() {
     assert!(text.contains("\n/usr\n"));
     assert!(text.contains("0 -> /dev/null") && text.contains("1 -> pipe:") && text.contains("2 -> pipe:"), "{text}");
     // 3 is the directory that ls reads.
-    assert!(!text.contains(" 4 -> ") && !text.contains("socket:"), "{text}");
+    assert_eq!(text.matches(" -> ").count(), 4, "{text}");
     assert_eq!(
         text.lines().rev().take(2).map(|line| line.trim().parse().unwrap()).collect::<Vec<u32>>(),
         [child.pid; 2]
     );
+}
+
+#[test]
+fn a_child_runs_as_the_user_it_is_given_with_the_limits_the_keeper_was_given() {
+    let stage = Stage::new(&[]);
+    let (mut runtime, _) = stage.attached();
+    let limit = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = text.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().parse::<u64>().unwrap()
+    };
+    let child = runtime.spawn(stage.script("plain", "exec sleep 1000")).unwrap();
+    assert_eq!(limit(child.pid), 1000);
+    assert!(limit(stage.keeper.id()) > 1000);
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut request = stage.script("user", "id -u; id -g; id -G; sleep 1000");
+    request.user = Some(heald_keeper::protocol::User { uid: 65_534, gid: 65_533 });
+    runtime.spawn(request).unwrap();
+    until("it has said who it is", || {
+        std::fs::read_to_string(stage.log("user")).is_ok_and(|text| text == "65534\n65533\n65533\n")
+    });
 }
 
 /// A shell would reset what it inherits, so no shell is in between.

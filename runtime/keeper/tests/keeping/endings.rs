@@ -3,7 +3,7 @@
 use heald_keeper::protocol::{Ask, Done};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, kill, lives, until};
+use crate::stage::{Stage, Talk, kill, lives, until};
 
 #[test]
 fn an_order_to_end_reaches_the_runtime_and_then_the_children() {
@@ -82,6 +82,25 @@ fn a_runtime_that_cannot_work_at_all_is_not_started_again() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(78));
+}
+
+#[test]
+fn a_connected_runtime_is_served_and_its_end_is_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut keeper = std::process::Command::new(env!("CARGO_BIN_EXE_heald-keeper-fixture"))
+        .arg(directory.path().join("state"))
+        .env("FIXTURE_RUNTIME", format!("connected:{}", path.display()))
+        .spawn()
+        .unwrap();
+    let mut runtime = Talk::over(listener.accept().unwrap().0);
+    assert_eq!(runtime.attach().keeper, keeper.id());
+    let stage = Stage::new(&[]);
+    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    drop(runtime);
+    assert_eq!(keeper.wait().unwrap().code(), Some(0));
+    assert!(!lives(child.pid));
 }
 
 #[test]

@@ -165,8 +165,12 @@ impl Stage {
     }
 }
 
+/// Started with what must not reach a child: a descriptor that is open, a signal that is ignored, a secret, a limit that
+/// the keeper raises for itself.
 fn start(directory: &Path, options: &[String]) -> Process {
-    Command::new(env!("CARGO_BIN_EXE_heald-keeper-fixture"))
+    Command::new("sh")
+        .args(["-c", "exec 7</etc/passwd; trap '' HUP; ulimit -Sn 1000; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_heald-keeper-fixture"))
         .arg(directory.join("state"))
         .args(options)
         .env("FIXTURE_RUNTIME", format!("relay:{}", directory.join("test.sock").display()))
@@ -207,8 +211,13 @@ impl Talk {
         let mut line = String::new();
         BufReader::with_capacity(1, &stream).read_line(&mut line).unwrap();
         let (pid, safe_mode) = line.trim().split_once(' ').unwrap();
-        let (pid, safe_mode) = (pid.parse().unwrap(), safe_mode == "true");
-        Self { stream, decoder: Decoder::default(), requests: 0, waiting: VecDeque::new(), pid, safe_mode }
+        Self { pid: pid.parse().unwrap(), safe_mode: safe_mode == "true", ..Self::over(stream) }
+    }
+
+    /// Over a socket to the keeper itself.
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, decoder: Decoder::default(), requests: 0, waiting: VecDeque::new(), pid: 0, safe_mode: false }
     }
 
     /// Sends without waiting for an answer; returns the request's id.
