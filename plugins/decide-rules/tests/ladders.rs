@@ -67,9 +67,11 @@ fn what_healed_once_is_where_it_starts_again() {
 }
 
 #[test]
-fn what_was_withheld_or_is_under_way_uses_nothing_up() {
-    let asked =
-        memory().tried("clear-cache", Ending::Withheld("paused".into())).tried("clear-cache", Ending::Unsettled);
+fn what_was_withheld_or_not_judged_or_is_under_way_uses_nothing_up() {
+    let asked = memory()
+        .tried("clear-cache", Ending::Withheld("paused".into()))
+        .tried("clear-cache", Ending::Verified(Outcome::Unknown))
+        .tried("clear-cache", Ending::Unsettled);
     assert_eq!(decide(LADDER, asked).reason, "memory-pressure: clear-cache, attempt 1 of 2");
 }
 

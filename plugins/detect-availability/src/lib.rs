@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | liveness | `service-down` | critical |
 //! | readiness | `not-ready` | warning |
-//! | startup | `startup-failed` | critical |
+//! | startup | `startup-failed`, until then `starting` | critical, info |
 //! | metrics | none, unless the process is gone: `service-down` | critical |
 //!
 //! A process that exited, was killed or is missing needs no counting: that is a fact. A service that answers 200 and calls
@@ -45,7 +45,7 @@ impl Detector for Availability {
     }
 
     fn about(&self) -> About {
-        About::conditions(["degraded", "flapping", "not-ready", "service-down", "startup-failed"])
+        About::conditions(["degraded", "flapping", "not-ready", "service-down", "starting", "startup-failed"])
             .window(flap::VERDICTS)
     }
 

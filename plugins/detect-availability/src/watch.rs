@@ -93,6 +93,9 @@ impl Watch {
         let mut found = Vec::new();
         if let Some(cause) = self.cause.as_ref().filter(|_| self.failing) {
             found.push(self.failure(cause, series));
+        } else if series.role == "startup" && self.failures > 0 {
+            let message = format!("{} has yet to answer, {} checks so far", series.probe, self.failures);
+            found.push(Finding::new("starting", Severity::Info, message).about(series.subject()));
         } else if let Some(word) = &self.degraded {
             let message = format!("{} says it is {word}", series.probe);
             found.push(

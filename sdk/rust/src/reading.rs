@@ -108,12 +108,12 @@ impl Question {
 }
 
 impl Ending {
-    /// Was it tried, and did not help? Neither what the guard withheld nor what is still under way counts.
+    /// Was it tried, and did not help? What the guard withheld, what is still under way, and what no probe could judge do
+    /// not count: they prove nothing against the remedy.
     pub fn is_spent(&self) -> bool {
         match self {
-            Self::Verified(outcome) => *outcome != Outcome::Healed,
-            Self::Failed(_) => true,
-            Self::Withheld(_) | Self::Unsettled => false,
+            Self::Verified(Outcome::NotHealed | Outcome::Worse) | Self::Failed(_) => true,
+            Self::Verified(Outcome::Healed | Outcome::Unknown) | Self::Withheld(_) | Self::Unsettled => false,
         }
     }
 }
