@@ -1,0 +1,260 @@
+//! The commands that talk to a running heald, over the same REST API as everybody.
+//!
+//! They ask, and show the answer to a person, or with `--json` as it came. They know nothing of services or plug-ins, keep
+//! nothing, and end with an error when what was asked did not happen.
+
+mod http;
+mod line;
+mod show;
+mod stream;
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub use http::{Client, ClientError};
+pub use line::line;
+
+use crate::cli::{ActArgs, ClientArgs, Command, EventsArgs, IncidentsArgs, TriggerArgs, WhyArgs};
+use crate::config;
+use stream::Next;
+
+/// `heald events` without `--follow` shows what is there; this much silence says that it was all.
+const SILENCE: Duration = Duration::from_millis(300);
+/// How many incidents `heald why` looks through for the beginning of an id.
+const LOOKED_THROUGH: u32 = 500;
+/// The shortest beginning of an id that is taken for one: all of a UUIDv7's early digits are the time.
+const SHORTEST_ID: usize = 4;
+
+/// Carries out a command that needs a running heald.
+///
+/// # Errors
+/// When what was asked did not happen; the sentence is for the person who asked.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let who = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Box::pin(ask(&command, &config::addresses(), &who, &mut stdout())))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `configured` are the addresses that heald may be at, `who` is the operator's name for timelines.
+async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let session = |args: &ClientArgs| Session::new(args, configured, who);
+    match command {
+        Command::Status(args) => session(args)?.status(out).await,
+        Command::Services(args) => session(args)?.services(out).await,
+        Command::Incidents(args) => session(&args.client)?.incidents(args, out).await,
+        Command::Why(args) => session(&args.client)?.why(args, out).await,
+        Command::Events(args) => session(&args.client)?.events(args, out).await,
+        Command::Trigger(args) => session(&args.client)?.trigger(args, out).await,
+        Command::Pause(args) => session(&args.client)?.verb(&args.service, "pause", out).await,
+        Command::Reset(args) => session(&args.client)?.verb(&args.service, "reset", out).await,
+        Command::Start(args) => session(&args.client)?.verb(&args.service, "start", out).await,
+        Command::Stop(args) => session(&args.client)?.verb(&args.service, "stop", out).await,
+        Command::Restart(args) => session(&args.client)?.verb(&args.service, "restart", out).await,
+        Command::Approve(args) => session(&args.client)?.verb(&args.service, "approve", out).await,
+        Command::Resume(args) => match &args.service {
+            Some(service) => session(&args.client)?.verb(service, "resume", out).await,
+            None => session(&args.client)?.halt("/api/resume", "heald heals again", out).await,
+        },
+        Command::Halt(args) => {
+            let said = "all healing is stopped; `heald resume --all` takes it up again";
+            session(args)?.halt("/api/halt", said, out).await
+        }
+        Command::Act(args) => session(&args.client)?.act(args, out).await,
+        Command::Run(_) | Command::Demo(_) | Command::Decide(_) | Command::Config(_) | Command::DemoService(_) => {
+            bail!("this command is no question to a running heald")
+        }
+    }
+}
+
+/// Where heald is, as the command line or else the configuration says. An address that means "everywhere" is reached here.
+pub fn url(args: &ClientArgs, configured: &[String]) -> String {
+    if let Some(url) = &args.url {
+        return url.clone();
+    }
+    let first = configured.first().and_then(|address| address.rsplit_once(':'));
+    let (host, port) = first.unwrap_or(("127.0.0.1", "8003"));
+    let host = args.host.as_deref().unwrap_or(match host {
+        "0.0.0.0" => "127.0.0.1",
+        "[::]" => "[::1]",
+        host => host,
+    });
+    let bare = host.contains(':') && !host.starts_with('[');
+    let host = if bare { format!("[{host}]") } else { host.to_owned() };
+    format!("http://{host}:{}", args.port.map_or_else(|| port.to_owned(), |port| port.to_string()))
+}
+
+/// The ids in a list of incidents.
+fn ids(answer: &Value) -> impl Iterator<Item = &str> {
+    let incidents = answer.get("incidents").and_then(Value::as_array).into_iter().flatten();
+    incidents.filter_map(|incident| incident.get("id")?.as_str())
+}
+
+/// One command's conversation.
+struct Session {
+    client: Client,
+    json: bool,
+    who: String,
+}
+
+impl Session {
+    fn new(args: &ClientArgs, configured: &[String], who: &str) -> anyhow::Result<Self> {
+        let client = Client::new(&url(args, configured), args.api_key.clone())?;
+        Ok(Self { client, json: args.json, who: who.to_owned() })
+    }
+
+    /// Shows an answer: as it came, or as `show` writes it.
+    fn put(
+        &self,
+        out: &mut dyn Write,
+        answer: &Value,
+        show: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(answer)? + "\n" } else { show()? };
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+
+    async fn status(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut health = self.client.get("/health").await?;
+        let services = self.client.get("/api/services").await?;
+        let halted = self.client.get("/api/halt").await?;
+        let shown = show::status(&health, &services, &halted, self.client.url());
+        if let Some(members) = health.as_object_mut() {
+            members.insert("services".into(), services.get("services").cloned().unwrap_or_default());
+            members.insert("halted".into(), halted.get("halted").cloned().unwrap_or_default());
+        }
+        self.put(out, &health, || shown)
+    }
+
+    async fn services(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let answer = self.client.get("/api/services").await?;
+        self.put(out, &answer, || show::services(&answer))
+    }
+
+    async fn incidents(&self, args: &IncidentsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut path = format!("/api/incidents?limit={}", args.limit);
+        if args.open {
+            path.push_str("&open=true");
+        }
+        if let Some(service) = &args.service {
+            path.push_str("&service=");
+            path.push_str(&http::escaped(service));
+        }
+        let answer = self.client.get(&path).await?;
+        self.put(out, &answer, || show::incidents(&answer, Timestamp::now()))
+    }
+
+    async fn why(&self, args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        let id = self.incident(&args.subject).await?;
+        let answer = self.client.get(&format!("/api/incidents/{}", http::escaped(&id))).await?;
+        self.put(out, &answer, || show::story(&answer, Timestamp::now()))
+    }
+
+    /// The id of the incident that is meant: by its id, the beginning of it, or the service of which it is the newest.
+    async fn incident(&self, subject: &str) -> anyhow::Result<String> {
+        let newest = self.client.get(&format!("/api/incidents?limit=1&service={}", http::escaped(subject))).await?;
+        if let Some(id) = ids(&newest).next() {
+            return Ok(id.to_owned());
+        }
+        let like_an_id = subject.len() >= SHORTEST_ID && subject.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !like_an_id {
+            bail!("no incident of a service `{subject}` is known; `heald incidents` lists them");
+        }
+        let all = self.client.get(&format!("/api/incidents?limit={LOOKED_THROUGH}")).await?;
+        let meant: Vec<&str> = ids(&all).filter(|id| id.starts_with(&subject.to_ascii_lowercase())).collect();
+        match meant.as_slice() {
+            [id] => Ok((*id).to_owned()),
+            // A whole id may be of an incident that is older than those.
+            [] => Ok(subject.to_owned()),
+            several => bail!("{} incidents begin with `{subject}`; write more of the id", several.len()),
+        }
+    }
+
+    async fn events(&self, args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        // Without --follow: all there is, or what is behind `--after`. With it: from now on, unless said.
+        let after = args.after.or((!args.follow).then_some(0));
+        let mut events = stream::Events::open(&self.client, after).await?;
+        loop {
+            let next = match args.follow {
+                true => events.next().await,
+                false => match tokio::time::timeout(SILENCE, events.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Ok(()),
+                },
+            };
+            match next {
+                Next::Event(row, data) => {
+                    let text = if self.json { data } else { line(&row, false) };
+                    writeln!(out, "{text}")?;
+                    out.flush()?;
+                }
+                Next::Lost(_) if !args.follow => return Ok(()),
+                Next::Lost(error) => {
+                    if !self.json {
+                        writeln!(out, "-- connection lost ({error}); trying again --")?;
+                        out.flush()?;
+                    }
+                    events.reopen(&self.client).await;
+                }
+            }
+        }
+    }
+
+    async fn trigger(&self, args: &TriggerArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut answer = self.client.post("/health/trigger", &json!({})).await?;
+        if let Some(service) = &args.service {
+            let one = answer.get("services").and_then(|services| services.get(service));
+            let one = one.with_context(|| format!("no service is named `{service}`; `heald services` lists them"))?;
+            answer = json!({ "timestamp": answer.get("timestamp"), "services": { service: one } });
+        }
+        self.put(out, &answer, || show::checks(&answer))
+    }
+
+    async fn verb(&self, service: &str, verb: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        let path = format!("/api/services/{}/{verb}", http::escaped(service));
+        let answer = self.client.post(&path, &json!({ "by": self.who })).await?;
+        let said = match verb {
+            "pause" => format!("{service} is paused: watched, and not touched"),
+            "resume" => format!("{service} is healed again"),
+            "reset" => format!("{service} starts anew: back-off, limits and attempts are forgotten"),
+            "start" => format!("{service} is to run"),
+            "stop" => format!("{service} is to be stopped, and stays so"),
+            "approve" => format!("the next disruptive action on {service} is allowed"),
+            _ => show::done(&answer),
+        };
+        self.put(out, &answer, || Ok(said + "\n"))
+    }
+
+    async fn halt(&self, path: &str, said: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        let answer = self.client.post(path, &json!({ "by": self.who })).await?;
+        self.put(out, &answer, || Ok(format!("{said}\n")))
+    }
+
+    async fn act(&self, args: &ActArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut order = json!({ "action": args.action, "by": self.who });
+        if let Some(members) = order.as_object_mut() {
+            if let Some(service) = &args.service {
+                members.insert("service".into(), service.as_str().into());
+            }
+            if let Some(text) = &args.parameters {
+                let parameters: Value =
+                    serde_json::from_str(text).ok().filter(Value::is_object).with_context(|| {
+                        format!("--parameters must be a JSON object such as {{\"wanted\": 3}}, not {text}")
+                    })?;
+                members.insert("parameters".into(), parameters);
+            }
+        }
+        let answer = self.client.post("/api/actions", &order).await?;
+        self.put(out, &answer, || Ok(show::done(&answer) + "\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! `heald decide`: what would be decided about these metrics? It asks the plug-ins in this process, needs no running heald,
+//! and does nothing about the answer.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use heald_engine::control::{Consult, Consultation, Metrics};
+use heald_model::{Fact, Finding};
+use serde_json::{Map, Value, json};
+
+use crate::cli::DecideArgs;
+use crate::config::{self, Config, ConsultConfig};
+use crate::{assemble, builtins};
+
+/// `error_rate` is a ratio inside.
+const PERCENT: f64 = 100.0;
+
+/// Carries the command out, in this process's directory and environment.
+///
+/// # Errors
+/// When the configuration or the metrics cannot be read, or there is no such profile.
+pub fn decide(args: DecideArgs) -> anyhow::Result<ExitCode> {
+    let directory = std::env::current_dir().context("there is no working directory")?;
+    let real = std::env::vars().collect();
+    let config = config::load(args.config.as_deref(), &directory, &real, &builtins::names())?.config;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Box::pin(async {
+        let consultants = assemble::consultants(&config).await?;
+        ask(&args, &config, &consultants, &mut stdout(), &mut stderr()).await
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks, and prints the action in the profile's spelling; with `--json` or `--explain` more. What was found goes to `err` as
+/// well, so that the answer alone is on `out`.
+async fn ask(
+    args: &DecideArgs,
+    config: &Config,
+    consult: &dyn Consult,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let plain = ConsultConfig::default();
+    let profile = config.consult.get(&args.policy).unwrap_or(&plain);
+    let seen = read(&args.metrics)?;
+    let mut asked = seen.clone();
+    if let Some(rate) = asked.values.get_mut("error_rate").filter(|_| profile.error_rate_percent) {
+        *rate /= PERCENT;
+    }
+    let answer = consult.consult(&args.policy, asked).await?;
+    let action = spelled(profile, answer.decision.verb());
+    if args.json {
+        let mut whole = brief(&action, &answer);
+        if args.explain {
+            whole.extend(details(profile, &seen, &answer));
+        }
+        writeln!(out, "{}", Value::Object(whole))?;
+    } else if args.explain {
+        out.write_all(explanation(profile, &seen, &answer, &action).as_bytes())?;
+    } else {
+        for finding in &answer.findings {
+            writeln!(err, "failure detected: {}", finding.message)?;
+        }
+        writeln!(out, "{action}")?;
+    }
+    Ok(())
+}
+
+/// Numbers by name; `status` (or `reported`) is the service's own word.
+fn read(text: &str) -> anyhow::Result<Metrics> {
+    let form = "--metrics must be a JSON object such as {\"status\": \"UP\", \"cpu\": 90, \"memory\": 40}";
+    let object: Map<String, Value> = serde_json::from_str(text).context(form)?;
+    let mut metrics = Metrics::default();
+    for (name, value) in object {
+        match (name.as_str(), value) {
+            (_, Value::Null) => {}
+            ("status" | "reported", Value::String(word)) => metrics.reported = Some(word),
+            (_, Value::Number(number)) => match number.as_f64() {
+                Some(number) if number >= 0.0 && number.is_finite() => {
+                    metrics.values.insert(name, number);
+                }
+                _ => bail!("--metrics: `{name}` is {number}; a metric is a number from 0 up"),
+            },
+            (_, value) => bail!("--metrics: `{name}` is {value}; a metric is a number, `status` a word"),
+        }
+    }
+    Ok(metrics)
+}
+
+/// The action as the profile's users know it.
+fn spelled(profile: &ConsultConfig, action: &str) -> String {
+    profile.words.get(action).cloned().unwrap_or_else(|| action.to_owned())
+}
+
+fn brief(action: &str, answer: &Consultation) -> Map<String, Value> {
+    let decision = &answer.decision;
+    let whole = json!({
+        "action": action,
+        "reason": decision.reason,
+        "confidence": decision.confidence,
+        "failure_detected": !answer.findings.is_empty(),
+        "decided_by": decision.source.to_string(),
+    });
+    match whole {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn details(profile: &ConsultConfig, seen: &Metrics, answer: &Consultation) -> Map<String, Value> {
+    let decision = &answer.decision;
+    let facts: BTreeMap<&str, &heald_model::Scalar> =
+        decision.facts.iter().map(|f| (f.name.as_str(), &f.value)).collect();
+    let considered = decision.considered.iter().map(
+        |other| json!({ "action": spelled(profile, &other.action), "reason": other.reason, "score": other.score }),
+    );
+    let considered: Vec<Value> = considered.collect();
+    let whole = json!({
+        "snapshot": { "status": seen.reported, "metrics": seen.values },
+        "findings": answer.findings,
+        "rule": Fact::find_text(&decision.facts, "rule"),
+        "facts": facts,
+        "considered": considered,
+    });
+    match whole {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn explanation(profile: &ConsultConfig, seen: &Metrics, answer: &Consultation, action: &str) -> String {
+    let decision = &answer.decision;
+    let mut text = String::new();
+    let shown = |name: &str| seen.values.get(name).map_or_else(|| "unknown".to_owned(), f64::to_string);
+    let status = seen.reported.as_deref().unwrap_or("unknown");
+    let _ = write!(text, "seen      status {status}, cpu {}, memory {}", shown("cpu"), shown("memory"));
+    for (name, value) in seen.values.iter().filter(|(name, _)| !matches!(name.as_str(), "cpu" | "memory")) {
+        let _ = write!(text, ", {name} {value}");
+    }
+    text.push('\n');
+    if answer.findings.is_empty() {
+        text.push_str("found     nothing\n");
+    }
+    for Finding { condition, severity, message, .. } in &answer.findings {
+        let _ = writeln!(text, "found     {condition} ({severity}): {message}");
+    }
+    match Fact::find_text(&decision.facts, "rule") {
+        Some("otherwise") => text.push_str("held      no rule\n"),
+        Some(rule) => {
+            let _ = writeln!(text, "held      {rule}: {action} (it comes first and wins)");
+        }
+        None => {}
+    }
+    for other in &decision.considered {
+        let _ = writeln!(text, "held      {}: {}", spelled(profile, &other.action), other.reason);
+    }
+    let sure = decision.confidence * PERCENT;
+    let _ = writeln!(text, "decided   {action}: {} ({sure:.0} % sure, by {})", decision.reason, decision.source);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use clap::Parser;
+    use heald_engine::control::ConsultError;
+    use heald_model::{Alternative, Choice, Decision, Proposal, Severity, Source};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::config::{Environment, parse};
+
+    /// Plug-ins that answer so, and remember what they were asked.
+    struct Told(Decision, Vec<Finding>, Mutex<Option<(String, Metrics)>>);
+
+    #[async_trait]
+    impl Consult for Told {
+        async fn consult(&self, profile: &str, metrics: Metrics) -> Result<Consultation, ConsultError> {
+            *self.2.lock().unwrap() = Some((profile.to_owned(), metrics));
+            Ok(Consultation { findings: self.1.clone(), decision: self.0.clone() })
+        }
+    }
+
+    fn told(choice: Choice, reason: &str) -> Told {
+        let decision = Decision {
+            choice,
+            confidence: 0.9,
+            reason: reason.into(),
+            considered: vec![Alternative {
+                action: "throttle-requests".into(),
+                score: 0.9,
+                reason: "cpu holds too, but later".into(),
+            }],
+            facts: vec![Fact::text("rule", "memory"), Fact::number("memory", 91.0)],
+            again_in: None,
+            source: Source::Native,
+        };
+        let finding = Finding {
+            condition: "memory-pressure".into(),
+            subject: None,
+            severity: Severity::Error,
+            score: 1.0,
+            predicted: None,
+            message: "memory is 91, more than 80".into(),
+            evidence: Vec::new(),
+        };
+        Told(decision, vec![finding], Mutex::default())
+    }
+
+    fn act(action: &str) -> Choice {
+        Choice::Act(Proposal { action: action.into(), parameters: json!({}), verify_within: None })
+    }
+
+    async fn say(told: &Told, words: &[&str]) -> Result<(String, String), String> {
+        let line = ["heald", "decide"].iter().chain(words);
+        let Command::Decide(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        let builtin = ["act-clear-cache", "decide-rules", "detect-availability", "detect-threshold"];
+        let config = parse(None, &Environment::new(), &builtin).unwrap().config;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        super::ask(&args, &config, told, &mut out, &mut err).await.map_err(|error| format!("{error:#}"))?;
+        Ok((String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_one_word_in_the_profiles_spelling() {
+        for (policy, choice, expected) in [
+            ("orchestrate", act("restart"), "RESTART\n"),
+            ("orchestrate", Choice::NoAction, "NO_ACTION\n"),
+            ("llm-style", act("restart"), "restart_service\n"),
+            ("llm-style", act("clear-cache"), "clear_cache\n"),
+            ("llm-style", act("throttle-requests"), "throttle_requests\n"),
+            ("llm-style", Choice::NoAction, "no_action\n"),
+        ] {
+            let (out, err) = say(&told(choice, "r"), &["--policy", policy, "--metrics", "{}"]).await.unwrap();
+            assert_eq!(out, expected);
+            assert_eq!(err, "failure detected: memory is 91, more than 80\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_read_and_percent_is_made_a_ratio_where_the_profile_says_so() {
+        let told = told(Choice::NoAction, "r");
+        let metrics = r#"{"status":"UP","cpu":10,"error_rate":6,"queue":7.5,"disk":null}"#;
+        say(&told, &["--metrics", metrics]).await.unwrap();
+        let (profile, asked) = told.2.lock().unwrap().take().unwrap();
+        assert_eq!((profile.as_str(), asked.reported.as_deref()), ("orchestrate", Some("UP")));
+        let expected = [("cpu", 10.0), ("error_rate", 0.06), ("queue", 7.5)];
+        assert_eq!(asked.values, expected.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
+        say(&told, &["--policy", "llm-style", "--metrics", metrics]).await.unwrap();
+        let (_, asked) = told.2.lock().unwrap().take().unwrap();
+        assert_eq!(asked.values["error_rate"], 6.0);
+    }
+
+    #[tokio::test]
+    async fn json_has_action_and_reason() {
+        let told = told(act("clear-cache"), "Memory usage is critically high");
+        let words = ["--policy", "llm-style", "--json", "--metrics", r#"{"status":"UP","cpu":20,"memory":91}"#];
+        let answer: Value = serde_json::from_str(&say(&told, &words).await.unwrap().0).unwrap();
+        assert_eq!(answer["action"], "clear_cache");
+        assert_eq!(answer["reason"], "Memory usage is critically high");
+        assert_eq!(answer["failure_detected"], true);
+        let more = [&words[..], &["--explain"]].concat();
+        let answer: Value = serde_json::from_str(&say(&told, &more).await.unwrap().0).unwrap();
+        assert_eq!((&answer["rule"], &answer["snapshot"]["status"]), (&"memory".into(), &"UP".into()));
+        assert_eq!(answer["considered"][0]["action"], "throttle_requests");
+    }
+
+    #[tokio::test]
+    async fn an_explanation_lists_what_was_seen_every_rule_that_held_and_the_one_that_won() {
+        let told = told(act("clear-cache"), "Memory usage is critically high");
+        let metrics = r#"{"status":"UP","cpu":90,"memory":91,"disk":5}"#;
+        let (out, _) = say(&told, &["--policy", "llm-style", "--explain", "--metrics", metrics]).await.unwrap();
+        let expected = "\
+seen      status UP, cpu 90, memory 91, disk 5
+found     memory-pressure (error): memory is 91, more than 80
+held      memory: clear_cache (it comes first and wins)
+held      throttle_requests: cpu holds too, but later
+decided   clear_cache: Memory usage is critically high (90 % sure, by native)
+";
+        assert_eq!(out, expected);
+    }
+
+    #[tokio::test]
+    async fn metrics_that_make_no_sense_are_named() {
+        let told = told(Choice::NoAction, "r");
+        for (metrics, word) in [
+            ("{", "must be a JSON object"),
+            ("[1]", "must be a JSON object"),
+            (r#"{"cpu":"x"}"#, "`cpu` is \"x\"; a metric is a number"),
+            (r#"{"cpu":-1}"#, "from 0 up"),
+        ] {
+            let error = say(&told, &["--metrics", metrics]).await.unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}
