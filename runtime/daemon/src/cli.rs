@@ -95,17 +95,6 @@ pub enum LogFormat {
     Text,
 }
 
-impl LogFormat {
-    /// As it is said on a command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Json => "json",
-            Self::Text => "text",
-        }
-    }
-}
-
 /// How to reach a running heald.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClientArgs {

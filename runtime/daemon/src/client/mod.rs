@@ -16,11 +16,10 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use http::{Client, ClientError};
-pub use line::line;
-
 use crate::cli::{ActArgs, ClientArgs, Command, EventsArgs, IncidentsArgs, TriggerArgs, WhyArgs};
 use crate::config;
+use http::Client;
+use line::line;
 use stream::Next;
 
 /// `heald events` without `--follow` shows what is there; this much silence says that it was all.
