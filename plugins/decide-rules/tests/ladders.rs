@@ -189,6 +189,16 @@ fn tags_attempts_age_and_status_can_be_asked_for() {
 }
 
 #[test]
+fn of_two_probes_the_newer_sample_counts() {
+    let asked = question(Finding::new("anomaly", Severity::Error, ""))
+        .seen("newer", sample().at(20).cpu(10.0))
+        .seen("older", sample().at(10).cpu(99.0).memory(99.0));
+    let config = |when: &str| format!(r#"{{"rules": [{{"when": {when}, "do": "scale"}}]}}"#);
+    assert_eq!(word(&decide(&config(r#"{"cpu": "> 50"}"#), asked.clone())), "pass");
+    assert_eq!(word(&decide(&config(r#"{"memory": "> 50"}"#), asked)), "scale", "the newest that measured it");
+}
+
+#[test]
 fn the_catalog_lends_its_confidence() {
     let learned = |service: Option<&str>, alpha: f64| Experience {
         signature: "service-down".to_owned(),

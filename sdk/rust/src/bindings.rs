@@ -1,6 +1,6 @@
 //! What wit-bindgen makes of `wit/`: the types once, then one module per world that shares them.
 //!
-//! The rest of the crate gives these records their manners (see [`crate::reading`] and [`crate::writing`]) and re-exports
+//! The rest of the crate gives these records their manners (`reading.rs` and `writing.rs`) and re-exports
 //! them at its root; a plug-in rarely names this module. Nothing here is written by hand.
 //
 // JUSTIFICATION: the canonical ABI hands records over through raw memory, so generated bindings are unsafe by nature. They

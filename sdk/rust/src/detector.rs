@@ -65,3 +65,80 @@ macro_rules! detector {
         };
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scenario, logged, sample};
+    use crate::{Finding, Json, Severity};
+
+    /// Counts samples that used the processor, and says so in the log.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Counter {
+        limit: u32,
+    }
+
+    impl Detector for Counter {
+        type Config = Self;
+        type State = Json<u32>;
+
+        fn new(config: Self) -> Result<Self, Vec<Problem>> {
+            Ok(config)
+        }
+
+        fn about(&self) -> About {
+            About::conditions(["busy"])
+        }
+
+        fn evaluate(&self, seen: &Observation, busy: &mut Json<u32>) -> Result<Verdict, Error> {
+            let samples = seen.series.iter().flat_map(|series| series.fresh());
+            busy.0 += u32::try_from(samples.filter(|sample| sample.cpu.is_some()).count()).unwrap_or(u32::MAX);
+            if busy.0 > 7 {
+                return Err(Error::Unavailable("enough".to_owned()));
+            }
+            crate::log::info!(facts: { busy = busy.0 }; "{} of {}", busy.0, self.limit);
+            let found = (busy.0 > self.limit).then(|| Finding::new("busy", Severity::Warning, "busy").score(f64::NAN));
+            Ok(found.into_iter().collect::<Verdict>().gauge("busy", busy.0.into()))
+        }
+    }
+
+    #[test]
+    fn the_state_is_carried_from_call_to_call() {
+        let mut counting = Scenario::<Counter>::of(r#"{"limit": 1}"#);
+        assert!(counting.feed(sample().cpu(1.0)).findings.is_empty());
+        let verdict = counting.feed(sample().cpu(1.0));
+        assert_eq!((verdict.findings.len(), verdict.findings[0].score), (1, 0.0), "a score is never no number");
+        assert_eq!(counting.state(), Some(b"2".as_slice()));
+        let lines = logged();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[1].1.as_str(), lines[1].2[0].name.as_str()), ("2 of 1", "busy"));
+    }
+
+    #[test]
+    fn a_state_of_another_build_is_answered_with_bad_state() {
+        let mut counting = Scenario::<Counter>::of(r#"{"limit": 1}"#);
+        counting.feed(sample().cpu(1.0));
+        counting.set_state(b"{\"another\": \"shape\"}".to_vec());
+        assert_eq!(counting.evaluate(), Err(Error::BadState));
+    }
+
+    #[test]
+    fn a_call_that_failed_changes_no_state() {
+        let mut counting = Scenario::<Counter>::of(r#"{"limit": 9}"#);
+        counting.feed(sample().cpu(1.0));
+        counting.set_state(b"7".to_vec());
+        let again = counting.evaluate().unwrap();
+        assert!(again.findings.is_empty(), "nothing new: nothing is counted twice");
+        counting.set_state(b"8".to_vec());
+        assert_eq!(counting.evaluate(), Err(Error::Unavailable("enough".to_owned())));
+        assert_eq!(counting.state(), Some(b"8".as_slice()));
+    }
+
+    #[test]
+    fn before_it_is_configured_it_answers_with_an_error() {
+        let input =
+            Observation { now: 0, seed: 0, service: crate::testing::service("web"), series: Vec::new(), state: None };
+        assert!(matches!(evaluate(&Slot::<Counter>::empty(), input), Err(Error::Other(_))));
+    }
+}
