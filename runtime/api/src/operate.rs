@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use heald_engine::control::Order;
+use heald_engine::control::{Order, OrderError};
 use heald_engine::ports::Pulse;
 use heald_model::{Desired, ServiceName};
 use serde::Deserialize;
@@ -38,7 +38,7 @@ const ACTIONS: [&str; 13] = [
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActionOrder {
     #[serde(alias = "service_id")]
-    service: ServiceName,
+    service: Option<ServiceName>,
     action: String,
     #[serde(default)]
     parameters: Value,
@@ -50,7 +50,15 @@ pub(crate) async fn act(State(api): State<Api>, Body(ask): Body<ActionOrder>) ->
     if !(ask.parameters.is_null() || ask.parameters.is_object()) {
         return Err(Failure::bad("`parameters` must be an object"));
     }
-    order(&api, ask.service, &ask.action, ask.parameters, ask.by).await
+    let Some(service) = ask.service else {
+        let (word, known) = (heald_word(&ask.action), api.control.actions());
+        if known.contains(&word) {
+            return Err(Failure::bad(format!("`service` is missing: {word} is done to one")));
+        }
+        tracing::error!("Unknown action received: {}", ask.action);
+        return Err(OrderError::NoAction { action: ask.action, offered: known.into_iter().collect() }.into());
+    };
+    order(&api, service, &ask.action, ask.parameters, ask.by).await
 }
 
 async fn order(

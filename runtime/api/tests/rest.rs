@@ -343,6 +343,10 @@ async fn orders_go_to_the_guard_and_its_word_comes_back() {
     assert_eq!(unknown.status, 400);
     assert_eq!(unknown.json()["error"], "Unknown action received: FROBNICATE");
     assert_eq!(unknown.json()["offered"], json!(["restart", "clear-cache"]));
+    let homeless = face.post("/api/actions", r#"{"action":"FROBNICATE"}"#).await;
+    assert_eq!((homeless.status.as_u16(), &homeless.json()["error"]), (400, &unknown.json()["error"]));
+    let whose = face.post("/api/actions", r#"{"action":"restart"}"#).await;
+    assert!(whose.status == 400 && whose.json()["error"].as_str().unwrap().contains("service"));
     let nobody = face.post("/api/actions", r#"{"service_id":"nobody","action":"restart"}"#).await;
     assert_eq!(nobody.status, 404);
     let nothing = face.post("/api/actions", r#"{"service":"writer","action":"NO_ACTION"}"#).await;

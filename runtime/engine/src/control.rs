@@ -1,6 +1,6 @@
 //! What people and programs may ask of a running heald. The REST API and the command line are two views of this one trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use heald_model::{Breaker, Decision, Desired, Finding, IncidentId, Intent, Mode, Outcome, ServiceName};
@@ -131,6 +131,8 @@ pub trait Consult: Send + Sync {
 pub trait Control: Send + Sync {
     /// Every service.
     fn services(&self) -> Vec<ServiceStatus>;
+    /// The actions that some service is offered, by name.
+    fn actions(&self) -> BTreeSet<String>;
     /// Carries an order out, under the guard, and returns when the action has claimed success. Verification goes on by itself.
     async fn order(&self, order: Order) -> Result<Done, OrderError>;
     /// Sets what is wanted of a service, durably, and sees to it.

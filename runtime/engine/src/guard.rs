@@ -175,11 +175,13 @@ fn paused(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Op
     None
 }
 
-/// At most one action is in flight for a service.
+/// The rule that lets one action at a time be in flight for a service.
+pub const IN_FLIGHT: &str = "in-flight";
+
 fn occupied(_: &HealingConfig, ledger: &Ledger, _: &Case<'_>, intent: &Intent) -> Option<Hold> {
     let (id, flight) = ledger.flight_of(&intent.service)?;
     (*id != intent.id && intent.class != Class::Message)
-        .then(|| Hold::wait("in-flight", Moment::NEVER, format!("{} is not settled yet", flight.action)))?
+        .then(|| Hold::wait(IN_FLIGHT, Moment::NEVER, format!("{} is not settled yet", flight.action)))?
 }
 
 fn dependency_down(config: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {

@@ -70,7 +70,7 @@ pub struct Healer {
     catalog: Mutex<Catalog>,
     halted: AtomicBool,
     /// Counts what may let a waiting service go on: an action that settled, a dependency that returned, an operator's word.
-    turn: watch::Sender<u64>,
+    pub(crate) turn: watch::Sender<u64>,
 }
 
 impl Healer {

@@ -1,7 +1,7 @@
 //! What people and programs ask of the healer, and what plug-ins would make of some metrics. An operator's order goes through
 //! the same guard and the same record as heald's own decisions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use heald_model::{
 use serde_json::{Value, json};
 
 use crate::control::{Consult, ConsultError, Consultation, Control, Done, Metrics, Order, OrderError, ServiceStatus};
-use crate::guard::Judgement;
+use crate::guard::{self, Judgement};
 use crate::heal::Healer;
 use crate::native;
 use crate::ports::{ActionError, Clock, Detector, Entropy, Observation, Policy, Question};
@@ -24,6 +24,11 @@ use crate::ward::Ward;
 impl Control for Arc<Healer> {
     fn services(&self) -> Vec<ServiceStatus> {
         self.wards.values().map(|ward| self.status(ward)).collect()
+    }
+
+    fn actions(&self) -> BTreeSet<String> {
+        let offers = self.wards.keys().flat_map(|service| self.ports.actions.offers(service));
+        offers.map(|offer| offer.action.name).collect()
     }
 
     async fn order(&self, order: Order) -> Result<Done, OrderError> {
@@ -128,6 +133,26 @@ impl Control for Arc<Healer> {
 }
 
 impl Healer {
+    /// Carries an order out behind the action that may be in flight for its service.
+    async fn order_in_turn(self: &Arc<Self>, order: Order) -> Result<Done, OrderError> {
+        /// An action in flight ends within its verify window; who waits for a wish to be seen to should not wait that long.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let deadline = self.now() + PATIENCE;
+        let mut turn = self.turn.subscribe();
+        loop {
+            turn.mark_unchanged();
+            match self.order(order.clone()).await {
+                Err(OrderError::Withheld { rule, .. }) if rule == guard::IN_FLIGHT && self.now() < deadline => {}
+                result => return result,
+            }
+            tokio::select! {
+                biased;
+                _ = turn.changed() => {}
+                () = self.ports.clock.sleep_until(deadline) => {}
+            }
+        }
+    }
+
     fn ward(&self, service: &ServiceName) -> Result<Arc<Ward>, OrderError> {
         self.wards.get(service).cloned().ok_or_else(|| OrderError::NoService(service.clone()))
     }

@@ -138,6 +138,10 @@ impl Control for Cardboard {
         SERVICES.map(status).into()
     }
 
+    fn actions(&self) -> std::collections::BTreeSet<String> {
+        ["notify", "restart"].map(str::to_owned).into()
+    }
+
     async fn order(&self, order: Order) -> Result<Done, OrderError> {
         self.known(&order.service)?;
         if order.action != "restart" && order.action != "clear-cache" {
