@@ -4,15 +4,16 @@
 //! and the event's own fields. An error with the field `critical = true` is CRITICAL.
 //!
 //! Lines are written by a thread of their own: a reader that stalls must not hold up healing. If it stalls for long, lines
-//! are dropped and counted, and the count is said as soon as there is room. Control characters never reach a terminal.
+//! are dropped and counted, and the count is said as soon as there is room. The keeper may have no second thread and says little;
+//! its lines are written where they arise. Control characters never reach a terminal.
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write, stdout};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -53,6 +54,27 @@ impl Drop for Logging {
 /// # Errors
 /// When the file cannot be opened, or somebody logs already.
 pub fn start(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<Logging> {
+    let (shape, file) = shape(config, format, narrated)?;
+    let (lines, waiting) = sync_channel(WAITING_LINES);
+    let layer = LogLayer { shape, way: Way::Thread(lines.clone()), dropped: AtomicU64::new(0) };
+    tracing_subscriber::registry().with(layer.with_filter(filter(config.level))).try_init()?;
+    let named = std::thread::Builder::new().name("log".into());
+    named.spawn(move || write(&waiting, file)).context("the log's thread cannot be started")?;
+    let _ = LINES.set(lines);
+    Ok(Logging(()))
+}
+
+/// The same for a process that must stay a single thread.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_without_thread(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<()> {
+    let (shape, file) = shape(config, format, narrated)?;
+    let layer = LogLayer { shape, way: Way::Here(Mutex::new(file)), dropped: AtomicU64::new(0) };
+    Ok(tracing_subscriber::registry().with(layer.with_filter(filter(config.level))).try_init()?)
+}
+
+fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<(Shape, Option<File>)> {
     let file = if config.file.as_os_str().is_empty() { None } else { Some(open(&config.file)?) };
     let terminal = stdout().is_terminal();
     let text = match format {
@@ -65,14 +87,7 @@ pub fn start(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::R
         (false, false) => Stdout::Json,
         (false, true) => Stdout::Text { colour: terminal && std::env::var_os("NO_COLOR").is_none() },
     };
-    let shape = Shape { stdout, file: file.is_some() };
-    let (lines, waiting) = sync_channel(WAITING_LINES);
-    let layer = LogLayer { shape, lines: lines.clone(), dropped: AtomicU64::new(0) };
-    tracing_subscriber::registry().with(layer.with_filter(filter(config.level))).try_init()?;
-    let named = std::thread::Builder::new().name("log".into());
-    named.spawn(move || write(&waiting, file)).context("the log's thread cannot be started")?;
-    let _ = LINES.set(lines);
-    Ok(Logging(()))
+    Ok((Shape { stdout, file: file.is_some() }, file))
 }
 
 /// Returns when all that was logged so far is written, or is not going to be. For whoever ends the process without returning
@@ -115,20 +130,22 @@ enum Line {
 fn write(lines: &Receiver<Line>, mut file: Option<File>) {
     for line in lines {
         match line {
-            Line::Text { stdout: text, file: copy } => {
-                // Nobody can be told that the log cannot be written, and healing goes on without.
-                if let Some(text) = text {
-                    let mut out = stdout().lock();
-                    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                }
-                if let (Some(file), Some(copy)) = (&mut file, copy) {
-                    let _ = file.write_all(copy.as_bytes());
-                }
-            }
+            Line::Text { stdout, file: copy } => put(stdout.as_deref(), file.as_mut().zip(copy.as_deref())),
             Line::Flush(done) => {
                 let _ = done.try_send(());
             }
         }
+    }
+}
+
+/// Nobody can be told that the log cannot be written, and healing goes on without.
+fn put(text: Option<&str>, copy: Option<(&mut File, &str)>) {
+    if let Some(text) = text {
+        let mut out = stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+    if let Some((file, copy)) = copy {
+        let _ = file.write_all(copy.as_bytes());
     }
 }
 
@@ -145,9 +162,17 @@ struct Shape {
     file: bool,
 }
 
+/// How a line gets out.
+enum Way {
+    /// By the writer's thread.
+    Thread(SyncSender<Line>),
+    /// Where it arises.
+    Here(Mutex<Option<File>>),
+}
+
 struct LogLayer {
     shape: Shape,
-    lines: SyncSender<Line>,
+    way: Way,
     dropped: AtomicU64,
 }
 
@@ -163,7 +188,14 @@ impl LogLayer {
             }
             Stdout::Text { colour } => (Some(entry.text(colour) + "\n"), self.shape.file.then(json)),
         };
-        self.lines.try_send(Line::Text { stdout, file }).is_ok()
+        match &self.way {
+            Way::Thread(lines) => lines.try_send(Line::Text { stdout, file }).is_ok(),
+            Way::Here(own) => {
+                let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                put(stdout.as_deref(), own.as_mut().zip(file.as_deref()));
+                true
+            }
+        }
     }
 }
 
@@ -324,7 +356,7 @@ mod tests {
     /// What is logged within, as it would reach standard output.
     fn logged(shape: Shape, level: Level, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
         let (lines, waiting) = sync_channel(64);
-        let layer = LogLayer { shape, lines, dropped: AtomicU64::new(0) };
+        let layer = LogLayer { shape, way: Way::Thread(lines), dropped: AtomicU64::new(0) };
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter(level)));
         tracing::subscriber::with_default(subscriber, within);
         let text = |line| match line {
@@ -398,7 +430,7 @@ mod tests {
     #[test]
     fn a_reader_that_stalls_costs_lines_and_nothing_else() {
         let (lines, waiting) = sync_channel(2);
-        let layer = LogLayer { shape: JSON, lines, dropped: AtomicU64::new(0) };
+        let layer = LogLayer { shape: JSON, way: Way::Thread(lines), dropped: AtomicU64::new(0) };
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             for number in 0..5 {

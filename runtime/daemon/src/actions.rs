@@ -1,0 +1,265 @@
+//! What can be done for a service: heald's own actions on the processes it runs, a note in the log, and what plug-ins offer.
+//!
+//! This is where a permit is spent. It decides nothing: it does what the permit says, once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use heald_engine::guard::Permit;
+use heald_engine::ports::{ActionError, Actions, Clock, Entropy, ProcessState, Processes};
+use heald_host::{ActionFailure, PluginActions, Task};
+use heald_model::{
+    ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, Receipt, Replica, ServiceName, ServiceSpec,
+    ServiceView, Source,
+};
+use heald_supervisor::{Process, Supervisor, Which};
+use serde_json::{Value, json};
+
+/// A process that gave no answer is not asked for long: half a second, where one that answers gets its configured grace.
+const NO_ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// The causes that mean "no answer".
+const NO_ANSWER: [&str; 2] = ["timeout", "unreachable"];
+
+/// All that can be done, for every service.
+pub struct Hands {
+    /// The processes heald runs; None: it runs none.
+    pub supervisor: Option<Supervisor>,
+    /// Every service, by name.
+    pub specs: BTreeMap<ServiceName, ServiceSpec>,
+    /// What plug-ins offer, by service.
+    pub plugins: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Dice for plug-ins.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// An action of heald's own.
+fn native(name: &str, summary: &str, parameters: Value, disruptive: bool) -> Offer {
+    let action = ActionInfo {
+        name: name.to_owned(),
+        summary: summary.to_owned(),
+        parameters: json!({ "type": "object", "properties": parameters, "additionalProperties": false }),
+        disruptive,
+        undoable: false,
+        facts: Vec::new(),
+    };
+    Offer { action, source: Source::Native, blocked: None }
+}
+
+/// What the process actions take: all copies, or one.
+fn which_copies() -> Value {
+    json!({ "replica": { "type": "integer", "minimum": 0, "description": "one copy; all if left out" } })
+}
+
+impl Hands {
+    fn supervised(&self, service: &ServiceName) -> Option<(&Supervisor, &ServiceSpec)> {
+        let spec = self.specs.get(service).filter(|spec| spec.supervised)?;
+        Some((self.supervisor.as_ref()?, spec))
+    }
+
+    fn plugin_of(&self, service: &ServiceName, action: &str) -> Option<&Arc<PluginActions>> {
+        let plugins = self.plugins.get(service)?;
+        plugins.iter().find(|plugin| plugin.infos().iter().any(|info| info.name == action))
+    }
+
+    /// The act on heald's own processes.
+    async fn move_processes(&self, supervisor: &Supervisor, intent: &Intent) -> Result<Receipt, ActionError> {
+        let service = &intent.service;
+        let which = which(&intent.parameters)?;
+        let id = intent.id.to_string();
+        let grace = intent.cause.as_deref().filter(|cause| NO_ANSWER.contains(cause)).map(|_| NO_ANSWER_GRACE);
+        let failed = |error: heald_supervisor::SupervisorError| ActionError::Failed(error.to_string());
+        let started = match intent.action.as_str() {
+            "start" => supervisor.start(service, which, &id).await.map_err(failed)?,
+            // Of several copies, those that serve are left alone while the dead ones are brought back.
+            "restart" if intent.class == Class::Restore => {
+                supervisor.start(service, which, &id).await.map_err(failed)?
+            }
+            "restart" => supervisor.restart(service, which, &id, grace).await.map_err(failed)?,
+            "stop" => {
+                let stopped = supervisor.stop(service, which, grace).await.map_err(failed)?;
+                let pids: Vec<String> = stopped.iter().map(|process| process.pid.to_string()).collect();
+                let summary =
+                    if pids.is_empty() { "it did not run".into() } else { format!("stopped PID {}", pids.join(", ")) };
+                return Ok(self.receipt(summary, !pids.is_empty(), None));
+            }
+            "signal" => {
+                let name = intent.parameters.get("signal").and_then(Value::as_str).unwrap_or_default();
+                let number = heald_supervisor::config::signal_number(name).ok_or_else(|| {
+                    ActionError::BadParameters(format!("signal: `{name}` is no signal's name, such as HUP"))
+                })?;
+                let count = supervisor.signal(service, which, number).await.map_err(failed)?;
+                return Ok(self.receipt(format!("sent {name} to {count} processes"), count > 0, None));
+            }
+            other => return Err(ActionError::Unknown(other.to_owned())),
+        };
+        let fresh: Vec<_> = started.iter().filter(|started| started.fresh).collect();
+        let summary = match fresh.as_slice() {
+            [] => "it runs already".to_owned(),
+            fresh => {
+                let each = fresh.iter().map(|s| format!("PID {} (life {})", s.pid, s.incarnation));
+                format!("started {}", each.collect::<Vec<_>>().join(", "))
+            }
+        };
+        let incarnation = started.iter().map(|started| started.incarnation).min();
+        Ok(self.receipt(summary, !fresh.is_empty(), incarnation))
+    }
+
+    fn receipt(&self, summary: String, changed: bool, incarnation: Option<u64>) -> Receipt {
+        Receipt { summary, changed, incarnation, facts: Vec::new(), undo: None, at: self.clock.now() }
+    }
+
+    /// The service as an action's plug-in is told of it.
+    fn view(&self, service: &ServiceName) -> ServiceView {
+        let spec = self.specs.get(service);
+        let running =
+            u32::try_from(self.of(service).iter().filter(|process| process.pid.is_some()).count()).unwrap_or(0);
+        ServiceView {
+            name: service.clone(),
+            tags: spec.map(|spec| spec.tags.clone()).unwrap_or_default(),
+            depends_on: Vec::new(),
+            wanted: spec.map_or(0, |spec| spec.replicas),
+            running,
+            ready: running,
+            breaker: Breaker::Closed,
+            metadata: spec.map_or(Value::Null, |spec| spec.metadata.clone()),
+            facts: Vec::new(),
+        }
+    }
+}
+
+/// Which copies the parameters mean.
+fn which(parameters: &Value) -> Result<Which, ActionError> {
+    match parameters.get("replica") {
+        None | Some(Value::Null) => Ok(Which::All),
+        Some(replica) => {
+            let number = replica.as_u64().and_then(|number| u32::try_from(number).ok());
+            number
+                .map(Which::One)
+                .ok_or_else(|| ActionError::BadParameters(format!("replica: {replica} is no copy's number")))
+        }
+    }
+}
+
+/// Parameters of heald's own actions are few and flat: an unknown one is named together with those there are.
+fn check_names(info: &ActionInfo, parameters: &Value) -> Result<(), ActionError> {
+    let (Some(given), Some(known)) = (parameters.as_object(), info.parameters["properties"].as_object()) else {
+        return Err(ActionError::BadParameters("they must be a JSON object".into()));
+    };
+    match given.keys().find(|name| !known.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            Err(ActionError::BadParameters(format!("`{name}` is unknown; `{}` takes: {}", info.name, known.join(", "))))
+        }
+    }
+}
+
+#[async_trait]
+impl Actions for Hands {
+    fn offers(&self, service: &ServiceName) -> Vec<Offer> {
+        let mut offers = Vec::new();
+        if self.supervised(service).is_some() {
+            let mut signal = which_copies();
+            signal["signal"] = json!({ "type": "string", "description": "its name without SIG, such as HUP" });
+            offers.push(native("restart", "stops the processes and starts them again", which_copies(), true));
+            offers.push(native("start", "starts the processes that do not run", which_copies(), true));
+            offers.push(native("stop", "stops the processes", which_copies(), true));
+            offers.push(native("signal", "sends a signal to the processes", signal, true));
+        }
+        let text = json!({ "message": { "type": "string", "description": "what to say" } });
+        offers.push(native("notify", "says it in heald's log", text, false));
+        for plugin in self.plugins.get(service).into_iter().flatten() {
+            let source = Source::Plugin(plugin.plugin().clone());
+            let infos = plugin.infos().iter();
+            offers.extend(infos.map(|info| Offer { action: info.clone(), source: source.clone(), blocked: None }));
+        }
+        offers
+    }
+
+    async fn perform(&self, permit: Permit, incident: Option<&Incident>) -> Result<Receipt, ActionError> {
+        let intent = permit.intent();
+        if let Some(plugin) = self.plugin_of(&intent.service, &intent.action) {
+            let service = self.view(&intent.service);
+            let task = self.task(intent, incident, &service);
+            return Ok(plugin.perform(&task).await.map(|receipt| Receipt { at: self.clock.now(), ..receipt })?);
+        }
+        let offers = self.offers(&intent.service);
+        let Some(offer) = offers.iter().find(|offer| offer.action.name == intent.action) else {
+            return Err(ActionError::Unknown(intent.action.clone()));
+        };
+        check_names(&offer.action, &intent.parameters)?;
+        if intent.action == "notify" {
+            let said = intent.parameters.get("message").and_then(Value::as_str);
+            let about = incident.and_then(Incident::leading).map(|concern| concern.finding.message.clone());
+            let text = said.map(str::to_owned).or(about).unwrap_or_else(|| "something needs attention".into());
+            let id = intent.incident.map(|id| id.to_string()).unwrap_or_default();
+            tracing::warn!(service = %intent.service, incident = id, "{text}");
+            return Ok(self.receipt(format!("said in the log: {text}"), false, None));
+        }
+        match self.supervised(&intent.service) {
+            Some((supervisor, _)) => self.move_processes(supervisor, intent).await,
+            None => Err(ActionError::Unknown(intent.action.clone())),
+        }
+    }
+
+    async fn undo(&self, permit: Permit, attempt: &Attempt) -> Result<Receipt, ActionError> {
+        let intent = permit.intent();
+        let token = attempt.receipt.as_ref().and_then(|receipt| receipt.undo.as_deref());
+        let (Some(token), Some(plugin)) = (token, self.plugin_of(&intent.service, &intent.action)) else {
+            return Err(ActionError::Failed(format!("{} cannot be undone", intent.action)));
+        };
+        let service = self.view(&intent.service);
+        Ok(plugin.undo(&self.task(intent, None, &service), token).await?)
+    }
+
+    async fn recall(&self, intent: &Intent) -> Option<Receipt> {
+        let (supervisor, _) = self.supervised(&intent.service)?;
+        let started = supervisor.recall(&intent.service, &intent.id.to_string()).await.ok()?;
+        let incarnation = started.iter().map(|started| started.incarnation).min()?;
+        Some(self.receipt("it had been started before heald died".into(), true, Some(incarnation)))
+    }
+}
+
+impl Hands {
+    fn task<'a>(&self, intent: &'a Intent, incident: Option<&'a Incident>, service: &'a ServiceView) -> Task<'a> {
+        Task {
+            now: self.clock.now(),
+            seed: self.entropy.roll(),
+            attempt: intent.id,
+            service,
+            incident,
+            action: &intent.action,
+            parameters: &intent.parameters,
+        }
+    }
+}
+
+impl Processes for Hands {
+    fn of(&self, service: &ServiceName) -> Vec<ProcessState> {
+        self.supervised(service).map(|(supervisor, _)| states(supervisor, service)).unwrap_or_default()
+    }
+}
+
+/// The copies of a service as they stand. One that ended and is not to run again is no longer counted.
+pub fn states(supervisor: &Supervisor, service: &ServiceName) -> Vec<ProcessState> {
+    let config = supervisor.services().find(|known| known.name == *service).map(|known| &known.config);
+    let done = |process: &Process| {
+        let end = process.ended.as_ref().map(|ended| ended.end);
+        config.zip(end).is_some_and(|(config, end)| !config.runs_again(end))
+    };
+    let processes = supervisor.processes(service).into_iter().filter(|process| !done(process));
+    processes
+        .map(|process| ProcessState {
+            replica: Replica::from(process.replica.to_string()),
+            incarnation: process.incarnation,
+            pid: process.is_running().then_some(process.pid),
+            started: process.started,
+            ended: process.ended.map(|ended| ended.at),
+        })
+        .collect()
+}

@@ -1,0 +1,283 @@
+//! What the keeper's children do, put on record and shown to the loop; and taking over what was there before this runtime.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heald_engine::Healer;
+use heald_engine::control::{Control, Order};
+use heald_engine::ports::Durability;
+use heald_engine::ports::{Clock, Journal, SampleSender, Wishes};
+use heald_model::{Desired, Entry, Health, ProbeId, Record, Replica, Sample, ServiceName};
+use heald_probe::{Change, PROCESS, Prober};
+use heald_supervisor::config::Restart;
+use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
+use tokio::sync::mpsc::UnboundedReceiver;
+use uuid::Uuid;
+
+/// The name under which heald's own orders stand in the record.
+const HEALD: &str = "heald";
+
+/// What an operator should know of what was found.
+pub fn tell(found: &Found) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(previous) = &found.previous {
+        let silent = if previous.silent { ", it was killed for its silence" } else { "" };
+        notes.push(format!(
+            "the runtime before this one ended: {}{silent}; {} processes live on",
+            previous.end,
+            found.alive.len()
+        ));
+    }
+    for process in &found.alive {
+        if process.origin == Origin::Adopted {
+            notes.push(format!(
+                "adopted a survivor: {} {} (PID {}); its output is lost, so it will be replaced",
+                process.service, process.replica, process.pid
+            ));
+        }
+    }
+    for process in &found.strangers {
+        notes.push(format!(
+            "{} {} (PID {}) is no longer configured and is stopped",
+            process.service, process.replica, process.pid
+        ));
+    }
+    if found.ends_forgotten > 0 {
+        notes.push(format!("{} ends of processes could not be remembered", found.ends_forgotten));
+    }
+    notes
+}
+
+/// Puts changes of health and circuits on record.
+pub async fn witness_changes(
+    mut changes: UnboundedReceiver<Change>,
+    healer: Arc<Healer>,
+    supervisor: Option<Supervisor>,
+) {
+    while let Some(change) = changes.recv().await {
+        match change {
+            Change::Health { service, at, from, to, why } => {
+                if let Some(supervisor) = supervisor.as_ref().filter(|_| to == Health::Healthy) {
+                    for process in supervisor.processes(&service).into_iter().filter(Process::is_running) {
+                        supervisor.ready(&service, process.replica, process.incarnation);
+                    }
+                }
+                healer.witness(Entry::of_service(at, service, Record::HealthChanged { from, to, why }));
+            }
+            Change::Breaker { service, at, from, to, why } => {
+                healer.witness(Entry::of_service(at, service, Record::BreakerMoved { from, to, why }));
+            }
+        }
+    }
+}
+
+/// An exit code, or a signal as its negative.
+fn status(end: End) -> Option<i32> {
+    match end {
+        End::Code(code) => Some(code),
+        End::Signal { signal, .. } => Some(-signal),
+        End::Unknown => None,
+    }
+}
+
+/// Those who look after the processes.
+#[derive(Clone)]
+pub struct Crew {
+    /// The processes.
+    pub supervisor: Supervisor,
+    /// The healer.
+    pub healer: Arc<Healer>,
+    /// The checks.
+    pub prober: Prober,
+    /// The record.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The way to the loop.
+    pub samples: SampleSender,
+    /// The ends (by spawn id) that were heard of and are not acknowledged yet: each is told once, however it was learnt.
+    pub heard: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Crew {
+    /// Puts starts and ends on record, and shows the loop what ended unasked.
+    pub async fn witness_processes(self, mut events: UnboundedReceiver<Event>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Started(process) => self.started(&process),
+                Event::Exited(process) => self.exited(&process),
+                Event::Ready(_) => {}
+                Event::Notice(text) => tracing::warn!("the keeper says: {text}"),
+            }
+        }
+    }
+
+    fn started(&self, process: &Process) {
+        let record = Record::ProcessStarted {
+            replica: Replica::from(process.replica.to_string()),
+            incarnation: process.incarnation,
+            pid: process.pid,
+        };
+        self.healer.witness(Entry::of_service(process.started, process.service.clone(), record));
+        // Whoever started it: failures count only after its first success or its startup deadline.
+        heald_engine::ports::Probes::expect(&self.prober, &process.service, Some(process.incarnation));
+    }
+
+    fn exited(&self, process: &Process) {
+        let Some(ended) = &process.ended else { return };
+        if !self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(process.spawn.clone()) {
+            return;
+        }
+        let (service, replica) = (process.service.clone(), Replica::from(process.replica.to_string()));
+        let known = self.supervisor.services().find(|known| known.name == service);
+        let again = known.is_none_or(|known| known.config.runs_again(ended.end));
+        let wanted = ended.asked || !again;
+        let record = Record::ProcessExited {
+            replica: replica.clone(),
+            incarnation: process.incarnation,
+            pid: process.pid,
+            status: status(ended.end),
+            wanted,
+        };
+        self.healer.witness(Entry::of_service(ended.at, service.clone(), record));
+        if !wanted {
+            tracing::warn!(service = %service, pid = process.pid, "ended: {}", ended.end);
+            match status(ended.end) {
+                Some(status) => self.prober.exited(&service, &replica, process.incarnation, status, ended.at),
+                None => self.missing(process, "it ended while nobody could see how"),
+            }
+        }
+        tokio::spawn(self.clone().acknowledge(process.spawn.clone()));
+    }
+
+    /// Lets the keeper forget an end, once that is on record.
+    async fn acknowledge(self, spawn: String) {
+        // Behind what was handed over: when this returns, the end is on record.
+        if self.journal.commit(Vec::new(), Durability::Process).await.is_err() {
+            return;
+        }
+        match self.supervisor.acknowledge(vec![spawn.clone()]).await {
+            Ok(()) => {
+                self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(&spawn);
+            }
+            Err(error) => tracing::debug!("the end of a process will be told again: {error}"),
+        }
+    }
+
+    /// Shows the loop a process that is not there.
+    fn missing(&self, process: &Process, message: &str) {
+        let sample = Sample {
+            replica: (self.supervisor.wanted(&process.service) > Some(1))
+                .then(|| Replica::from(process.replica.to_string())),
+            incarnation: Some(process.incarnation),
+            ok: Some(false),
+            fault: Some("missing".into()),
+            message: Some(message.to_owned()),
+            ..Sample::new(process.service.clone(), ProbeId::from(PROCESS), self.clock.now())
+        };
+        // The loop ends after everybody who feeds it.
+        let _ = self.samples.send(sample);
+    }
+
+    /// Takes over what was there before this runtime: hears of the ends it missed, starts what was never started, and replaces
+    /// one by one what lost its output or has another configuration.
+    pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn Wishes>) {
+        if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
+            tracing::error!("what is no longer configured cannot be stopped: {error}");
+        }
+        for process in &found.alive {
+            heald_engine::ports::Probes::expect(&self.prober, &process.service, Some(process.incarnation));
+        }
+        for process in &found.ended {
+            self.exited(process);
+        }
+        // One that ended between the keeper's hello and the subscription to its news was told to nobody.
+        for alive in &found.alive {
+            let now = self.supervisor.processes(&alive.service).into_iter();
+            now.filter(|process| process.spawn == alive.spawn && !process.is_running()).for_each(|process| self.exited(&process));
+        }
+        let wanted: Vec<ServiceName> =
+            order.into_iter().filter(|service| wishes.desired(service) != Desired::Stopped).collect();
+        let first = found.runtime_starts <= 1;
+        let to_start: Vec<ServiceName> =
+            wanted.iter().filter(|service| first || self.is_new(service)).cloned().collect();
+        let intent = Uuid::now_v7().to_string();
+        for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
+            if let Err(error) = result {
+                // A start at boot is no attempt at healing: the loop sees that it is missing, and goes on from there.
+                tracing::error!(service = %service, "cannot be started: {error}");
+                self.report_absent(&service, &error.to_string());
+            }
+        }
+        for service in wanted.iter().filter(|service| !to_start.contains(service)) {
+            self.report_absent(service, "it does not run");
+        }
+        self.replace_one_by_one(&found).await;
+    }
+
+    /// True if no process of the service was ever started.
+    fn is_new(&self, service: &ServiceName) -> bool {
+        let wanted = self.supervisor.wanted(service).unwrap_or(0);
+        (0..wanted).all(|replica| self.supervisor.incarnation(service, replica) == 0)
+    }
+
+    /// Shows the loop the copies that should run and do not, where it has not heard of their end already.
+    fn report_absent(&self, service: &ServiceName, why: &str) {
+        let Some(known) = self.supervisor.services().find(|known| known.name == *service) else { return };
+        let processes = self.supervisor.processes(service);
+        let present: BTreeSet<u32> = processes.iter().map(|process| process.replica).collect();
+        // What may have ended for good is not missed.
+        if known.config.restart() != Restart::Always {
+            return;
+        }
+        for replica in (0..self.supervisor.wanted(service).unwrap_or(0)).filter(|replica| !present.contains(replica)) {
+            let process = Process {
+                service: service.clone(),
+                replica,
+                incarnation: self.supervisor.incarnation(service, replica),
+                spawn: String::new(),
+                pid: 0,
+                started: self.clock.now(),
+                ready: false,
+                origin: Origin::Asked,
+                outdated: false,
+                ended: None,
+            };
+            self.missing(&process, why);
+        }
+    }
+
+    async fn replace_one_by_one(&self, found: &Found) {
+        /// A replaced process gets this long to be ready before the next one is touched.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let mut events = self.supervisor.subscribe();
+        let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();
+        let old = found.alive.iter().filter(|process| process.origin == Origin::Adopted || process.outdated);
+        for process in old.filter(|process| !strange.contains(process.spawn.as_str())) {
+            let order = Order {
+                service: process.service.clone(),
+                action: "restart".into(),
+                parameters: serde_json::json!({ "replica": process.replica }),
+                by: HEALD.into(),
+            };
+            match self.healer.order(order).await {
+                Ok(done) => tracing::info!(service = %process.service, "replaced a survivor: {}", done.summary),
+                Err(error) => {
+                    tracing::warn!(service = %process.service, "a survivor stays as it is: {error}");
+                    continue;
+                }
+            }
+            let ready = async {
+                while let Some(event) = events.recv().await {
+                    if matches!(&event, Event::Ready(ready) if ready.service == process.service) {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(PATIENCE, ready).await.is_err() {
+                tracing::warn!(service = %process.service, "is not ready after its replacement; going on");
+            }
+        }
+    }
+}

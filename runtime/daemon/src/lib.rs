@@ -1,0 +1,59 @@
+//! heald, the healing runtime: configuration, wiring, signals and the command line.
+//!
+//! Everything that judges is in `heald-engine`; everything that touches the world is an adapter. This crate plugs them together
+//! ([`assemble`]), and is what the binary `heald` and the end-to-end tests start.
+#![deny(unsafe_code)]
+
+pub mod actions;
+pub mod assemble;
+pub mod builtins;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod decide;
+pub mod demo;
+pub mod keepers;
+pub mod logging;
+pub mod plugins;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::run::Stage;
+
+/// The binary's whole life: reads the command line, does what it says, and answers with the exit code.
+pub fn main() -> ExitCode {
+    match act(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&args, args.config.as_deref(), Stage::default()),
+        Command::Demo(args) => demo::demo(args),
+        Command::DemoService(raw) => {
+            let words = std::iter::once("heald demo-service".into()).chain(raw.args);
+            let args = demo::patient::PatientArgs::parse_from(words);
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::patient::serve(args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Decide(args) => decide::decide(args),
+        Command::Config(command) => config::command(command),
+        other => client::run(other),
+    }
+}
+
+/// Says on standard error what is wrong: the one place where an error is printed with all its causes.
+#[allow(clippy::print_stderr)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("heald: {error:#}");
+}

@@ -1,0 +1,7 @@
+//! The binary `heald`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heald::main()
+}

@@ -1,0 +1,218 @@
+//! `heald run`: one command, two processes. The first is the keeper; it starts the same image again as the runtime.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use heald_api::{Api, Phase};
+use heald_engine::control::{Consult, Control};
+use heald_engine::ports::{Board, History};
+use heald_keeper::{Image, Options, Runtime};
+use heald_model::{Entry, Moment, Record};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::assemble::{Assembled, assemble};
+use crate::cli::RunArgs;
+use crate::config::{self, Config, Environment};
+use crate::demo::narrate;
+use crate::{builtins, logging};
+
+/// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper
+/// knows this one.
+pub const MISTAKE: u8 = 2;
+
+/// Threads that judge. The probes have one of their own, the journal too; a guest that burns its budget holds up one of these
+/// for some milliseconds.
+const JUDGES: usize = 2;
+
+/// What differs between `heald run` and `heald demo`.
+#[derive(Clone, Debug, Default)]
+pub struct Stage {
+    /// Tell a person on the terminal what happens, and keep the log in a file.
+    pub narrated: bool,
+    /// Given to the runtime's environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// Reads the configuration with the command line over it; every problem is printed.
+///
+/// # Errors
+/// The problems, in one text.
+pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config::Loaded> {
+    let directory = std::env::current_dir().context("there is no working directory")?;
+    let environment: Environment = std::env::vars().collect();
+    let mut loaded = config::load(file, &directory, &environment, &builtins::names())?;
+    loaded.config.server.listen = args.listen_over(&loaded.config.server.listen);
+    Ok(loaded)
+}
+
+/// Runs as what this process was started as: the keeper, or the runtime under it.
+///
+/// # Errors
+/// What kept it from its work.
+pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<ExitCode> {
+    let loaded = match configured(args, file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            crate::complain(&problems);
+            return Ok(ExitCode::from(MISTAKE));
+        }
+    };
+    match heald_keeper::client::inherited()? {
+        None => {
+            logging::start_without_thread(&loaded.config.log, args.log_format, stage.narrated)?;
+            keep(&loaded.config, stage)
+        }
+        Some(inherited) => {
+            let _log = logging::start(&loaded.config.log, args.log_format, stage.narrated)?;
+            for warning in &loaded.warnings {
+                tracing::warn!("{}", warning.headline());
+            }
+            let judges = tokio::runtime::Builder::new_multi_thread().worker_threads(JUDGES).enable_all().build()?;
+            let code = judges.block_on(work(loaded.config, inherited, stage));
+            // Whatever still runs on it is nothing that must be waited for.
+            judges.shutdown_timeout(Duration::from_secs(1));
+            code
+        }
+    }
+}
+
+fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
+    let mut image = Image::of_this_process();
+    image.env.extend(stage.env.into_iter().map(|(name, value)| (name.into(), value.into())));
+    let state_dir = std::path::absolute(config.keeper.state_dir(&config.store))?;
+    let options = Options {
+        silence: config.keeper.silence,
+        absence: config.keeper.absence,
+        ..Options::new(Runtime::Process(image), state_dir)
+    };
+    let code = heald_keeper::run(options).context("cannot keep")?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// The runtime's life: bind, assemble, serve, end in order.
+async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage: Stage) -> anyhow::Result<ExitCode> {
+    // Before anything is touched: a port that is taken is the operator's to solve.
+    let listeners = match config.server.bind().await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            crate::complain(&anyhow::Error::from(error));
+            return Ok(ExitCode::from(MISTAKE));
+        }
+    };
+    let addresses: Vec<String> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| format!("http://{address}"))
+        .collect();
+    let server = config.server.clone();
+    let started = Instant::now();
+    let assembled = assemble(config, Some(inherited)).await?;
+    let (phase, phases) = watch::channel(Phase::Starting);
+    let store = Arc::clone(&assembled.store);
+    let api = Api {
+        control: Arc::new(Arc::clone(&assembled.healer)) as Arc<dyn Control>,
+        consult: Arc::clone(&assembled.consultants) as Arc<dyn Consult>,
+        board: Arc::new(assembled.prober.clone()) as Arc<dyn Board>,
+        history: Arc::clone(&assembled.store) as Arc<dyn History>,
+        phase: phases.clone(),
+        database: Arc::new(move || store.degraded().is_none()),
+        version: env!("CARGO_PKG_VERSION"),
+        started,
+    };
+    let router = heald_api::router(api, &server);
+    let mut draining = phases.clone();
+    let end = async move {
+        let _ = draining.wait_for(|phase| *phase == Phase::Draining).await;
+    };
+    let mut serving = tokio::spawn(heald_api::serve(listeners, router, end));
+    if stage.narrated {
+        tokio::spawn(narrate::narrate(Arc::clone(&assembled.store) as Arc<dyn History>));
+        narrate::welcome(&addresses);
+    }
+    for address in &addresses {
+        tracing::info!("listening on {address}");
+    }
+    let _ = phase.send(Phase::Ready);
+    let cause = tokio::select! {
+        cause = told_to_end() => cause?,
+        served = &mut serving => {
+            served??;
+            anyhow::bail!("the API has ended by itself");
+        }
+        () = keeper_gone(&assembled) => {
+            // Port and lock are free for the next at once; the children are the next keeper's.
+            tracing::error!("the keeper is gone; so is this runtime");
+            logging::flush();
+            std::process::exit(1);
+        }
+    };
+    tracing::info!("{cause}: ending in order");
+    let _ = phase.send(Phase::Draining);
+    end_in_order(assembled).await;
+    if let Err(error) = serving.await {
+        tracing::warn!("the API did not end well: {error}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn told_to_end() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Forwarded by the keeper; nothing is reloaded or re-executed yet, and dying of them would be worse than not listening.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut upgrade = signal(SignalKind::user_defined2())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok("SIGTERM"),
+            _ = interrupt.recv() => return Ok("SIGINT"),
+            _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration anew"),
+            _ = upgrade.recv() => tracing::warn!("SIGUSR2 is ignored"),
+        }
+    }
+}
+
+async fn keeper_gone(assembled: &Assembled) {
+    match &assembled.supervisor {
+        Some(supervisor) => supervisor.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Checks first, so that nothing is healed while it is being stopped; then the processes; the journal last.
+async fn end_in_order(assembled: Assembled) {
+    assembled.prober.stop();
+    tracing::info!("Health monitoring stopped");
+    assembled.healing.abort();
+    if let Some(supervisor) = &assembled.supervisor {
+        for (service, stopped) in supervisor.stop_all(&assembled.order).await {
+            if let Err(error) = stopped {
+                tracing::error!(service = %service, "cannot be stopped: {error}");
+            }
+        }
+    }
+    for witness in &assembled.witnesses {
+        witness.abort();
+    }
+    assembled.healer.witness(Entry::of_heald(now(), Record::Stopped));
+    let store = Arc::clone(&assembled.store);
+    // Closing waits for the writer's thread.
+    let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    if let Some(supervisor) = &assembled.supervisor
+        && let Err(error) = supervisor.shutdown(false).await
+    {
+        tracing::warn!("the keeper could not be told: {error}");
+    }
+}
+
+fn now() -> Moment {
+    heald_engine::ports::Clock::now(crate::clock::SystemClock::start().as_ref())
+}
+
+/// Where a demo's files are.
+pub fn file_in(directory: &Path) -> PathBuf {
+    directory.join("heald.toml")
+}
