@@ -1,0 +1,209 @@
+//! How long does heald think?
+//!
+//! Question: from a sample's arrival at the loop to the decision on its way into the journal, with the built-in detectors and the
+//! built-in policy.
+//! Method: the real loop and plug-ins in this process, everything around them stood in for; each round feeds the end of a process
+//! and waits for the decision, then feeds what resolves the incident. The time runs from handing over the sample to the record of
+//! the decision being handed to the journal.
+//! Command: `cargo bench -p heald-benches --bench sample_to_decision`
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use heald_engine::guard::Permit;
+use heald_engine::ports::*;
+use heald_engine::{Charge, Healer, HealingConfig, Past, Ports};
+use heald_host::{Host, Plugin, PluginConfig};
+use heald_model::*;
+use serde_json::{Map, json};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+const ROUNDS: usize = 2_000;
+
+struct RealClock(Instant);
+
+#[async_trait]
+impl Clock for RealClock {
+    fn now(&self) -> Moment {
+        Moment::from_millis(1_700_000_000_000) + self.0.elapsed()
+    }
+    async fn sleep_until(&self, then: Moment) {
+        match then {
+            Moment::NEVER => std::future::pending().await,
+            then => tokio::time::sleep(then.since(self.now())).await,
+        }
+    }
+}
+
+struct Dice;
+
+impl Entropy for Dice {
+    fn id(&self, _: Moment) -> Uuid {
+        Uuid::from_u128(rand::random())
+    }
+    fn roll(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// Tells when what is handed over.
+struct Told(mpsc::UnboundedSender<(Instant, &'static str)>);
+
+#[async_trait]
+impl Journal for Told {
+    fn write(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            let kind = match &entry.record {
+                Record::Staged { stage: Stage::Resolved, .. } => "resolved",
+                record => record.kind(),
+            };
+            let _ = self.0.send((Instant::now(), kind));
+        }
+    }
+    async fn commit(&self, entries: Vec<Entry>, _: Durability) -> Result<(), JournalError> {
+        self.write(entries);
+        Ok(())
+    }
+}
+
+struct World(Arc<RealClock>);
+
+#[async_trait]
+impl Actions for World {
+    fn offers(&self, _: &ServiceName) -> Vec<Offer> {
+        let action = ActionInfo {
+            name: "restart".into(),
+            summary: String::new(),
+            parameters: json!({}),
+            disruptive: true,
+            undoable: false,
+            facts: Vec::new(),
+        };
+        vec![Offer { action, source: Source::Native, blocked: None }]
+    }
+    async fn perform(&self, _: Permit, _: Option<&Incident>) -> Result<Receipt, ActionError> {
+        let summary = String::new();
+        Ok(Receipt { summary, changed: true, incarnation: None, facts: Vec::new(), undo: None, at: self.0.now() })
+    }
+    async fn undo(&self, _: Permit, _: &Attempt) -> Result<Receipt, ActionError> {
+        Err(ActionError::Failed("not here".into()))
+    }
+    async fn recall(&self, _: &Intent) -> Option<Receipt> {
+        None
+    }
+}
+
+impl Processes for World {
+    fn of(&self, _: &ServiceName) -> Vec<ProcessState> {
+        Vec::new()
+    }
+}
+
+impl Probes for World {
+    fn expect(&self, _: &ServiceName, _: Option<u64>) {}
+    fn breaker(&self, _: &ServiceName) -> Breaker {
+        Breaker::Closed
+    }
+    fn hold(&self, _: &ServiceName, _: bool) {}
+}
+
+#[async_trait]
+impl Wishes for World {
+    fn desired(&self, _: &ServiceName) -> Desired {
+        Desired::Running
+    }
+    async fn wish(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+fn plugin(host: &Host, name: &str) -> Plugin {
+    let config: PluginConfig = serde_json::from_value(json!({ "name": name, "component": "-" })).unwrap();
+    host.load_bytes(&config, heald_builtin::get(name).unwrap().component).unwrap()
+}
+
+async fn charge(host: &Host) -> Charge {
+    let limits = json!({ "cpu": 90, "memory": 90, "error_rate": 0.3, "latency_ms": 1500 });
+    let threshold = plugin(host, "detect-threshold").detector(limits.as_object().unwrap()).await.unwrap();
+    Charge {
+        spec: ServiceSpec {
+            name: ServiceName::from("web"),
+            tags: Vec::new(),
+            depends_on: Vec::new(),
+            probes: Vec::new(),
+            supervised: true,
+            replicas: 1,
+            startup: Duration::from_secs(1),
+            detectors: Vec::new(),
+            policies: Vec::new(),
+            mode: Mode::Auto,
+            metadata: json!({}),
+        },
+        detectors: vec![plugin(host, "detect-availability").detector(&Map::new()).await.unwrap(), threshold],
+        policies: vec![plugin(host, "decide-rules").policy(&Map::new()).await.unwrap()],
+    }
+}
+
+async fn next(told: &mut mpsc::UnboundedReceiver<(Instant, &'static str)>, kind: &str) -> Instant {
+    loop {
+        let (at, seen) = told.recv().await.unwrap();
+        if seen == kind {
+            return at;
+        }
+    }
+}
+
+async fn rounds() -> Vec<u64> {
+    let clock = Arc::new(RealClock(Instant::now()));
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let world = Arc::new(World(Arc::clone(&clock)));
+    let mut config = HealingConfig { cooldown: Duration::ZERO, ..HealingConfig::default() };
+    // What is measured is thinking, not the pace of a crash loop.
+    config.start_limit.count = u32::MAX;
+    config.backoff.first = Duration::from_nanos(1);
+    config.backoff.max = Duration::from_nanos(1);
+    let ports = Ports {
+        clock: clock.clone(),
+        entropy: Arc::new(Dice),
+        journal: Arc::new(Told(tell)),
+        probes: world.clone(),
+        actions: world.clone(),
+        processes: world.clone(),
+        wishes: world,
+    };
+    let host = Host::start(&[]).unwrap();
+    let healer = Healer::new(config, ports, vec![charge(&host).await], Past::default());
+    let (samples, inbox) = mpsc::unbounded_channel();
+    tokio::spawn(Arc::clone(&healer).run(inbox));
+    let blank = || Sample::new(ServiceName::from("web"), ProbeId::from("process"), clock.now());
+    let mut nanos = Vec::new();
+    for round in 0..ROUNDS as u64 {
+        let life = Some(round + 1);
+        let exit =
+            Sample { ok: Some(false), fault: Some("signal".into()), status: Some(-9), incarnation: life, ..blank() };
+        let began = Instant::now();
+        samples.send(exit).unwrap();
+        let decided = next(&mut told, "decided").await;
+        nanos.push((decided - began).as_nanos() as u64);
+        next(&mut told, "performed").await;
+        samples.send(Sample { ok: Some(true), incarnation: Some(round + 2), ..blank() }).unwrap();
+        next(&mut told, "resolved").await;
+    }
+    nanos
+}
+
+fn main() {
+    let judges = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut nanos = judges.block_on(async { tokio::spawn(rounds()).await.unwrap() });
+    nanos.sort_unstable();
+    let at = |share: f64| nanos[((nanos.len() - 1) as f64 * share) as usize] as f64 / 1e3;
+    println!(
+        "sample to decision: median {:.1} us   p90 {:.1} us   p99 {:.1} us   ({ROUNDS} rounds)",
+        at(0.5),
+        at(0.9),
+        at(0.99)
+    );
+}

@@ -1,0 +1,7 @@
+//! heald itself, for the tests: nothing is different.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heald::main()
+}
