@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::Log;
 
-/// How much one child may write before the others have their turn: what a pipe holds.
+/// How much one child may write before the others have their turn: all that a pipe holds, so that one turn at its end takes
+/// its last words before anything of its successor's.
 const TURN: usize = 64 * 1024;
 
 /// A line that never ends does not keep a full file open for ever: past this much more it is cut.
@@ -42,14 +43,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// A pipe into `log`, known as `id`; returns the end the child gets. What an earlier child left in its pipe to the same
-    /// file is taken in first, so that the file tells things in their order.
+    /// A pipe into `log`, known as `id`; returns the end the child gets.
     pub(crate) fn open(&mut self, id: u64, log: &Log) -> io::Result<io::PipeWriter> {
-        let earlier: Vec<u64> =
-            self.pipes.iter().filter(|(_, pipe)| pipe.path == log.path).map(|(id, _)| *id).collect();
-        for id in earlier {
-            self.drain(id);
-        }
         let (reader, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         let file = self.files.entry(log.path.clone()).or_insert_with(|| LogFile::new(log));

@@ -1,5 +1,7 @@
 //! Keeper and runtime die together; the next keeper finds what is left.
 
+use std::process::Stdio;
+
 use heald_keeper::protocol::{Child, End, Origin, Refusal};
 use rustix::process::Signal;
 
@@ -62,19 +64,22 @@ fn a_recycled_pid_is_not_adopted() {
     kill(child.pid, Signal::KILL);
     // The number is now somebody else's, who was started later.
     std::thread::sleep(std::time::Duration::from_millis(30));
-    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut stranger =
+        std::process::Command::new("sleep").arg("1000").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let ledger = stage.directory.path().join("state/ledger");
     let text = std::fs::read_to_string(&ledger).unwrap();
     let text = text.replace(&format!("\"pid\":{}", child.pid), &format!("\"pid\":{}", stranger.id()));
     std::fs::write(&ledger, text).unwrap();
     stage.restart_keeper();
     let (mut runtime, hello) = stage.attached();
+    let refused = runtime.signal(&child.spawn, 9);
+    let spared = lives(stranger.id());
+    let _ = stranger.kill();
+    stranger.wait().unwrap();
     assert!(hello.children.is_empty());
     assert_eq!((hello.exits[0].end, hello.exits[0].child.pid), (End::Unknown, stranger.id()));
-    assert!(matches!(runtime.signal(&child.spawn, 9), Err(Refusal::NoSuchChild(_))));
-    assert!(lives(stranger.id()));
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(matches!(refused, Err(Refusal::NoSuchChild(_))));
+    assert!(spared);
 }
 
 #[test]

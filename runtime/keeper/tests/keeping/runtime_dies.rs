@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use heald_keeper::protocol::{Ask, End, Message, Origin, Place, Restart};
+use heald_keeper::protocol::{Ask, Done, End, Message, Origin, Place, Restart};
 use rustix::process::Signal;
 
 use crate::stage::{Stage, kill, lives, marked, until, zombies_of};
@@ -21,9 +21,9 @@ impl Dice {
 /// The runtime is killed at random moments of a busy life: while it spawns, while children die, before it attaches. What it
 /// knows when it comes back (the hello) must be what is.
 #[test]
-fn killed_50_times_no_child_is_lost_or_doubled() {
+fn killed_at_random_moments_no_child_is_lost_or_doubled() {
     let seed = std::env::var("HEALD_SEED").map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
-    let rounds = std::env::var("HEALD_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
+    let rounds = if std::env::var("HEALD_SOAK").is_ok_and(|soak| soak == "full") { 1000 } else { 50 };
     eprintln!("HEALD_SEED={seed}");
     let mut dice = Dice(seed);
     let stage = Stage::new(&["silence=20000"]);
@@ -104,8 +104,9 @@ fn killed_50_times_no_child_is_lost_or_doubled() {
             continue;
         }
         let told = ends.contains_key(spawn) || hello.exits.iter().any(|exit| exit.child.spawn == *spawn);
-        // The last runtime may have died before its request for this one was sent.
-        assert!(told || *spawn == stage.spawn_id(&spawned.to_string()), "{place}: an end was lost");
+        // A runtime may have died before its request for this one was sent, and nobody repeated it.
+        let never = runtime.ask(Ask::Recall { spawn: spawn.clone() }) == Ok(Done::Recalled(None));
+        assert!(told || never, "{place}: an end was lost");
     }
     assert_eq!(zombies_of(stage.keeper.id()), 0);
     eprintln!("{killed} runtimes killed, {spawned} children, {} ends told", ends.len());

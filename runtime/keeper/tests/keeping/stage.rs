@@ -184,11 +184,15 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let mark = format!("HEALD_SPAWN={}.", self.prefix);
-            if environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes())) {
-                kill(entry.file_name().to_str().unwrap().parse().unwrap(), Sig::KILL);
+        let mark = format!("HEALD_SPAWN={}.", self.prefix);
+        // Twice: a process shows no environment for a moment while its shell executes the program.
+        for pause in [Duration::ZERO, Duration::from_millis(10)] {
+            std::thread::sleep(pause);
+            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+                if environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes())) {
+                    kill(entry.file_name().to_str().unwrap().parse().unwrap(), Sig::KILL);
+                }
             }
         }
     }

@@ -143,12 +143,16 @@ impl Drop for Stage {
         let ledger = std::fs::read_to_string(self.directory.path().join("state/ledger")).unwrap_or_default();
         let spawns: Vec<&str> =
             ledger.split("\"spawn\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let mut variables = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-            let mark = variables.find_map(|variable| variable.strip_prefix("HEALD_SPAWN=").map(str::to_owned));
-            if mark.is_some_and(|mark| spawns.contains(&mark.as_str())) {
-                kill(entry.file_name().to_str().unwrap().parse().unwrap(), Signal::KILL);
+        // Twice: a process shows no environment for a moment while its shell executes the program.
+        for pause in [Duration::ZERO, Duration::from_millis(10)] {
+            std::thread::sleep(pause);
+            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+                let mut variables = environ.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+                let mark = variables.find_map(|variable| variable.strip_prefix("HEALD_SPAWN=").map(str::to_owned));
+                if mark.is_some_and(|mark| spawns.contains(&mark.as_str())) {
+                    kill(entry.file_name().to_str().unwrap().parse().unwrap(), Signal::KILL);
+                }
             }
         }
     }
