@@ -195,7 +195,8 @@ impl Crew {
         // One that ended between the keeper's hello and the subscription to its news was told to nobody.
         for alive in &found.alive {
             let now = self.supervisor.processes(&alive.service).into_iter();
-            now.filter(|process| process.spawn == alive.spawn && !process.is_running()).for_each(|process| self.exited(&process));
+            now.filter(|process| process.spawn == alive.spawn && !process.is_running())
+                .for_each(|process| self.exited(&process));
         }
         let wanted: Vec<ServiceName> =
             order.into_iter().filter(|service| wishes.desired(service) != Desired::Stopped).collect();

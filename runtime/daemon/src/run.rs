@@ -87,6 +87,7 @@ fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
     let options = Options {
         silence: config.keeper.silence,
         absence: config.keeper.absence,
+        backoff_max: config.keeper.backoff_max,
         ..Options::new(Runtime::Process(image), state_dir)
     };
     let code = heald_keeper::run(options).context("cannot keep")?;

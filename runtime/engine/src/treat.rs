@@ -31,7 +31,9 @@ impl Healer {
             let dependencies = self.dependencies(ward);
             let case = self.case(ward, incident, &dependencies);
             let hold = guard::objection(self.config(), &self.ledger(), &case, &intent);
-            offer.blocked = hold.map(|hold| format!("{}: {}", hold.rule, hold.why));
+            // What merely has to wait is not blocked: a policy should wait for the gentle remedy, not reach for a harsher one.
+            let refused = hold.filter(|hold| hold.until.is_none());
+            offer.blocked = refused.map(|hold| format!("{}: {}", hold.rule, hold.why));
         }
         offers
     }

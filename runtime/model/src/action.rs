@@ -58,7 +58,7 @@ pub struct Offer {
     pub action: ActionInfo,
     /// Who does it.
     pub source: Source,
-    /// Why the guard would withhold it now.
+    /// Why the guard would refuse it now; what merely has to wait is not blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
 }

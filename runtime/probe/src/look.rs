@@ -35,10 +35,10 @@ impl Look {
         Self { ok: Some(false), fault: Some(fault), message: Some(message.into()), ..Self::default() }
     }
 
-    /// It took too long. The number is written as a decimal always: `Timeout after 5.0s`.
+    /// It took too long. The number is written as a decimal always: `Timeout after 5.0s`. Its latency is not known: no answer is
+    /// not a slow answer, and a limit on latency must not be crossed by it.
     pub(crate) fn timed_out(timeout: Duration) -> Self {
-        let look = Self::failed("timeout", format!("Timeout after {:?}s", timeout.as_secs_f64()));
-        Self { latency: Some(timeout), ..look }
+        Self::failed("timeout", format!("Timeout after {:?}s", timeout.as_secs_f64()))
     }
 
     /// The prober could not look: that says nothing about the service.

@@ -42,7 +42,7 @@ fn a_stopped_process_runs_again_within_three_seconds() {
     assert!(took < Duration::from_secs(4), "{took:?} on a machine that is busy with other tests");
     let incident = heald.incident(PATIENCE, "patient", "it is resolved", |incident| incident["stage"] == "resolved");
     assert_eq!(incident["condition"], "service-down");
-    assert!(incident["timeline"].to_string().contains("imeout"), "{incident}");
+    assert_eq!(incident["attempts"][0]["cause"], "timeout", "{incident}");
 }
 
 #[test]
@@ -74,33 +74,37 @@ failure_threshold = 2
 #[test]
 fn a_leak_past_its_threshold_is_cured_by_emptying_the_cache() {
     let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    std::fs::create_dir(&cache).unwrap();
+    let bystander = folder.path().join("bystander");
+    std::fs::write(&bystander, "stays").unwrap();
     let heald = start(&format!(
         r#"
 [[plugin]]
 name = "clear-cache"
 component = "builtin:act-clear-cache"
-grant = {{ files = ["@DIR@/cache"] }}
+grant = {{ files = ["{cache}"] }}
 [[service]]
 name = "leaky"
 actions = ["clear-cache"]
 [service.process]
-command = ["sh", "-c", "mkdir -p @DIR@/cache && exec {HEALD} demo-service --illness leak --turn 1 --listen 127.0.0.1:{port} --cache @DIR@/cache"]
+command = ["{HEALD}", "demo-service", "--illness", "leak", "--turn", "1", "--listen", "127.0.0.1:{port}", "--cache", "{cache}"]
 [service.config.threshold]
 memory_bytes = {{ limit = 60000000, condition = "memory-pressure" }}
 [[service.probe]]
 kind = "http"
 url = "http://127.0.0.1:{port}/health"
-"#
+"#,
+        cache = cache.display(),
     ));
-    std::fs::write(heald.path("bystander"), "stays").unwrap();
     let incident = heald.incident(Duration::from_secs(60), "leaky", "the leak is cured", |incident| {
         incident["condition"] == "memory-pressure" && incident["stage"] == "resolved"
     });
     let attempt = &incident["attempts"][0];
-    assert_eq!(attempt["intent"]["action"], "clear-cache", "{incident}");
-    assert_eq!(attempt["ending"]["verified"], "healed", "{incident}");
+    assert_eq!((&attempt["action"], &attempt["ending"]), (&"clear-cache".into(), &"healed".into()), "{incident}");
     // Memory was seen to fall: the finding that held above the limit cleared by a later sample, not by the action's word.
     assert!(incident["timeline"].as_array().unwrap().iter().any(|event| event["kind"] == "cleared"), "{incident}");
-    assert_eq!(std::fs::read_to_string(heald.path("bystander")).unwrap(), "stays");
-    assert!(heald.path("cache").is_dir());
+    assert_eq!(std::fs::read_to_string(bystander).unwrap(), "stays");
+    assert!(cache.is_dir());
 }

@@ -77,7 +77,7 @@ fn the_runtime_is_killed_at_random_moments_while_it_heals() {
     // What is under test is heald's own death, not the pace of crash loops.
     let pace = "[healing.backoff]\nfirst = \"1ms\"\nmax = \"20ms\"\n[healing.start_limit]\ncount = 100000\n";
     let services: String = names.iter().map(|name| victim(name)).collect();
-    let heald = start(&format!("{pace}{services}"));
+    let heald = start(&format!("backoff_max = \"50ms\"\n{pace}{services}"));
     for name in &names {
         until(PATIENCE, "it runs", || alive(&heald, name).len(), |count| *count == 1);
     }

@@ -9,7 +9,9 @@ fn heal_beside(detector: Option<&str>, policy: Option<&str>) -> Heald {
     let mut config = String::new();
     let mut plugin = |name: &str| {
         let path = guest(name);
-        config.push_str(&format!("[[plugin]]\nname = \"{name}\"\ncomponent = \"{}\"\n", path.display()));
+        // An unoptimised heald is slow to hand out memory: the limit that is to be met is that of memory.
+        let limits = if name.ends_with("bomb") { "limits = { cpu = \"5s\" }\n" } else { "" };
+        config.push_str(&format!("[[plugin]]\nname = \"{name}\"\ncomponent = \"{}\"\n{limits}", path.display()));
         format!("\"{name}\"")
     };
     let detectors = detector.map(&mut plugin).unwrap_or_default();

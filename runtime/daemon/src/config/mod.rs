@@ -148,6 +148,9 @@ pub struct KeeperConfig {
     /// With no runtime for so long, the keeper itself starts again what ends.
     #[serde(with = "text")]
     pub absence: Duration,
+    /// A runtime that keeps dying young is started again after pauses that double up to this.
+    #[serde(with = "text")]
+    pub backoff_max: Duration,
 }
 
 impl Default for KeeperConfig {
@@ -158,6 +161,7 @@ impl Default for KeeperConfig {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(10),
             absence: Duration::from_secs(10),
+            backoff_max: Duration::from_secs(5),
         }
     }
 }
