@@ -1,0 +1,204 @@
+//! A plug-in's actions. It carries one out when told to; whether it may, and whether it was done before, others know.
+
+use heald_engine::ports::ActionError;
+use heald_model::time::nanos;
+use heald_model::{ActionInfo, Fact, Fault, Incident, IntentId, Moment, PluginRef, Receipt, ServiceView};
+use serde_json::Value;
+
+use crate::bindings::exports::heald::plugin::act;
+use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
+use crate::clock::timed;
+use crate::error::HostError;
+use crate::pool::{Pool, Turn};
+use crate::schema::{self, Problem};
+use crate::{fault, lift, lower};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The time.
+    pub now: Moment,
+    /// For its dice.
+    pub seed: u64,
+    /// The attempt, which is the idempotency key of the effect.
+    pub attempt: IntentId,
+    /// The service as it stands.
+    pub service: &'a ServiceView,
+    /// For which incident; None: an operator's action outside any.
+    pub incident: Option<&'a Incident>,
+    /// Which action.
+    pub action: &'a str,
+    /// With what. Null is an empty object.
+    pub parameters: &'a Value,
+}
+
+/// What would be done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// One line for a person.
+    pub summary: String,
+    /// Details.
+    pub facts: Vec<Fact>,
+}
+
+/// Why an action was not done.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ActionFailure {
+    /// The plug-in does not offer it.
+    #[error("unknown action `{0}`")]
+    Unknown(String),
+    /// The parameters do not fit the action's schema. The plug-in was not asked.
+    #[error("{}", Problem::list(.0))]
+    BadParameters(Vec<Problem>),
+    /// The plug-in failed, or said that it cannot.
+    #[error("{0}")]
+    Fault(Fault),
+}
+
+impl From<ActionFailure> for ActionError {
+    fn from(failure: ActionFailure) -> Self {
+        match failure {
+            ActionFailure::Unknown(action) => Self::Unknown(action),
+            ActionFailure::BadParameters(problems) => Self::BadParameters(Problem::list(&problems)),
+            ActionFailure::Fault(fault) => Self::Failed(fault.to_string()),
+        }
+    }
+}
+
+impl From<Fault> for ActionFailure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The actions of one plug-in, with one configuration. Every call gets an instance of its own.
+pub struct PluginActions {
+    pool: Pool<act::Guest>,
+    infos: Vec<ActionInfo>,
+}
+
+impl PluginActions {
+    pub(crate) fn new(pool: Pool<act::Guest>, about: Vec<ActionInfoResult>) -> Result<Self, HostError> {
+        let infos = lift::actions(about)
+            .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
+        Ok(Self { pool, infos })
+    }
+
+    /// Which plug-in it is.
+    pub fn plugin(&self) -> &PluginRef {
+        &self.pool.plugin().reference
+    }
+
+    /// What it offers.
+    pub fn infos(&self) -> &[ActionInfo] {
+        &self.infos
+    }
+
+    /// Could it be done, and what would be? Without effect.
+    ///
+    /// # Errors
+    /// When it could not, as far as that can be known before.
+    pub async fn check(&self, task: &Task<'_>) -> Result<Plan, ActionFailure> {
+        self.judge_parameters(task)?;
+        let done = self.try_check(task).await;
+        Ok(self.pool.plugin().faulted(done)?)
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// When it was not done, or not known to be.
+    pub async fn perform(&self, task: &Task<'_>) -> Result<Receipt, ActionFailure> {
+        self.judge_parameters(task)?;
+        let done = self.try_perform(task).await;
+        Ok(self.pool.plugin().faulted(done)?)
+    }
+
+    /// Takes it back, with what the receipt kept for that.
+    ///
+    /// # Errors
+    /// When it was not taken back, or not known to be.
+    pub async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, ActionFailure> {
+        self.judge_parameters(task)?;
+        let done = self.try_undo(task, token).await;
+        Ok(self.pool.plugin().faulted(done)?)
+    }
+
+    fn judge_parameters(&self, task: &Task<'_>) -> Result<(), ActionFailure> {
+        let info = self.infos.iter().find(|info| info.name == task.action);
+        let info = info.ok_or_else(|| ActionFailure::Unknown(task.action.to_owned()))?;
+        let empty = Value::Object(serde_json::Map::new());
+        let problems =
+            schema::check(&info.parameters, if task.parameters.is_null() { &empty } else { task.parameters });
+        if problems.is_empty() { Ok(()) } else { Err(ActionFailure::BadParameters(problems)) }
+    }
+
+    async fn try_check(&self, task: &Task<'_>) -> Result<Plan, Fault> {
+        let mut turn = self.pool.turn().await?;
+        let warm = &mut *turn;
+        warm.store.data().set_ambient(task.now, task.seed);
+        let input = self.lowered(&warm.scratch, task);
+        let call = warm.guest.call_check(&mut warm.store, input);
+        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let said = returned(turn.judge(outcome, spent)?)?;
+        turn.finish();
+        Ok(Plan { summary: lift::message(&said.summary), facts: lift::facts(said.facts)? })
+    }
+
+    async fn try_perform(&self, task: &Task<'_>) -> Result<Receipt, Fault> {
+        let mut turn = self.pool.turn().await?;
+        let warm = &mut *turn;
+        warm.store.data().set_ambient(task.now, task.seed);
+        let input = self.lowered(&warm.scratch, task);
+        let call = warm.guest.call_perform(&mut warm.store, input);
+        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        receipt(turn, outcome, spent, task.now)
+    }
+
+    async fn try_undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault> {
+        let mut turn = self.pool.turn().await?;
+        let warm = &mut *turn;
+        warm.store.data().set_ambient(task.now, task.seed);
+        let input = self.lowered(&warm.scratch, task);
+        let call = warm.guest.call_undo(&mut warm.store, input, token);
+        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        receipt(turn, outcome, spent, task.now)
+    }
+
+    fn lowered<'a>(&self, arena: &'a bumpalo::Bump, task: &'a Task<'_>) -> act::Task<'a> {
+        act::Task {
+            now: task.now.nanos(),
+            seed: task.seed,
+            attempt: lower::id(arena, &task.attempt),
+            deadline: nanos(self.pool.limits().wall),
+            service: lower::service(arena, task.service),
+            incident: task.incident.map(|incident| lower::incident(arena, incident, &[], &[])),
+            action: task.action,
+            parameters: lower::json(arena, task.parameters),
+        }
+    }
+}
+
+fn returned<T>(said: Result<T, Said>) -> Result<T, Fault> {
+    said.map_err(|said| fault::of_answer(&said))
+}
+
+/// The claim, dated with the call's `now`. What it says is checked as any answer; the effect it had stands in any case.
+fn receipt(
+    turn: Turn<'_, act::Guest>,
+    outcome: Result<wasmtime::Result<Result<act::Receipt, Said>>, crate::clock::Late>,
+    spent: crate::clock::Spent,
+    now: Moment,
+) -> Result<Receipt, Fault> {
+    let said = returned(turn.judge(outcome, spent)?)?;
+    let receipt = Receipt {
+        summary: lift::message(&said.summary),
+        changed: said.changed,
+        incarnation: None,
+        facts: lift::facts(said.facts)?,
+        undo: lift::state(said.undo)?,
+        at: now + spent.wall,
+    };
+    turn.finish();
+    Ok(receipt)
+}

@@ -1,0 +1,26 @@
+//! What wasmtime makes of `wit/`: the records as they are written into and read out of a guest's memory.
+//!
+//! All three roles in one world, so that they share their types; no component exports all three, so an instance's exports
+//! are looked up role by role and the world's own entry point is never used. What goes in borrows (names with `Param`),
+//! what comes out is owned (names with `Result`). Nothing of this leaves the crate.
+//
+// Generated code: its documentation is the WIT file.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    inline: "
+        package heald:host;
+        world roles {
+            import heald:plugin/log@0.1.0;
+            export heald:plugin/detect@0.1.0;
+            export heald:plugin/decide@0.1.0;
+            export heald:plugin/act@0.1.0;
+        }
+    ",
+    world: "heald:host/roles",
+    imports: { default: trappable },
+    exports: { default: async },
+    ownership: Borrowing { duplicate_if_necessary: true },
+});

@@ -1,0 +1,81 @@
+//! The wall deadline around a guest call, and how long it really took.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+/// The call did not end in time. Its future is gone, and with it the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Late;
+
+/// What a call took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// From beginning to end.
+    pub wall: Duration,
+    /// On a thread: the guest's own time and that of host calls which did not wait.
+    pub busy: Duration,
+}
+
+/// Runs a call to its end or to its deadline.
+///
+/// Nearly every call is over the first time it is polled; a timer is made only for one that is not, since making one costs as
+/// much as a small call.
+pub(crate) async fn timed<F: Future>(call: F, wall: Duration) -> (Result<F::Output, Late>, Spent) {
+    let began = Instant::now();
+    let mut call = pin!(call);
+    let mut alarm: Option<Pin<Box<Sleep>>> = None;
+    let mut busy = Duration::ZERO;
+    let mut polled = began;
+    let output = poll_fn(|cx| {
+        if alarm.is_some() {
+            polled = Instant::now();
+        }
+        let poll = call.as_mut().poll(cx);
+        let now = Instant::now();
+        busy += now - polled;
+        match poll {
+            Poll::Ready(output) => Poll::Ready((Ok(output), now)),
+            Poll::Pending => {
+                let left = wall.saturating_sub(now - began);
+                let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+                alarm.as_mut().poll(cx).map(|()| (Err(Late), now))
+            }
+        }
+    });
+    let (output, ended) = output.await;
+    (output, Spent { wall: ended - began, busy })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_too_long_is_late() {
+        let (output, _) = timed(std::future::pending::<()>(), Duration::from_secs(3)).await;
+        assert_eq!(output, Err(Late));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_a_little_is_not() {
+        let call = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            7
+        };
+        assert_eq!(timed(call, Duration::from_secs(3)).await.0, Ok(7));
+    }
+
+    #[test]
+    fn a_call_that_never_waits_needs_no_timer() {
+        // No runtime here: making a timer would panic.
+        let mut call = pin!(timed(std::future::ready(7), Duration::ZERO));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready((output, spent)) = call.as_mut().poll(&mut cx) else { panic!("it waits") };
+        assert_eq!(output, Ok(7));
+        assert_eq!(spent.wall, spent.busy);
+    }
+}

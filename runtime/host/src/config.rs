@@ -1,0 +1,220 @@
+//! One `[[plugin]]` table of heald's configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use heald_model::PluginName;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::limits::Limits;
+
+/// A plug-in as the operator configures it.
+///
+/// ```toml
+/// [[plugin]]
+/// name = "threshold"
+/// component = "builtin:detect-threshold"
+/// config = { cpu = 90, memory = 90 }
+/// grant = { files = ["/var/cache/app"] }
+/// limits = { cpu = "5ms", wall = "100ms", memory_mib = 64 }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginConfig {
+    /// What it is called in `detectors`, `policies` and everywhere else.
+    pub name: PluginName,
+    /// `builtin:NAME`, or the path of a component.
+    pub component: String,
+    /// What the plug-in's `configure` gets.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// What it may reach beyond its argument and the log.
+    #[serde(default)]
+    pub grant: Grant,
+    /// Limits other than those of its role.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+/// What a plug-in is allowed beyond the log. Nothing is, unless it stands here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Directories. An empty list grants the interface `wasi:filesystem` with nothing in it: guests built for WASI import it
+    /// whether they use files or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<Directory>>,
+    /// The real time; otherwise WASI's clocks stand still at the `now` of the call.
+    #[serde(default)]
+    pub clock: bool,
+    /// Real randomness; otherwise WASI's is derived from the `seed` of the call.
+    #[serde(default)]
+    pub random: bool,
+}
+
+/// A granted directory, and all beneath it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "DirectoryForm")]
+pub struct Directory {
+    /// Where it is.
+    pub host: PathBuf,
+    /// Where the plug-in finds it.
+    pub guest: String,
+    /// Whether the plug-in may change it.
+    pub write: bool,
+}
+
+/// Where a directory that is granted by its path alone appears.
+const GUEST_PATH: &str = "/cache";
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a directory is granted as \"/path\" (to read and write, seen as /cache) or as { host = \"/path\", guest = \"/name\", write = true }"
+)]
+enum DirectoryForm {
+    Path(PathBuf),
+    Whole(DirectoryTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectoryTable {
+    host: PathBuf,
+    #[serde(default = "guest_path")]
+    guest: String,
+    #[serde(default)]
+    write: bool,
+}
+
+fn guest_path() -> String {
+    GUEST_PATH.to_owned()
+}
+
+impl From<DirectoryForm> for Directory {
+    fn from(form: DirectoryForm) -> Self {
+        match form {
+            DirectoryForm::Path(host) => Self { host, guest: guest_path(), write: true },
+            DirectoryForm::Whole(table) => Self { host: table.host, guest: table.guest, write: table.write },
+        }
+    }
+}
+
+/// Limits of one call. What is left out is as the role has it, or as the plug-in suggests if that is less: 5 ms of processor time for a detector, 20 ms for a policy,
+/// 2 s for an action, twenty times that (an action: 30 s) by the wall clock, and 64 MiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Processor time.
+    #[serde(default, with = "heald_model::time::text::optional", skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Duration>,
+    /// Time as a whole.
+    #[serde(default, with = "heald_model::time::text::optional", skip_serializing_if = "Option::is_none")]
+    pub wall: Option<Duration>,
+    /// Memory, in MiB; at most 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+}
+
+impl LimitsConfig {
+    /// These limits over those of the role.
+    pub(crate) fn over(&self, role: Limits) -> Limits {
+        let cpu = self.cpu.unwrap_or(role.cpu);
+        // Nobody should have to raise both: the one grows with the other.
+        let grown = role.wall.mul_f64(cpu.as_secs_f64() / role.cpu.as_secs_f64().max(f64::MIN_POSITIVE));
+        let wall = self.wall.unwrap_or_else(|| role.wall.max(grown));
+        let memory = self.memory_mib.and_then(|mib| usize::try_from(mib).ok()).map(|mib| mib.saturating_mul(1 << 20));
+        Limits { cpu, wall, memory: memory.unwrap_or(role.memory) }.bounded()
+    }
+}
+
+/// A service's overrides merged into a plug-in's configuration, as RFC 7396 says: an object merges, null removes, anything
+/// else replaces.
+pub fn merged(config: &Map<String, Value>, overrides: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = config.clone();
+    for (key, value) in overrides {
+        match (merged.get_mut(key), value) {
+            (_, Value::Null) => {
+                merged.remove(key);
+            }
+            (Some(Value::Object(old)), Value::Object(new)) => *old = self::merged(old, new),
+            // Nulls within what was not there before have nothing to remove.
+            (_, Value::Object(new)) => {
+                merged.insert(key.clone(), Value::Object(self::merged(&Map::new(), new)));
+            }
+            (_, value) => {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<PluginConfig, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_table_needs_a_name_and_a_component() {
+        let config = read(json!({"name": "t", "component": "builtin:detect-threshold"})).unwrap();
+        assert_eq!(config.grant, Grant::default());
+        assert_eq!(config.limits.over(Limits::DETECTOR), Limits::DETECTOR);
+        assert!(read(json!({"name": "t"})).unwrap_err().contains("component"));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_an_error() {
+        assert!(read(json!({"name": "t", "component": "x", "confg": {}})).unwrap_err().contains("confg"));
+        assert!(read(json!({"name": "t", "component": "x", "grant": {"file": []}})).unwrap_err().contains("file"));
+        assert!(read(json!({"name": "t", "component": "x", "limits": {"cpus": "5ms"}})).unwrap_err().contains("cpus"));
+    }
+
+    #[test]
+    fn directories_are_granted_short_or_long() {
+        let files = json!(["/var/cache/app", {"host": "/srv", "guest": "/srv"}]);
+        let config = read(json!({"name": "t", "component": "x", "grant": {"files": files}})).unwrap();
+        assert_eq!(
+            config.grant.files.unwrap(),
+            [
+                Directory { host: "/var/cache/app".into(), guest: "/cache".into(), write: true },
+                Directory { host: "/srv".into(), guest: "/srv".into(), write: false },
+            ]
+        );
+        let wrong = read(json!({"name": "t", "component": "x", "grant": {"files": [{"hots": "/srv"}]}}));
+        assert!(wrong.unwrap_err().contains("guest = "));
+    }
+
+    #[test]
+    fn limits_go_over_those_of_the_role() {
+        let limits = |value| serde_json::from_value::<LimitsConfig>(value).unwrap().over(Limits::DETECTOR);
+        assert_eq!(limits(json!({"cpu": "7ms"})).cpu, Duration::from_millis(7));
+        assert_eq!(limits(json!({"cpu": "1s"})).wall, Duration::from_secs(20));
+        assert_eq!(limits(json!({"cpu": "1ms"})).wall, Limits::DETECTOR.wall);
+        assert_eq!(limits(json!({"memory_mib": 1})).memory, 1 << 20);
+        assert_eq!(limits(json!({"memory_mib": 100_000})).memory, 256 << 20, "bounded by the pool");
+    }
+
+    #[test]
+    fn a_plugin_can_suggest_less_but_not_more() {
+        let suggest = |cpu_ms, memory_mib| Limits::DETECTOR.tightened(crate::Suggested { cpu_ms, memory_mib });
+        assert_eq!(suggest(0, 0), Limits::DETECTOR);
+        assert_eq!(suggest(1, 16), Limits { cpu: Duration::from_millis(1), memory: 16 << 20, ..Limits::DETECTOR });
+        assert_eq!(suggest(1_000, 1_000), Limits::DETECTOR);
+    }
+
+    #[test]
+    fn overrides_merge_as_rfc_7396_says() {
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let base = object(json!({"cpu": 90, "rules": {"a": 1, "b": 2}, "list": [1, 2]}));
+        let over = object(json!({"cpu": 80, "rules": {"a": null, "c": 3}, "list": [3], "new": {"x": null, "y": 1}}));
+        let expected = object(json!({"cpu": 80, "rules": {"b": 2, "c": 3}, "list": [3], "new": {"y": 1}}));
+        assert_eq!(merged(&base, &over), expected);
+    }
+}

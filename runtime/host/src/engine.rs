@@ -1,0 +1,80 @@
+//! The one wasmtime engine of a process, and compiling for it ahead of time.
+//!
+//! What affects compiled code is decided in [`config`] alone, so that a plug-in compiled by a build script fits the engine
+//! that runs it later. It refuses to know anything about plug-ins.
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::error::HostError;
+
+/// Stack of one guest call. A guest that recurses without end is stopped here.
+const GUEST_STACK: usize = 512 << 10;
+/// Stack of the fibre that a guest call runs on: the guest's, and as much again for what the host does beneath it.
+const FIBRE_STACK: usize = 2 * GUEST_STACK;
+/// Instances that can exist at the same time: each takes 4 GiB of address space (not memory), and 500 are 2 TiB of the 128
+/// that a process has. A smaller reservation for each would cost a bounds check at every access.
+const INSTANCES: u32 = 500;
+/// The most that any plug-in's memory limit can be. JavaScript guests start at about 20 MiB.
+pub(crate) const MEMORY_CEILING: usize = 256 << 20;
+/// Elements of one table. JavaScript and Python guests need more than 7 689.
+pub(crate) const TABLE_CEILING: usize = 20_000;
+
+/// What compiling and running have in common.
+///
+/// Epochs are on: they are how a guest is stopped. Results are the same on every machine (canonical NaNs, one meaning of
+/// relaxed SIMD), so that a recorded decision can be replayed bit for bit.
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        // Makes a call three to four times slower, for features that the contract does not use.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .max_wasm_stack(GUEST_STACK)
+        .async_stack_size(FIBRE_STACK);
+    config
+}
+
+/// Compiles a component for engines made of [`config`], on any processor of this architecture.
+///
+/// # Errors
+/// When the bytes are no component, or use what is not supported.
+pub fn precompile(component: &[u8]) -> Result<Vec<u8>, HostError> {
+    let mut config = config();
+    if cfg!(target_os = "linux") {
+        // Naming a target, even one's own, means the architecture's baseline: without it the code would use whatever the
+        // building machine's processor has, and not load on a lesser one.
+        config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH)).map_err(HostError::Engine)?;
+    }
+    let engine = Engine::new(&config).map_err(HostError::Engine)?;
+    engine.precompile_component(component).map_err(HostError::Compile)
+}
+
+/// The engine to run with: instances from a pool, or, where the address space is limited (`ulimit -v`), made on demand.
+pub(crate) fn start() -> Result<Engine, HostError> {
+    let mut pooled = config();
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    Engine::new(&pooled).or_else(|error| {
+        tracing::info!(%error, "no room for a pool of instances; they are made on demand");
+        Engine::new(&config()).map_err(HostError::Engine)
+    })
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_memories(INSTANCES)
+        .total_component_instances(INSTANCES)
+        // A component is a handful of core modules: the guest, its adapters and shims.
+        .total_core_instances(8 * INSTANCES)
+        .total_tables(2 * INSTANCES)
+        .total_stacks(INSTANCES)
+        .table_elements(TABLE_CEILING)
+        .max_memory_size(MEMORY_CEILING)
+        // A slot that is free keeps only this much resident, and few slots stay warm: an idle heald is small.
+        .linear_memory_keep_resident(64 << 10)
+        .table_keep_resident(16 << 10)
+        .max_unused_warm_slots(4);
+    pool
+}

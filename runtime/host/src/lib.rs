@@ -1,0 +1,59 @@
+//! Runs plug-ins: WebAssembly components that speak `heald:plugin` (see `wit/`).
+//!
+//! [`Host::load`] reads a component, compares it with the contract and links it to what it is granted; [`Plugin::detector`],
+//! [`Plugin::policy`] and [`Plugin::actions`] configure it and give the engine its ports. A call runs on a warm instance, under
+//! two clocks and a handful of counts, and whatever goes wrong in it comes back as a [`Fault`](heald_model::Fault): data,
+//! within the budget, with the next call as good as new.
+//!
+//! | file | |
+//! |---|---|
+//! | `load` | from bytes to a linked plug-in |
+//! | `contract`, `metadata`, `schema` | what is checked before anything runs |
+//! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
+//! | `detector`, `policy`, `action` | the engine's ports |
+//! | `lower`, `lift` | records into a guest and out of it |
+//! | `context`, `voice`, `wasi` | what a guest can reach |
+//! | `fault`, `stats` | what is told of it |
+//!
+//! It refuses to judge: strikes, rest, the order of a chain and the fallback are the engine's.
+#![deny(unsafe_code)]
+
+mod action;
+mod bindings;
+mod clock;
+mod config;
+mod context;
+mod contract;
+mod detector;
+mod embedded;
+mod engine;
+mod error;
+mod fault;
+mod lift;
+mod limits;
+mod load;
+mod lower;
+mod metadata;
+mod policy;
+mod pool;
+mod role;
+mod schema;
+mod stats;
+mod text;
+mod ticker;
+mod voice;
+mod wasi;
+
+pub use action::{ActionFailure, Plan, PluginActions, Task};
+pub use config::{Directory, Grant, LimitsConfig, PluginConfig, merged};
+pub use contract::Role;
+pub use detector::PluginDetector;
+pub use embedded::Embedded;
+pub use engine::{config, precompile};
+pub use error::HostError;
+pub use limits::Limits;
+pub use load::{Host, Plugin};
+pub use metadata::{Metadata, Suggested};
+pub use policy::PluginPolicy;
+pub use schema::Problem;
+pub use stats::Stats;

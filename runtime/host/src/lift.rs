@@ -1,0 +1,207 @@
+//! From what a guest answered to heald's records. An answer that breaks the contract anywhere is void as a whole: who got one
+//! number wrong is not to be trusted with the next.
+//!
+//! Text for people is cleaned rather than refused; names are refused, since they are compared and stored.
+
+use std::time::Duration;
+
+use heald_model::{self as model, Fault, FaultCause, Moment};
+use serde_json::Value;
+
+use crate::bindings::heald::plugin::types::{
+    ActionInfoResult, FactResult, FindingResult, Metric, ScalarResult, Severity,
+};
+use crate::bindings::heald::plugin::types::{Window, WindowMode};
+use crate::text;
+
+/// Bounds of an answer: how many, and how many bytes.
+const FINDINGS: usize = 64;
+const GAUGES: usize = 64;
+const FACTS: usize = 32;
+const NAME: usize = 128;
+const SUBJECT: usize = 256;
+const MESSAGE: usize = 2_048;
+const JSON: usize = 64 << 10;
+const ACTIONS: usize = 64;
+/// A state blob, or what an undo needs.
+pub(crate) const STATE: usize = 64 << 10;
+
+fn bad(detail: impl Into<String>) -> Fault {
+    Fault::new(FaultCause::BadOutput, detail)
+}
+
+pub(crate) fn at_most<T>(what: &str, items: Vec<T>, most: usize) -> Result<Vec<T>, Fault> {
+    if items.len() > most { Err(bad(format!("{} {what}, at most {most} are allowed", items.len()))) } else { Ok(items) }
+}
+
+/// A word that is compared and stored.
+pub(crate) fn name(what: &str, name: String) -> Result<String, Fault> {
+    let fits = (1..=NAME).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    if fits { Ok(name) } else { Err(bad(format!("`{}` is no {what}", text::clean(&name, 64)))) }
+}
+
+/// Text for a person.
+pub(crate) fn message(message: &str) -> String {
+    text::clean(message, MESSAGE)
+}
+
+pub(crate) fn finite(what: &str, number: f64) -> Result<f64, Fault> {
+    if number.is_finite() { Ok(number) } else { Err(bad(format!("{what} is {number}"))) }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn ratio(what: &str, number: f64) -> Result<f64, Fault> {
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(bad(format!("{what} is {number}, not within 0 and 1"))) }
+}
+
+pub(crate) fn state(state: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Fault> {
+    match state {
+        Some(blob) if blob.len() > STATE => {
+            Err(bad(format!("a blob of {} bytes, at most {STATE} are kept", blob.len())))
+        }
+        state => Ok(state),
+    }
+}
+
+pub(crate) fn json(what: &str, text: &str) -> Result<Value, Fault> {
+    if text.len() > JSON {
+        return Err(bad(format!("{what} have {} bytes, at most {JSON} are allowed", text.len())));
+    }
+    serde_json::from_str(text).map_err(|error| bad(format!("{what} are not JSON: {error}")))
+}
+
+pub(crate) fn optional(nanos: Option<u64>) -> Option<Duration> {
+    nanos.map(Duration::from_nanos)
+}
+
+pub(crate) fn facts(facts: Vec<FactResult>) -> Result<Vec<model::Fact>, Fault> {
+    let one = |fact: FactResult| {
+        let value = match fact.value {
+            ScalarResult::Truth(truth) => model::Scalar::Truth(truth),
+            ScalarResult::Number(number) => model::Scalar::Number(finite(&fact.name, number)?),
+            ScalarResult::Text(text) => model::Scalar::Text(message(&text)),
+        };
+        Ok(model::Fact { name: name("fact's name", fact.name)?, value })
+    };
+    at_most("facts", facts, FACTS)?.into_iter().map(one).collect()
+}
+
+pub(crate) fn findings(findings: Vec<FindingResult>) -> Result<Vec<model::Finding>, Fault> {
+    at_most("findings", findings, FINDINGS)?.into_iter().map(finding).collect()
+}
+
+fn finding(finding: FindingResult) -> Result<model::Finding, Fault> {
+    let subject = match finding.subject {
+        Some(subject) if subject.is_empty() || subject.len() > SUBJECT || subject.chars().any(char::is_control) => {
+            return Err(bad(format!("`{}` is no subject of a finding", text::clean(&subject, 64))));
+        }
+        subject => subject,
+    };
+    Ok(model::Finding {
+        condition: name("condition", finding.condition)?,
+        subject,
+        severity: match finding.severity {
+            Severity::Info => model::Severity::Info,
+            Severity::Warning => model::Severity::Warning,
+            Severity::Error => model::Severity::Error,
+            Severity::Critical => model::Severity::Critical,
+        },
+        score: ratio("a score", finding.score)?,
+        predicted: finding.predicted.map(Moment::from_nanos),
+        message: message(&finding.message),
+        evidence: facts(finding.evidence)?,
+    })
+}
+
+pub(crate) fn gauges(gauges: Vec<Metric>) -> Result<Vec<(String, f64)>, Fault> {
+    let one = |gauge: Metric| {
+        let value = finite(&gauge.name, gauge.value)?;
+        Ok((name("gauge's name", gauge.name)?, value))
+    };
+    at_most("gauges", gauges, GAUGES)?.into_iter().map(one).collect()
+}
+
+pub(crate) fn window(window: Window) -> heald_engine::ports::Window {
+    heald_engine::ports::Window {
+        samples: window.samples,
+        span: Duration::from_nanos(window.span),
+        sliding: window.mode == WindowMode::Sliding,
+    }
+}
+
+/// The actions of a plug-in: each name once, each with a schema that is one.
+pub(crate) fn actions(infos: Vec<ActionInfoResult>) -> Result<Vec<model::ActionInfo>, Fault> {
+    let mut actions: Vec<model::ActionInfo> = Vec::with_capacity(infos.len());
+    for info in at_most("actions", infos, ACTIONS)? {
+        if actions.iter().any(|known| known.name == info.name) {
+            return Err(bad(format!("the action `{}` twice", text::clean(&info.name, 64))));
+        }
+        let parameters = json("the parameters of an action", &info.parameters)?;
+        if !parameters.is_object() && !parameters.is_boolean() {
+            return Err(bad(format!("the parameters of `{}` are no JSON Schema", text::clean(&info.name, 64))));
+        }
+        actions.push(model::ActionInfo {
+            name: name("action's name", info.name)?,
+            summary: message(&info.summary),
+            parameters,
+            disruptive: info.disruptive,
+            undoable: info.undoable,
+            facts: facts(info.facts)?,
+        });
+    }
+    Ok(actions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding() -> FindingResult {
+        FindingResult {
+            condition: "high-cpu".into(),
+            subject: Some("http".into()),
+            severity: Severity::Error,
+            score: 1.0,
+            predicted: None,
+            message: "busy".into(),
+            evidence: Vec::new(),
+        }
+    }
+
+    fn fact(value: ScalarResult) -> FactResult {
+        FactResult { name: "cpu".into(), value }
+    }
+
+    #[test]
+    fn one_wrong_number_voids_the_whole_answer() {
+        assert_eq!(findings(vec![finding(), finding()]).map(|all| all.len()), Ok(2));
+        for score in [f64::NAN, f64::INFINITY, -0.1, 1.1] {
+            let fault = findings(vec![finding(), FindingResult { score, ..finding() }]).unwrap_err();
+            assert_eq!(fault.cause, FaultCause::BadOutput);
+        }
+        let evidence = vec![fact(ScalarResult::Number(f64::NEG_INFINITY))];
+        assert!(findings(vec![FindingResult { evidence, ..finding() }]).is_err());
+        assert!(gauges(vec![Metric { name: "x".into(), value: f64::NAN }]).is_err());
+    }
+
+    #[test]
+    fn every_list_and_text_has_an_end() {
+        assert!(findings((0..=FINDINGS).map(|_| finding()).collect()).is_err());
+        let evidence = (0..=FACTS).map(|_| fact(ScalarResult::Truth(true))).collect();
+        assert!(findings(vec![FindingResult { evidence, ..finding() }]).is_err());
+        for condition in [String::new(), "x".repeat(NAME + 1), "a b".into(), "a\n".into()] {
+            assert!(findings(vec![FindingResult { condition, ..finding() }]).is_err());
+        }
+        assert!(state(Some(vec![0; STATE + 1])).is_err());
+        assert!(state(Some(vec![0; STATE])).is_ok());
+        assert!(json("parameters", &format!("\"{}\"", "x".repeat(JSON))).is_err());
+        assert!(json("parameters", "{").is_err());
+    }
+
+    #[test]
+    fn text_for_people_is_cleaned_not_refused() {
+        let all = findings(vec![FindingResult { message: "a\u{1b}[31m\nb".repeat(1_000), ..finding() }]).unwrap();
+        assert!(all[0].message.len() <= MESSAGE + '…'.len_utf8());
+        assert!(!all[0].message.chars().any(char::is_control));
+    }
+}

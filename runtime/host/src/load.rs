@@ -1,0 +1,309 @@
+//! From a file, bytes or a built-in to a plug-in that can be configured: read, checked, compiled, linked to what it is granted.
+//!
+//! Nothing of the plug-in runs here. Compiling takes 30 ms for a small guest and seconds for one with a whole interpreter in
+//! it, so do it off the threads that heal.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use heald_model::PluginRef;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+
+use crate::action::PluginActions;
+use crate::bindings::heald::plugin::{log, types};
+use crate::config::{Grant, PluginConfig};
+use crate::context::{Context, HasContext};
+use crate::contract::{self, Role};
+use crate::detector::PluginDetector;
+use crate::embedded::Embedded;
+use crate::engine;
+use crate::error::HostError;
+use crate::limits::{COPIED_BYTES, Limits};
+use crate::metadata::Metadata;
+use crate::policy::PluginPolicy;
+use crate::pool::{Pool, WARM};
+use crate::role::Exports;
+use crate::schema;
+use crate::stats::{Counters, Stats};
+use crate::ticker::Ticker;
+use crate::voice::{Gate, Voice};
+use crate::wasi::{self, Ambient};
+
+/// Bytes of a component. Those with a Python interpreter in them have 18 MB.
+const FILE_LIMIT: u64 = 64 << 20;
+
+/// What all plug-ins of a process share.
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+}
+
+/// Where plug-ins run. One for a process; copies are the same one.
+#[derive(Clone)]
+pub struct Host {
+    machine: Arc<Machine>,
+    builtins: Arc<[Embedded]>,
+}
+
+impl Host {
+    /// Sets wasmtime up. `builtins` is what `builtin:NAME` can mean.
+    ///
+    /// # Errors
+    /// When the machine refuses the address space or the thread.
+    pub fn start(builtins: &[Embedded]) -> Result<Self, HostError> {
+        let engine = engine::start()?;
+        let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
+        Ok(Self { machine: Arc::new(Machine { engine, ticker }), builtins: builtins.into() })
+    }
+
+    /// Loads what a `[[plugin]]` table names. The file is read anew every time.
+    ///
+    /// # Errors
+    /// When it cannot be read or compiled, breaks the contract, or wants more than it is granted.
+    pub fn load(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
+        match config.component.strip_prefix("builtin:") {
+            Some(name) => {
+                let builtin = self.builtins.iter().find(|builtin| builtin.name == name);
+                let builtin = builtin.ok_or_else(|| HostError::NoBuiltin {
+                    name: name.to_owned(),
+                    known: self.builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
+                })?;
+                let component = builtin.load(&self.machine.engine)?;
+                self.link(config, &component, builtin.digest.to_owned(), Metadata::of(builtin.component))
+            }
+            None => self.load_bytes(config, &read(Path::new(&config.component))?),
+        }
+    }
+
+    /// Loads a component from memory; `config.component` is not looked at.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_bytes(&self, config: &PluginConfig, bytes: &[u8]) -> Result<Plugin, HostError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > FILE_LIMIT {
+            return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
+        }
+        recognise(bytes)?;
+        let component = Component::from_binary(&self.machine.engine, bytes).map_err(HostError::Compile)?;
+        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.link(config, &component, digest, Metadata::of(bytes))
+    }
+
+    fn link(
+        &self,
+        config: &PluginConfig,
+        component: &Component,
+        digest: String,
+        metadata: Metadata,
+    ) -> Result<Plugin, HostError> {
+        let engine = &self.machine.engine;
+        let roles = contract::roles(engine, &config.name, component)?;
+        let wasi = contract::imports(engine, &config.name, component, &config.grant)?;
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = config.grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
+            return Err(HostError::SamePath { guest: twice.guest.clone() });
+        }
+        let pre = linked(engine, component, &config.grant, wasi)
+            .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
+        let reference = PluginRef { name: config.name.clone(), version: metadata.version.clone(), digest };
+        Ok(Plugin(Arc::new(Loaded {
+            host: Arc::clone(&self.machine),
+            gate: Arc::new(Gate::new(config.name.clone())),
+            reference,
+            config: config.clone(),
+            metadata,
+            roles,
+            pre,
+            wasi,
+            counters: Counters::default(),
+            detectors: Cache::default(),
+            policies: Cache::default(),
+            actions: Cache::default(),
+        })))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, HostError> {
+    let broken = |source| HostError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(broken)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells that there is more, whatever the file system says of its size.
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
+    Ok(bytes)
+}
+
+/// Says what a file is when it is no component: wasmtime's parser would only say that byte 4 is unexpected.
+fn recognise(bytes: &[u8]) -> Result<(), HostError> {
+    match bytes {
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            Err(HostError::NotComponent("this is a core module; `heald plugin build` makes a component of it"))
+        }
+        [b'\0', b'a', b's', b'm', _, _, _, _, ..] => {
+            Err(HostError::NotComponent("this is of a newer kind of WebAssembly"))
+        }
+        [0x7f, b'E', b'L', b'F', ..] => {
+            Err(HostError::NotComponent("this is machine code; only what heald compiled itself is executed"))
+        }
+        [] => Err(HostError::NotComponent("the file is empty")),
+        _ => Err(HostError::NotComponent("this is no WebAssembly at all")),
+    }
+}
+
+fn linked(engine: &Engine, component: &Component, grant: &Grant, wasi: bool) -> wasmtime::Result<InstancePre<Context>> {
+    let mut linker = Linker::new(engine);
+    types::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    log::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    if wasi {
+        wasi::link(&mut linker, grant)?;
+    }
+    linker.instantiate_pre(component)
+}
+
+/// A loaded plug-in. Configure it to get a detector, a policy or actions.
+#[derive(Clone)]
+pub struct Plugin(Arc<Loaded>);
+
+pub(crate) struct Loaded {
+    pub(crate) host: Arc<Machine>,
+    pub(crate) reference: PluginRef,
+    pub(crate) pre: InstancePre<Context>,
+    pub(crate) counters: Counters,
+    gate: Arc<Gate>,
+    config: PluginConfig,
+    metadata: Metadata,
+    roles: Vec<Role>,
+    wasi: bool,
+    detectors: Cache<PluginDetector>,
+    policies: Cache<PluginPolicy>,
+    actions: Cache<PluginActions>,
+}
+
+impl Loaded {
+    /// A store for one instance.
+    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, HostError> {
+        let voice = Voice::new(Arc::clone(&self.gate));
+        let ambient = Arc::new(Ambient::default());
+        let wasi = if self.wasi { Some(wasi::seal(&self.config.grant, &ambient, &voice)?) } else { None };
+        let mut store = Store::new(&self.host.engine, Context::new(limits, voice, ambient, wasi));
+        store.limiter(|context| &mut context.limiter);
+        store.set_hostcall_fuel(COPIED_BYTES);
+        store.epoch_deadline_callback(|mut store| store.data_mut().ticked());
+        Ok(store)
+    }
+
+    /// Counts a fault, and hands it on.
+    pub(crate) fn faulted<T>(&self, result: Result<T, heald_model::Fault>) -> Result<T, heald_model::Fault> {
+        if let Err(fault) = &result {
+            self.counters.faulted(fault.cause);
+        }
+        result
+    }
+}
+
+impl Plugin {
+    /// Its configured name, its version and its digest.
+    pub fn reference(&self) -> &PluginRef {
+        &self.0.reference
+    }
+
+    /// What its file says of it.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// What it can be.
+    pub fn roles(&self) -> &[Role] {
+        &self.0.roles
+    }
+
+    /// What it cost and how it failed so far.
+    pub fn stats(&self) -> Stats {
+        self.0.counters.read(self.0.gate.dropped())
+    }
+
+    /// It as a detector with this configuration: the `config` of its table, with a service's overrides
+    /// [`merged`](crate::merged) in. Equal configurations share one detector.
+    ///
+    /// # Errors
+    /// When it is none, refuses the configuration, or cannot be set up.
+    pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
+        self.configured(config, &self.0.detectors, Limits::DETECTOR, WARM, PluginDetector::new).await
+    }
+
+    /// It as a policy with this configuration; as [`detector`](Self::detector).
+    ///
+    /// # Errors
+    /// When it is none, refuses the configuration, or cannot be set up.
+    pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
+        self.configured(config, &self.0.policies, Limits::POLICY, WARM, PluginPolicy::new).await
+    }
+
+    /// Its actions with this configuration; as [`detector`](Self::detector).
+    ///
+    /// # Errors
+    /// When it has none, refuses the configuration, or cannot be set up.
+    pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
+        // Actions are rare, and each deserves an instance that did nothing before.
+        self.configured(config, &self.0.actions, Limits::ACTION, 0, PluginActions::new).await
+    }
+
+    async fn configured<E: Exports, T>(
+        &self,
+        config: &Map<String, Value>,
+        cache: &Cache<T>,
+        limits: Limits,
+        keep: usize,
+        new: impl FnOnce(Pool<E>, E::About) -> Result<T, HostError>,
+    ) -> Result<Arc<T>, HostError> {
+        let plugin = &self.0;
+        if !plugin.roles.contains(&E::ROLE) {
+            return Err(HostError::NoSuchRole {
+                plugin: plugin.reference.name.clone(),
+                wanted: E::ROLE.as_str(),
+                roles: plugin.roles.iter().map(|role| role.as_str()).collect(),
+            });
+        }
+        let value = Value::Object(config.clone());
+        let text = value.to_string();
+        if let Some(known) = cache.get(&text) {
+            return Ok(known);
+        }
+        let problems = schema::check(&plugin.metadata.config, &value);
+        if !problems.is_empty() {
+            return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
+        }
+        let limits = plugin.config.limits.over(limits.tightened(plugin.metadata.limits));
+        let (pool, about) = Pool::fill(Arc::clone(plugin), text.clone(), limits, keep).await?;
+        Ok(cache.put(text, Arc::new(new(pool, about)?)))
+    }
+}
+
+/// What was configured and is still in use, by its configuration.
+struct Cache<T>(Mutex<HashMap<String, Weak<T>>>);
+
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Cache<T> {
+    fn get(&self, config: &str) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
+    }
+
+    fn put(&self, config: String, value: Arc<T>) -> Arc<T> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, value| value.strong_count() > 0);
+        known.insert(config, Arc::downgrade(&value));
+        value
+    }
+}

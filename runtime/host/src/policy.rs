@@ -1,0 +1,121 @@
+//! A plug-in as the engine's [`Policy`].
+
+use async_trait::async_trait;
+use heald_engine::ports::{Answer, Policy, Question, Window};
+use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, Proposal, Source};
+
+use crate::bindings::exports::heald::plugin::decide::{self, About};
+use crate::bindings::heald::plugin::types::Error as Said;
+use crate::clock::timed;
+use crate::error::HostError;
+use crate::pool::Pool;
+use crate::{fault, lift, lower};
+
+/// Actions that one policy may announce, and alternatives that one decision may weigh.
+const ACTIONS: usize = 64;
+const ALTERNATIVES: usize = 32;
+
+/// A policy in a plug-in, with one configuration.
+pub struct PluginPolicy {
+    pool: Pool<decide::Guest>,
+    actions: Vec<String>,
+    window: Window,
+}
+
+impl PluginPolicy {
+    pub(crate) fn new(pool: Pool<decide::Guest>, about: About) -> Result<Self, HostError> {
+        let actions = lift::at_most("actions", about.actions, ACTIONS)
+            .and_then(|actions| actions.into_iter().map(|name| lift::name("action", name)).collect())
+            .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
+        Ok(Self { pool, actions, window: lift::window(about.window) })
+    }
+
+    /// The actions it may ask for; empty: any on offer.
+    pub fn actions(&self) -> &[String] {
+        &self.actions
+    }
+
+    /// What it wants to see of the past.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    async fn ask(&self, question: &Question, state: Option<&[u8]>) -> Result<Option<Answer>, Fault> {
+        let mut turn = self.pool.turn().await?;
+        let warm = &mut *turn;
+        warm.store.data().set_ambient(question.now, question.seed);
+        let arena = &warm.scratch;
+        let input = decide::Question {
+            now: question.now.nanos(),
+            seed: question.seed,
+            service: lower::service(arena, &question.service),
+            series: lower::all_series(arena, &question.series),
+            incident: lower::incident(arena, &question.incident, &question.earlier, &question.related),
+            offers: lower::offers(arena, &question.offers),
+            experience: lower::experience(arena, &question.experience),
+            state,
+        };
+        let call = warm.guest.call_decide(&mut warm.store, input);
+        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let answer = match turn.judge(outcome, spent)? {
+            Ok(said) => Some(self.answer(said)?),
+            Err(Said::BadState) if state.is_some() => None,
+            Err(said) => return Err(fault::of_answer(&said)),
+        };
+        turn.finish();
+        Ok(answer)
+    }
+
+    fn answer(&self, said: decide::Decision) -> Result<Answer, Fault> {
+        let weighed = |alternative: decide::Alternative| {
+            Ok(Alternative {
+                action: lift::name("action", alternative.action)?,
+                score: lift::finite("the score of an alternative", alternative.score)?,
+                reason: lift::message(&alternative.reason),
+            })
+        };
+        let considered = lift::at_most("alternatives", said.considered, ALTERNATIVES)?;
+        let decision = Decision {
+            choice: choice(said.choice)?,
+            confidence: lift::ratio("the confidence", said.confidence)?,
+            reason: lift::message(&said.reason),
+            considered: considered.into_iter().map(weighed).collect::<Result<_, Fault>>()?,
+            facts: lift::facts(said.facts)?,
+            again_in: lift::optional(said.again_in),
+            source: Source::Plugin(self.plugin().clone()),
+        };
+        Ok(Answer { decision, state: lift::state(said.state)? })
+    }
+}
+
+fn choice(said: decide::Choice) -> Result<Choice, Fault> {
+    Ok(match said {
+        decide::Choice::Act(proposal) => Choice::Act(Proposal {
+            action: lift::name("action", proposal.action)?,
+            parameters: lift::json("the parameters", &proposal.parameters)?,
+            verify_within: lift::optional(proposal.verify_within),
+        }),
+        decide::Choice::NoAction => Choice::NoAction,
+        decide::Choice::Escalate => Choice::Escalate,
+        decide::Choice::Pass => Choice::Pass,
+    })
+}
+
+#[async_trait]
+impl Policy for PluginPolicy {
+    fn plugin(&self) -> &PluginRef {
+        &self.pool.plugin().reference
+    }
+
+    async fn decide(&self, question: &Question) -> Result<Answer, Fault> {
+        let said = match self.ask(question, question.state.as_deref()).await {
+            Ok(None) => self.ask(question, None).await,
+            said => said,
+        };
+        let answered = said.and_then(|answer| {
+            // Only with state can it say `bad-state`.
+            answer.ok_or_else(|| Fault::new(FaultCause::Refused, "it says that its state is not its own"))
+        });
+        self.pool.plugin().faulted(answered)
+    }
+}

@@ -1,0 +1,216 @@
+//! The warm instances of one configured plug-in.
+//!
+//! An instance belongs to one effective configuration and is asked by one caller at a time. It is kept after a good call and
+//! thrown away after any other: what is left of it in memory then is nobody's business. The next call makes a new one.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bumpalo::Bump;
+use heald_model::{Fault, FaultCause};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::Store;
+
+use crate::bindings::heald::plugin::types::Error as Said;
+use crate::clock::{Late, Spent, timed};
+use crate::context::Context;
+use crate::error::HostError;
+use crate::fault;
+use crate::limits::Limits;
+use crate::load::Loaded;
+use crate::role::Exports;
+use crate::ticker::Running;
+
+/// Instances of one configured plug-in that may be at work at the same time; more callers wait for their turn.
+const AT_WORK: usize = 8;
+/// Instances kept for the next call. Calls are far shorter than the time between them, so one is nearly always enough.
+pub(crate) const WARM: usize = 2;
+/// What an instance's scratch space may keep between calls.
+const SCRATCH: usize = 64 << 10;
+
+/// One instance, configured.
+pub(crate) struct Warm<G> {
+    pub(crate) store: Store<Context>,
+    pub(crate) guest: G,
+    /// Where the argument of a call is put together.
+    pub(crate) scratch: Bump,
+}
+
+pub(crate) struct Pool<E: Exports> {
+    plugin: Arc<Loaded>,
+    config: String,
+    limits: Limits,
+    warm: Mutex<Vec<Warm<E>>>,
+    keep: usize,
+    permits: Semaphore,
+}
+
+impl<E: Exports> Pool<E> {
+    /// A pool with its first instance, and what that says of itself.
+    pub(crate) async fn fill(
+        plugin: Arc<Loaded>,
+        config: String,
+        limits: Limits,
+        keep: usize,
+    ) -> Result<(Self, E::About), HostError> {
+        let pool = Self { plugin, config, limits, warm: Mutex::default(), keep, permits: Semaphore::new(AT_WORK) };
+        let (first, about) = pool.build().await.map_err(|unset| unset.into_error(&pool.plugin, E::ROLE))?;
+        pool.keep(first);
+        Ok((pool, about))
+    }
+
+    pub(crate) fn plugin(&self) -> &Loaded {
+        &self.plugin
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// An instance for one call, its counters full and the ticker told.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_, E>, Fault> {
+        // The semaphore is never closed.
+        let permit = self.permits.acquire().await.map_err(|_| Fault::new(FaultCause::Load, "it is being unloaded"))?;
+        let kept = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut warm = match kept {
+            Some(warm) => warm,
+            None => self.build().await.map_err(Unset::into_fault)?.0,
+        };
+        warm.store.data_mut().allow(self.limits);
+        warm.store.set_epoch_deadline(1);
+        Ok(Turn { warm, pool: self, running: self.plugin.host.ticker.begin(), _permit: permit })
+    }
+
+    fn keep(&self, warm: Warm<E>) {
+        let mut kept = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < self.keep {
+            kept.push(warm);
+        }
+    }
+
+    /// Makes an instance, configures it, and asks what it is.
+    async fn build(&self) -> Result<(Warm<E>, E::About), Unset> {
+        let limits = Limits { memory: self.limits.memory, ..Limits::SETUP };
+        let mut store = self.plugin.store(limits).map_err(Unset::Host)?;
+        store.data_mut().allow(limits);
+        store.set_epoch_deadline(1);
+        let running = self.plugin.host.ticker.begin();
+        let (made, _) = timed(self.set_up(&mut store), limits.wall).await;
+        drop(running);
+        self.plugin.counters.instantiated();
+        let (guest, about) = made.unwrap_or_else(|Late| {
+            let wall = heald_model::time::text::format(limits.wall);
+            Err(Unset::Fault(Fault::new(FaultCause::Deadline, format!("it was not set up within {wall}"))))
+        })?;
+        Ok((Warm { store, guest, scratch: Bump::new() }, about))
+    }
+
+    async fn set_up(&self, store: &mut Store<Context>) -> Result<(E, E::About), Unset> {
+        let instance = match self.plugin.pre.instantiate_async(&mut *store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(Unset::Fault(fault::of_instance(&error, store.data().voice.last_words()))),
+        };
+        let guest = E::load(&self.plugin, &mut *store, &instance).map_err(Unset::Types)?;
+        match guest.configure(&mut *store, &self.config).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Said::BadConfig(problems))) => return Err(Unset::Config(fault::problems(&problems))),
+            Ok(Err(said)) => return Err(Unset::Fault(fault::of_answer(&said))),
+            Err(error) => return Err(Unset::Fault(fault::of_call(&error, store.data().voice.last_words()))),
+        }
+        match guest.describe(&mut *store).await {
+            Ok(about) => Ok((guest, about)),
+            Err(error) => Err(Unset::Fault(fault::of_call(&error, store.data().voice.last_words()))),
+        }
+    }
+}
+
+/// Why there is no instance.
+enum Unset {
+    Host(HostError),
+    Types(wasmtime::Error),
+    Config(Vec<crate::schema::Problem>),
+    Fault(Fault),
+}
+
+impl Unset {
+    /// When the plug-in is loaded: the operator's error.
+    fn into_error(self, plugin: &Loaded, role: crate::contract::Role) -> HostError {
+        let name = plugin.reference.name.clone();
+        match self {
+            Self::Host(error) => error,
+            Self::Types(source) => HostError::Types { plugin: name, interface: role.interface(), source },
+            Self::Config(problems) => HostError::Config { plugin: name, problems },
+            Self::Fault(fault) => HostError::Setup { plugin: name, fault },
+        }
+    }
+
+    /// Later, when one like it has worked before: the plug-in's fault.
+    fn into_fault(self) -> Fault {
+        match self {
+            Self::Host(error) => Fault::new(FaultCause::Load, chain(&error)),
+            Self::Types(error) => Fault::new(FaultCause::Load, format!("{error:#}")),
+            Self::Config(problems) => Fault::new(FaultCause::BadConfig, crate::schema::Problem::list(&problems)),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
+
+/// One instance at work. Unless it is [`finish`](Self::finish)ed, dropping it throws the instance away.
+pub(crate) struct Turn<'p, E: Exports> {
+    warm: Warm<E>,
+    pool: &'p Pool<E>,
+    running: Running<'p>,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl<E: Exports> Turn<'_, E> {
+    /// Counts a call, and tells what became of it: what the guest returned, or a fault.
+    pub(crate) fn judge<T>(&self, outcome: Result<wasmtime::Result<T>, Late>, spent: Spent) -> Result<T, Fault> {
+        self.pool.plugin.counters.called(spent);
+        match outcome {
+            Ok(Ok(returned)) => Ok(returned),
+            Ok(Err(error)) => Err(fault::of_call(&error, self.warm.store.data().voice.last_words())),
+            Err(Late) => {
+                let wall = heald_model::time::text::format(self.pool.limits.wall);
+                Err(Fault::new(FaultCause::Deadline, format!("it did not answer within {wall}")))
+            }
+        }
+    }
+
+    /// The call was good: the instance is kept for the next one.
+    pub(crate) fn finish(self) {
+        let Self { mut warm, pool, running, .. } = self;
+        drop(running);
+        if warm.scratch.allocated_bytes() > SCRATCH {
+            warm.scratch = Bump::new();
+        } else {
+            warm.scratch.reset();
+        }
+        pool.keep(warm);
+    }
+}
+
+impl<E: Exports> Deref for Turn<'_, E> {
+    type Target = Warm<E>;
+
+    fn deref(&self) -> &Warm<E> {
+        &self.warm
+    }
+}
+
+impl<E: Exports> DerefMut for Turn<'_, E> {
+    fn deref_mut(&mut self) -> &mut Warm<E> {
+        &mut self.warm
+    }
+}

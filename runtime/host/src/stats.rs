@@ -1,0 +1,80 @@
+//! What a plug-in cost and how it failed, counted since it was loaded.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use heald_model::FaultCause;
+use heald_model::time::nanos;
+
+use crate::clock::Spent;
+
+/// Every cause, in the order of their counters.
+const CAUSES: [FaultCause; 10] = [
+    FaultCause::Trap,
+    FaultCause::CpuBudget,
+    FaultCause::Deadline,
+    FaultCause::Memory,
+    FaultCause::Stack,
+    FaultCause::HostBudget,
+    FaultCause::BadOutput,
+    FaultCause::BadConfig,
+    FaultCause::Refused,
+    FaultCause::Load,
+];
+
+/// A plug-in's counters at one instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Calls of evaluate, decide, check, perform and undo.
+    pub calls: u64,
+    /// Those that ended in a fault, by its cause; causes that never occurred are left out.
+    pub faults: BTreeMap<FaultCause, u64>,
+    /// Time on a thread.
+    pub busy: Duration,
+    /// Time from beginning to end of the calls.
+    pub wall: Duration,
+    /// Instances made.
+    pub instances: u64,
+    /// Log lines dropped for being too many.
+    pub dropped_lines: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    calls: AtomicU64,
+    faults: [AtomicU64; CAUSES.len()],
+    busy: AtomicU64,
+    wall: AtomicU64,
+    instances: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn called(&self, spent: Spent) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_add(nanos(spent.busy), Ordering::Relaxed);
+        self.wall.fetch_add(nanos(spent.wall), Ordering::Relaxed);
+    }
+
+    pub(crate) fn faulted(&self, cause: FaultCause) {
+        if let Some((_, count)) = CAUSES.iter().zip(&self.faults).find(|(known, _)| **known == cause) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn instantiated(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self, dropped_lines: u64) -> Stats {
+        let faults = CAUSES.iter().zip(&self.faults).map(|(cause, count)| (*cause, count.load(Ordering::Relaxed)));
+        Stats {
+            calls: self.calls.load(Ordering::Relaxed),
+            faults: faults.filter(|(_, count)| *count > 0).collect(),
+            busy: Duration::from_nanos(self.busy.load(Ordering::Relaxed)),
+            wall: Duration::from_nanos(self.wall.load(Ordering::Relaxed)),
+            instances: self.instances.load(Ordering::Relaxed),
+            dropped_lines,
+        }
+    }
+}
