@@ -20,7 +20,7 @@ test: lint
 
 # The long and random ones in full: a thousand kills of the runtime, thousands of simulated scenarios.
 soak: setup
-	HEALD_SOAK=full HEALD_SIM_SEEDS=6000 cargo test --release --locked --workspace -- --nocapture
+	HEALD_SOAK=full HEALD_SIM_SEEDS=6000 cargo test --locked --workspace -- --nocapture
 
 bench: setup
 	cargo bench --locked -p heald-benches

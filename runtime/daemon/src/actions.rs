@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use heald_engine::guard::Permit;
 use heald_engine::ports::{ActionError, Actions, Clock, Entropy, ProcessState, Processes};
-use heald_host::{ActionFailure, PluginActions, Task};
+use heald_host::{PluginActions, Task};
 use heald_model::{
     ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, Receipt, Replica, ServiceName, ServiceSpec,
     ServiceView, Source,
@@ -51,8 +51,8 @@ fn native(name: &str, summary: &str, parameters: Value, disruptive: bool) -> Off
 }
 
 /// What the process actions take: all copies, or one.
-fn which_copies() -> Value {
-    json!({ "replica": { "type": "integer", "minimum": 0, "description": "one copy; all if left out" } })
+fn replica() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "one copy; all if left out" })
 }
 
 impl Hands {
@@ -147,7 +147,9 @@ fn which(parameters: &Value) -> Result<Which, ActionError> {
 
 /// Parameters of heald's own actions are few and flat: an unknown one is named together with those there are.
 fn check_names(info: &ActionInfo, parameters: &Value) -> Result<(), ActionError> {
-    let (Some(given), Some(known)) = (parameters.as_object(), info.parameters["properties"].as_object()) else {
+    let (Some(given), Some(known)) =
+        (parameters.as_object(), info.parameters.get("properties").and_then(Value::as_object))
+    else {
         return Err(ActionError::BadParameters("they must be a JSON object".into()));
     };
     match given.keys().find(|name| !known.contains_key(*name)) {
@@ -164,11 +166,18 @@ impl Actions for Hands {
     fn offers(&self, service: &ServiceName) -> Vec<Offer> {
         let mut offers = Vec::new();
         if self.supervised(service).is_some() {
-            let mut signal = which_copies();
-            signal["signal"] = json!({ "type": "string", "description": "its name without SIG, such as HUP" });
-            offers.push(native("restart", "stops the processes and starts them again", which_copies(), true));
-            offers.push(native("start", "starts the processes that do not run", which_copies(), true));
-            offers.push(native("stop", "stops the processes", which_copies(), true));
+            let signal = json!({
+                "signal": { "type": "string", "description": "its name without SIG, such as HUP" },
+                "replica": replica(),
+            });
+            offers.push(native(
+                "restart",
+                "stops the processes and starts them again",
+                json!({ "replica": replica() }),
+                true,
+            ));
+            offers.push(native("start", "starts the processes that do not run", json!({ "replica": replica() }), true));
+            offers.push(native("stop", "stops the processes", json!({ "replica": replica() }), true));
             offers.push(native("signal", "sends a signal to the processes", signal, true));
         }
         let text = json!({ "message": { "type": "string", "description": "what to say" } });

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use heald_engine::control::Control;
 use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
 use heald_engine::{Charge, Consultants, Healer, Past, Ports};
 use heald_host::Host;

@@ -78,12 +78,15 @@ impl Control for Arc<Healer> {
         let action = match (before, desired) {
             (_, Desired::Stopped) => Some("stop"),
             (Desired::Stopped, Desired::Running) => Some("start"),
+            // What ended for good, or waits out a back-off, is started on the operator's word.
+            (Desired::Running, Desired::Running) if self.has_died(&ward) => Some("start"),
             _ => None,
         };
+        ward.ring();
         if let Some(action) = action.filter(|_| ward.spec.supervised) {
             let order =
                 Order { service: service.clone(), action: action.into(), parameters: Value::Null, by: by.to_owned() };
-            self.order(order).await?;
+            self.order_in_turn(order).await?;
         }
         if desired == Desired::Stopped {
             self.rest_in_peace(&ward);

@@ -74,7 +74,7 @@ impl Healer {
     }
 
     /// True if a process that heald should be running is not.
-    fn has_died(&self, ward: &Ward) -> bool {
+    pub(crate) fn has_died(&self, ward: &Ward) -> bool {
         let processes = self.ports.processes.of(&ward.spec.name);
         let running = processes.iter().filter(|process| process.pid.is_some()).count();
         ward.spec.supervised && running < ward.spec.replicas as usize
@@ -124,8 +124,8 @@ impl Healer {
     /// A decision goes on record when it differs from the last one.
     pub(crate) fn note_decision(&self, ward: &Ward, incident: &Incident, decision: &Decision) {
         let said = format!("{} {} {}", decision.source, decision.verb(), decision.reason);
-        let since_attempt = incident.attempts.len();
-        let note = (incident.id, since_attempt, incident.reopened, said);
+        let after = incident.attempts.last().map(|attempt| attempt.intent.id);
+        let note = (incident.id, after, incident.reopened, said);
         let mut state = ward.lock();
         if state.decided.as_ref() == Some(&note) {
             return;

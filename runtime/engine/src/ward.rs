@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
-    Concern, Entry, Incident, IncidentId, Moment, PluginName, ProbeId, Replica, Role, Sample, Series, ServiceSpec,
+    Concern, Entry, Incident, IncidentId, IntentId, Moment, PluginName, ProbeId, Replica, Role, Sample, Series,
+    ServiceSpec,
 };
 use tokio::sync::watch;
 
@@ -21,6 +22,10 @@ const KEPT: usize = 60;
 const KEPT_AT_MOST: usize = 600;
 /// Resolved incidents kept in memory, for reopening and as history for policies.
 const REMEMBERED: usize = 16;
+/// Lines of a timeline, and attempts, kept in memory of one incident: one that stays open for weeks must not grow for weeks. The
+/// journal has all of them.
+const LINES: usize = 256;
+const ATTEMPTS: usize = 64;
 /// The period assumed of a series whose probe is not configured (the implicit process probe).
 const PROCESS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -61,8 +66,8 @@ pub(crate) struct State {
     pub(crate) tending: bool,
     /// True once an operator approved the next disruptive action.
     pub(crate) approved: bool,
-    /// The last decision put on record: incident, attempts and returns at that time, and its words.
-    pub(crate) decided: Option<(IncidentId, usize, u32, String)>,
+    /// The last decision put on record: its incident, after which attempt and return of it, and its words.
+    pub(crate) decided: Option<(IncidentId, Option<IntentId>, u32, String)>,
     /// When a check last passed.
     pub(crate) passed: Option<Moment>,
 }
@@ -175,6 +180,11 @@ impl State {
                     self.incidents.insert(id, incident);
                 }
             }
+        }
+        if let Some(incident) = self.incidents.get_mut(&id) {
+            let (lines, attempts) = (incident.timeline.len(), incident.attempts.len());
+            incident.timeline.drain(..lines.saturating_sub(LINES));
+            incident.attempts.drain(..attempts.saturating_sub(ATTEMPTS));
         }
         while self.incidents.len() > REMEMBERED {
             let oldest = self.incidents.values().filter(|i| !i.is_open()).min_by_key(|i| i.updated).map(|i| i.id);

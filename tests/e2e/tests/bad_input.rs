@@ -22,7 +22,9 @@ fn a_configuration_is_checked_whole_with_file_line_and_what_is_allowed() {
     let (ok, text) =
         check("[[service]]\nname = \"a\"\ndepends_on = [\"b\"]\n[[service]]\nname = \"b\"\ndepends_on = [\"a\"]\n");
     assert!(!ok && text.contains("heald.toml:3") && text.contains("a → b → a"), "{text}");
-    let (ok, text) = check("[[service]]\nname = \"a\"\nlimit = 3\n[[service]]\nname = \"a\"\n");
+    let (ok, text) = check("[[service]]\nname = \"a\"\n[[service]]\nname = \"a\"\n");
+    assert!(!ok && text.contains("heald.toml:4") && text.contains("unique"), "{text}");
+    let (ok, text) = check("[[service]]\nname = \"a\"\nlimit = 3\n");
     assert!(!ok && text.contains("limit") && text.contains("depends_on"), "unknown fields name the known ones: {text}");
     let (ok, text) = check("[[service]]\nname = \"a\"\n");
     assert!(ok, "{text}");

@@ -23,7 +23,7 @@ const LONGEST: usize = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(super) enum ClientError {
     /// Not an address.
     #[error(
         "`{0}` is no address of heald; write http://HOST:PORT (https needs a proxy that heald's own client cannot speak to yet)"
@@ -60,7 +60,7 @@ pub enum ClientError {
 
 /// One heald.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(super) struct Client {
     url: String,
     host: String,
     port: u16,
@@ -73,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// When that is no such address, or the key cannot be sent.
-    pub fn new(url: &str, key: Option<String>) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, key: Option<String>) -> Result<Self, ClientError> {
         let bad = || ClientError::Url(url.to_owned());
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = with_scheme.parse().map_err(|_| bad())?;
@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// Where it is.
-    pub fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &str {
         &self.url
     }
 
@@ -97,7 +97,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it is a no.
-    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.answer(Method::GET, path, Bytes::new()).await
     }
 
@@ -105,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it is a no.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.answer(Method::POST, path, Bytes::from(body.to_string())).await
     }
 

@@ -28,7 +28,7 @@ impl Tone {
 }
 
 /// The row's line, without a newline. What services and plug-ins say may hold anything, so no control character is let through.
-pub fn line(row: &Row, colour: bool) -> String {
+pub(super) fn line(row: &Row, colour: bool) -> String {
     let (step, tone, text) = told(&row.entry.record);
     let service = row.entry.service.as_ref().map_or("heald", |service| service.as_str());
     let (on, off) = if colour && tone != Tone::Plain { (tone.colour(), "\x1b[0m") } else { ("", "") };

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use heald_engine::ports::Detector;
-use heald_host::{Directory, Host, HostError, LimitsConfig};
+use heald_host::{Directory, Embedded, Host, HostError, LimitsConfig, Plugin};
 use serde_json::json;
 
 use crate::guests::{component, host, object, observation, plugin, table};
@@ -127,20 +127,35 @@ fn a_file_is_read_and_a_missing_one_named() {
     assert!(host().load(&table).err().unwrap().to_string().contains("no plug-in `nothing` is built in"));
 }
 
-#[tokio::test]
-async fn a_builtin_runs_what_was_precompiled() {
-    let bytes = component("detector-good");
-    let precompiled: &'static [u8] = heald_host::precompile(bytes).unwrap().leak();
-    // SAFETY: these bytes are what `precompile` just returned.
-    #[allow(unsafe_code)]
-    let builtin = unsafe { heald_host::Embedded::new("good", "d1e5", bytes, precompiled) };
-    let host = Host::start(&[builtin]).unwrap();
+/// What `builtin:good` means, in a host that carries these bytes.
+#[allow(unsafe_code)]
+fn carried(component: &'static [u8], precompiled: &'static [u8]) -> Plugin {
+    // SAFETY: the callers give what `precompile` returned, or nothing that could be executed.
+    let builtin = unsafe { Embedded::new("good", "d1e5", component, precompiled) };
     let mut table = table("good");
     table.component = "builtin:good".into();
-    let plugin = host.load(&table).unwrap();
-    assert_eq!((plugin.reference().digest.as_str(), plugin.metadata().name.as_str()), ("d1e5", "detector-good"));
+    Host::start(&[builtin]).unwrap().load(&table).unwrap()
+}
+
+async fn finds(plugin: &Plugin) -> usize {
     let detector = plugin.detector(&object(json!({}))).await.unwrap();
-    assert_eq!(detector.evaluate(&observation("web", 97.0)).await.unwrap().findings.len(), 1);
+    detector.evaluate(&observation("web", 97.0)).await.unwrap().findings.len()
+}
+
+#[tokio::test]
+async fn a_builtin_runs_what_was_precompiled() {
+    let precompiled = heald_host::precompile(component("detector-good")).unwrap().leak();
+    // The component beside it is an empty one: what runs can only be the machine code.
+    let plugin = carried(b"\0asm\x0d\0\x01\0", precompiled);
+    assert_eq!(plugin.reference().digest, "d1e5");
+    assert_eq!(finds(&plugin).await, 1);
+}
+
+#[tokio::test]
+async fn a_builtin_whose_machine_code_does_not_fit_is_compiled_anew() {
+    let plugin = carried(component("detector-good"), b"for another engine");
+    assert_eq!(plugin.metadata().name, "detector-good");
+    assert_eq!(finds(&plugin).await, 1);
 }
 
 #[test]
