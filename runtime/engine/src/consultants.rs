@@ -21,7 +21,9 @@ impl Healer {
         ward.take_in(samples, now);
         let service = self.view(ward);
         let mut concerns: Vec<Concern> = Vec::new();
-        let mut unanswered = ward.detectors.is_empty();
+        // One that could not be loaded is not there to be asked, and answers as little as one that fails.
+        let mut unanswered = ward.detectors.is_empty() || ward.detectors.len() < ward.spec.detectors.len();
+        let mut answered: Vec<&PluginName> = Vec::new();
         for detector in &ward.detectors {
             let plugin = detector.plugin();
             if self.strikes().rested(plugin, &ward.spec.name, now) {
@@ -37,6 +39,7 @@ impl Healer {
             match detector.evaluate(&input).await {
                 Ok(verdict) => {
                     self.answered(ward, plugin);
+                    answered.push(&plugin.name);
                     let source = Source::Plugin(plugin.clone());
                     let mut state = ward.lock();
                     if let Some(memory) = verdict.state {
@@ -49,10 +52,6 @@ impl Healer {
                 Err(fault) => {
                     unanswered = true;
                     self.faulted(Some(&ward.spec.name), plugin, &fault);
-                    // What it last said stands until it answers again or is rested: a fault is no all-clear.
-                    let state = ward.lock();
-                    let source = Source::Plugin(plugin.clone());
-                    concerns.extend(state.concerns.iter().filter(|known| known.source == source).cloned());
                 }
             }
         }
@@ -63,6 +62,17 @@ impl Healer {
                 add(&mut concerns, &state.concerns, finding, &Source::Native, now);
             }
         }
+        // What a detector last said stands until it answers again: a fault, a rest, a safe mode is no all-clear. Where the native
+        // rules judge in its place, their word counts.
+        for known in &state.concerns {
+            let Source::Plugin(plugin) = &known.source else { continue };
+            let silent = ward.spec.detectors.contains(&plugin.name) && !answered.contains(&&plugin.name);
+            let told = concerns.iter().any(|concern| concern.finding.key() == known.finding.key());
+            if silent && !told && known.finding.condition != native::CONDITION {
+                concerns.push(known.clone());
+            }
+        }
+        state.observed = true;
         for series in state.series.values_mut() {
             series.fresh = 0;
         }
@@ -87,7 +97,7 @@ impl Healer {
             seed: self.roll(),
             service: self.view(ward),
             series: Vec::new(),
-            incident: incident.clone(),
+            incident: since_reset(incident),
             earlier: Vec::new(),
             related: Vec::new(),
             offers,
@@ -171,12 +181,14 @@ impl Healer {
 
     /// A plug-in answered well: if it had failed, that is over.
     fn answered(&self, ward: &Ward, plugin: &PluginRef) {
-        if !self.strikes().answered(plugin, &ward.spec.name) {
+        let struck = self.strikes().answered(plugin, &ward.spec.name);
+        let mut faults = self.faults();
+        // An incident of an earlier life of heald has no strikes in this one.
+        if !struck && faults.get(&plugin.name).is_none_or(|incident| !incident.is_open()) {
             return;
         }
         let now = self.now();
         let service = ServiceName::of_plugin(&plugin.name);
-        let mut faults = self.faults();
         let Some(incident) = faults.get(&plugin.name).filter(|incident| incident.is_open()) else { return };
         let id = incident.id;
         let mut records: Vec<Record> = incident
@@ -217,6 +229,15 @@ impl Healer {
         }
         self.journal(entries);
     }
+}
+
+/// The incident as a policy is to see it: what was tried before an operator's reset counts no longer.
+fn since_reset(incident: &Incident) -> Incident {
+    let mut incident = incident.clone();
+    if let Some(reset) = incident.reset {
+        incident.attempts.retain(|attempt| attempt.intent.at > reset);
+    }
+    incident
 }
 
 /// Adds a finding as a concern, keeping since when it holds; one already there under the same key stays.

@@ -79,6 +79,12 @@ pub enum OrderError {
         /// Its words.
         why: String,
     },
+    /// Its parameters do not fit.
+    #[error("bad parameters: {0}")]
+    BadParameters(String),
+    /// There is nothing that it could apply to now.
+    #[error("{0}")]
+    NothingToDo(String),
     /// It was tried and did not work.
     #[error("{0}")]
     Failed(String),

@@ -46,6 +46,8 @@ pub struct Case<'a> {
     pub incident: Option<&'a Incident>,
     /// True once an operator approved this incident's next action.
     pub approved: bool,
+    /// True if every process of it ended for good: a finished job, or `restart = "never"`.
+    pub finished: bool,
 }
 
 /// Why not now, or not at all.
@@ -97,9 +99,10 @@ pub enum Judgement {
 type Rule = fn(&HealingConfig, &Ledger, &Case<'_>, &Intent) -> Option<Hold>;
 
 /// All rules, in the order in which they speak. Refusals come first: what may never be done need not wait.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 13] = [
     observing,
     unwanted,
+    finished,
     halted,
     paused,
     occupied,
@@ -108,6 +111,7 @@ const RULES: [Rule; 11] = [
     backing_off,
     exhausted,
     cooling_down,
+    repeated_message,
     over_budget,
 ];
 
@@ -161,8 +165,22 @@ fn unwanted(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> 
     None
 }
 
+fn finished(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
+    let starts = matches!(intent.action.as_str(), "start" | "restart");
+    if case.finished && starts && !by_operator(intent) {
+        return Hold::refuse("finished", format!("{} ended and is configured not to run again", intent.service));
+    }
+    None
+}
+
+/// An operator's word that a service shall not run.
+fn stops(intent: &Intent) -> bool {
+    by_operator(intent) && intent.action == "stop"
+}
+
 fn halted(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
-    if case.halted && intent.class != Class::Message {
+    // Stopping a service is no healing.
+    if case.halted && intent.class != Class::Message && !stops(intent) {
         return Hold::wait("halted", Moment::NEVER, "all healing is stopped");
     }
     None
@@ -284,9 +302,20 @@ fn cooling_down(config: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent
     })?
 }
 
+/// The same message about the same incident is not repeated for ten minutes, however often it is asked for.
+fn repeated_message(_: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
+    const PAUSE: Duration = Duration::from_secs(600);
+    if intent.class != Class::Message || by_operator(intent) {
+        return None;
+    }
+    let told = ledger.account(&intent.service)?.told.get(&(intent.action.clone(), intent.incident))?;
+    (case.now < *told + PAUSE).then(|| Hold::wait("repeated", *told + PAUSE, "it was said a short while ago"))?
+}
+
 fn over_budget(config: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
     let budget = match intent.class {
         Class::Message => return None,
+        _ if stops(intent) => return None,
         Class::Restore => config.budget.restore? as usize,
         Class::Disrupt => {
             let share = (case.services as f64 * config.budget.disrupt_share).floor() as usize;

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use heald_model::{
     Choice, Dependency, Desired, Entry, Experience, Incident, Moment, PluginName, Record, Sample, ServiceName,
@@ -29,6 +30,9 @@ use crate::ledger::Ledger;
 use crate::ports::{Actions, Clock, Entropy, Journal, Probes, Processes, SampleReceiver, Wishes};
 use crate::strikes::Strikes;
 use crate::ward::{Charge, Ward};
+
+/// A process that was found dead and lives again is given this long for its checks to say so.
+const LIVES_AGAIN: Duration = Duration::from_secs(1);
 
 /// The world, as the engine sees it.
 pub struct Ports {
@@ -71,6 +75,8 @@ pub struct Healer {
     halted: AtomicBool,
     /// Counts what may let a waiting service go on: an action that settled, a dependency that returned, an operator's word.
     pub(crate) turn: watch::Sender<u64>,
+    /// Open incidents of services that are no longer configured.
+    pub(crate) orphans: Mutex<Vec<Incident>>,
 }
 
 impl Healer {
@@ -83,6 +89,7 @@ impl Healer {
         let wards: BTreeMap<_, _> =
             charges.into_iter().map(|charge| (charge.spec.name.clone(), Arc::new(Ward::new(charge)))).collect();
         let mut faults = BTreeMap::new();
+        let mut orphans = Vec::new();
         for incident in past.incidents {
             if let Some(plugin) = incident.service.plugin() {
                 faults.insert(PluginName::from(plugin), incident);
@@ -91,7 +98,14 @@ impl Healer {
                 if incident.is_open() && incident.severity == Severity::Critical {
                     ward.set_up(Some(false));
                 }
-                ward.lock().incidents.insert(incident.id, incident);
+                let mut state = ward.lock();
+                // What a detector said stands until it answers again.
+                if incident.is_open() {
+                    state.concerns.extend(incident.concerns.iter().cloned());
+                }
+                state.incidents.insert(incident.id, incident);
+            } else if incident.is_open() {
+                orphans.push(incident);
             }
         }
         Arc::new(Self {
@@ -104,12 +118,15 @@ impl Healer {
             catalog: Mutex::new(past.catalog),
             halted: AtomicBool::new(false),
             turn: watch::Sender::new(0),
+            orphans: Mutex::new(orphans),
         })
     }
 
     /// Heals until the stream of samples ends.
     pub async fn run(self: Arc<Self>, mut samples: SampleReceiver) {
         self.settle_strays();
+        self.resolve_orphans();
+        self.lay_to_rest();
         let mut watches = JoinSet::new();
         let mut inboxes = BTreeMap::new();
         for (name, ward) in &self.wards {
@@ -117,9 +134,20 @@ impl Healer {
             inboxes.insert(name.clone(), inbox);
             watches.spawn(Arc::clone(&self).watch(Arc::clone(ward), mail));
         }
-        while let Some(sample) = samples.recv().await {
+        loop {
+            let sample = tokio::select! {
+                biased;
+                // A watch ends only with this loop. One that ends before has failed, and a service that nobody watches is worse
+                // than a heald that starts anew.
+                Some(ended) = watches.join_next() => {
+                    tracing::error!("the watch over a service has ended by itself: {ended:?}");
+                    return;
+                }
+                sample = samples.recv() => sample,
+            };
+            let Some(sample) = sample else { break };
             if let Some(inbox) = inboxes.get(&sample.service) {
-                // A watch ends only with this loop, so its inbox is open.
+                // Should the watch have ended just now, the next turn of this loop sees it.
                 let _ = inbox.send(sample);
             }
         }
@@ -143,7 +171,12 @@ impl Healer {
             self.correlate(&ward);
             self.resolve_if_quiet(&ward);
             ward.ring();
-            while tender.try_join_next().is_some() {}
+            while let Some(ended) = tender.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(service = %ward.spec.name, "the tending of a service has failed: {error}");
+                    return;
+                }
+            }
             if ward.claim() {
                 tender.spawn(Arc::clone(&self).tend(Arc::clone(&ward)));
             }
@@ -153,30 +186,57 @@ impl Healer {
     /// Goes on with what the journal says was under way when heald last ended.
     async fn go_on(self: Arc<Self>, ward: Arc<Ward>) {
         self.resume(&ward).await;
+        let mut bell = ward.bell.subscribe();
+        // What the journal says may be over by now: a fresh look comes first. That a process is not there is a fact without one.
+        while !ward.lock().observed && !self.has_died(&ward) {
+            // The sender lives in the ward, which is held here.
+            let _ = bell.changed().await;
+        }
         self.tend(ward).await;
     }
 
-    /// Tends one service until no incident of it is open.
+    /// Tends one service until no incident of it is open. The leading incident is treated first; what it leaves to be done for
+    /// the others is done in the same round.
     async fn tend(self: Arc<Self>, ward: Arc<Ward>) {
         let mut turn = self.turn.subscribe();
-        while let Some(incident) = ward.next_to_tend() {
+        loop {
+            let open = ward.to_tend();
+            if open.is_empty() {
+                return;
+            }
             turn.mark_unchanged();
-            let Some(rest_until) = self.treat(&ward, &incident).await else { continue };
+            let Some(rest_until) = self.treat_all(&ward, &open).await else { continue };
             tokio::select! {
                 biased;
-                () = self.changed(&ward, &incident) => {}
+                () = self.changed(&ward, &open) => {}
                 _ = turn.changed() => {}
                 () = self.ports.clock.sleep_until(rest_until) => {}
             }
         }
     }
 
+    /// One round over the open incidents. None: something was done, look again at once; else rest until the earliest time.
+    async fn treat_all(&self, ward: &Arc<Ward>, open: &[Incident]) -> Option<Moment> {
+        let mut rest_until = Moment::NEVER;
+        for incident in open {
+            rest_until = rest_until.min(self.treat(ward, incident).await?);
+        }
+        Some(rest_until)
+    }
+
     /// One turn of the healing of one incident. None: look again at once; else rest until then, or until something changes.
     async fn treat(&self, ward: &Arc<Ward>, incident: &Incident) -> Option<Moment> {
+        if incident.concerns.is_empty() {
+            // Nothing of it holds; it is over as soon as a check says so.
+            return Some(Moment::NEVER);
+        }
         let mut decision = self.decide(ward, incident).await;
         if decision.choice == Choice::Escalate {
             decision = self.insist(ward, incident).unwrap_or(decision);
         }
+        // Deciding takes time, and nothing is to be done about what is over meanwhile.
+        let still = ward.lock().still(incident.id).cloned();
+        let incident = &still?;
         self.note_decision(ward, incident, &decision);
         match &decision.choice {
             Choice::NoAction | Choice::Pass => {
@@ -185,6 +245,9 @@ impl Healer {
             Choice::Escalate => Some(self.escalate(ward, incident, &decision.reason)),
             Choice::Act(proposal) => {
                 let intent = self.intent(ward, Some(incident), proposal, decision.source.clone());
+                if self.lives_again(ward, &intent) {
+                    return Some(self.now() + LIVES_AGAIN);
+                }
                 match self.judge(ward, Some(incident), intent) {
                     Judgement::Hold(hold) => Some(self.withhold(ward, incident, &proposal.action, &hold)),
                     Judgement::Admit(permit) => self.carry_out(ward, permit).await,
@@ -230,10 +293,11 @@ impl Healer {
         let critical = state.concerns.iter().any(|concern| concern.finding.severity == Severity::Critical);
         let up =
             if wanted == Desired::Running && (critical || state.passed.is_some()) { Some(!critical) } else { None };
-        drop(state);
         if !entries.is_empty() {
+            told(&state, &entries);
             self.journal(entries);
         }
+        drop(state);
         if ward.set_up(up) {
             self.dependency_returned(&ward.spec.name);
         }
@@ -265,8 +329,8 @@ impl Healer {
         for entry in &over {
             state.apply(entry);
         }
-        drop(state);
         if !over.is_empty() {
+            told(&state, &over);
             self.journal(over);
             self.take_turn();
         }
@@ -311,8 +375,9 @@ impl Healer {
         let mut state = ward.lock();
         for entry in &entries {
             state.apply(entry);
+            told(&state, std::slice::from_ref(entry));
         }
-        drop(state);
+        // Under the ward's lock: two tasks write about one service, and the journal must have it in the order of the memory.
         self.journal(entries);
     }
 
@@ -338,7 +403,10 @@ impl Healer {
         ward.spec
             .depends_on
             .iter()
-            .map(|name| Dependency { service: name.clone(), up: self.wards.get(name).and_then(|ward| ward.up()) })
+            .map(|name| {
+                let ward = self.wards.get(name).filter(|ward| self.desired(ward) == Desired::Running);
+                Dependency { service: name.clone(), up: ward.and_then(|ward| ward.up()) }
+            })
             .collect()
     }
 
@@ -395,5 +463,16 @@ impl Healer {
 
     pub(crate) fn catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says in the log what was just put on record of an incident; the incident's id joins the lines of one story.
+pub(crate) fn told(state: &crate::ward::State, entries: &[Entry]) {
+    for entry in entries {
+        let incident = entry.incident.and_then(|id| state.incidents.get(&id));
+        if let Some((incident, event)) = incident.and_then(|incident| Some((incident, incident.timeline.last()?))) {
+            let (kind, source) = (&event.kind, &event.source);
+            tracing::info!(service = %incident.service, incident = %incident.id, %source, "{kind}: {}", event.text);
+        }
     }
 }

@@ -8,6 +8,9 @@ use heald_model::{Class, Ending, Entry, IncidentId, IntentId, Moment, Outcome, R
 
 use crate::config::HealingConfig;
 
+/// Incidents are many, services few: only the newest of a service matter to the rules.
+const REMEMBERED: usize = 16;
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
@@ -30,6 +33,10 @@ pub struct Account {
     began: BTreeMap<String, Moment>,
     /// When each disruptive action was last admitted.
     pub last: BTreeMap<String, Moment>,
+    /// When each message was last sent, by incident.
+    pub told: BTreeMap<(String, Option<IncidentId>), Moment>,
+    /// The newest life that is known to have ended, by replica.
+    ended: BTreeMap<String, u64>,
     /// Disruptive attempts that did not heal, by incident.
     pub failures: BTreeMap<IncidentId, u32>,
 }
@@ -102,15 +109,25 @@ impl Ledger {
                     Class::Disrupt => {
                         account.last.insert(intent.action.clone(), entry.at);
                     }
-                    Class::Message => {}
+                    Class::Message => {
+                        account.told.insert((intent.action.clone(), intent.incident), entry.at);
+                        while account.told.len() > REMEMBERED {
+                            account.told.pop_first();
+                        }
+                    }
                 }
             }
             Record::Settled { intent, ending } => self.settle(service, *intent, ending),
             Record::ProcessStarted { replica, .. } => {
                 self.accounts.entry(service.clone()).or_default().began.insert(replica.to_string(), entry.at);
             }
-            Record::ProcessExited { replica, wanted, .. } => {
+            Record::ProcessExited { replica, wanted, incarnation, .. } => {
                 let account = self.accounts.entry(service.clone()).or_default();
+                let ended = account.ended.entry(replica.to_string()).or_default();
+                if *incarnation <= *ended {
+                    return;
+                }
+                *ended = *incarnation;
                 let began = account.began.remove(replica.as_str());
                 if !wanted {
                     // Not knowing when it began (an adopted process) is no reason to hold it back.
@@ -133,6 +150,7 @@ impl Ledger {
             account.starts.clear();
             if all {
                 account.last.clear();
+                account.told.clear();
                 account.failures.clear();
             }
         }
@@ -151,8 +169,7 @@ impl Ledger {
             }
             Ending::Verified(Outcome::Unknown) | Ending::Withheld(_) | Ending::Unsettled => {}
         }
-        // Incidents are many, services few: only the newest matter to the attempts rule.
-        while account.failures.len() > 16 {
+        while account.failures.len() > REMEMBERED {
             account.failures.pop_first();
         }
     }

@@ -11,6 +11,9 @@ use serde_json::json;
 
 use crate::ports::Question;
 
+/// The one condition they know.
+pub const CONDITION: &str = "service-down";
+
 /// Restarts that did not heal before people are told.
 const ATTEMPTS: usize = 3;
 
@@ -31,7 +34,7 @@ fn down(series: &Series) -> Option<Finding> {
     let cause = last.fault.clone().unwrap_or_else(|| "status".into());
     let message = last.message.clone().unwrap_or_else(|| format!("{failures} checks failed in a row ({cause})"));
     Some(Finding {
-        condition: "service-down".into(),
+        condition: CONDITION.into(),
         subject: Some(series.probe.to_string()),
         severity: Severity::Critical,
         score: 1.0,
@@ -48,7 +51,7 @@ pub fn decide(question: &Question) -> Decision {
     let failed = incident.attempts.iter().rev().take_while(|attempt| !healed(attempt)).count();
     let restart = question.offers.iter().find(|offer| offer.action.name == "restart");
     let (choice, reason) = match restart {
-        _ if incident.condition != "service-down" => {
+        _ if incident.condition != CONDITION => {
             (Choice::Escalate, format!("no policy knows what to do about {}", incident.condition))
         }
         None => (Choice::Escalate, "nothing can restart this service".into()),

@@ -19,6 +19,12 @@ use crate::native;
 use crate::ports::{ActionError, Clock, Detector, Entropy, Observation, Policy, Question};
 use crate::ward::Ward;
 
+/// An action in flight ends within its verify window; who waits for a wish to be seen to should not wait that long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What waits for a moment, not for a turn, is asked about again so often.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// The running healer with the board of its checks: all that [`Control`] needs.
 #[async_trait]
 impl Control for Arc<Healer> {
@@ -32,68 +38,13 @@ impl Control for Arc<Healer> {
     }
 
     async fn order(&self, order: Order) -> Result<Done, OrderError> {
-        let ward = self.ward(&order.service)?;
-        let offers = self.ports.actions.offers(&order.service);
-        if !offers.iter().any(|offer| offer.action.name == order.action) {
-            tracing::error!(service = %order.service, "Unknown action received: {}", order.action);
-            let offered = offers.into_iter().map(|offer| offer.action.name).collect();
-            return Err(OrderError::NoAction { action: order.action, offered });
-        }
-        let parameters = if order.parameters.is_null() { json!({}) } else { order.parameters };
-        let proposal = Proposal { action: order.action, parameters, verify_within: None };
-        let incident = ward.leading();
-        let intent = self.intent(&ward, incident.as_ref(), &proposal, Source::Operator(order.by));
-        let permit = match self.judge(&ward, incident.as_ref(), intent) {
-            Judgement::Admit(permit) => permit,
-            Judgement::Hold(hold) => return Err(OrderError::Withheld { rule: hold.rule.to_owned(), why: hold.why }),
-        };
-        let intent = permit.intent().clone();
-        if self.intend(&ward, &permit).await.is_err() {
-            let why = "the journal cannot be written".to_owned();
-            return Err(OrderError::Withheld { rule: "journal".to_owned(), why });
-        }
-        let receipt = self.perform(&ward, permit).await.map_err(|error| match error {
-            ActionError::Unknown(action) => OrderError::NoAction { action, offered: Vec::new() },
-            error => OrderError::Failed(error.to_string()),
-        })?;
-        let done = Done { intent: intent.clone(), summary: receipt.summary.clone(), outcome: None };
-        if intent.class == Class::Message || self.desired(&ward) == Desired::Stopped {
-            self.settle(&ward, &intent, Ending::Verified(Outcome::Unknown));
-            return Ok(done);
-        }
-        let healer = Arc::clone(self);
-        // The proof comes from samples, in its own time; whoever asked need not wait for it.
-        tokio::spawn(async move { healer.verify(&ward, &intent, Some(&receipt)).await });
-        Ok(done)
+        let (healer, source) = (Arc::clone(self), Source::Operator(order.by.clone()));
+        see_through(async move { healer.order_as(order, source).await }).await
     }
 
     async fn wish(&self, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
-        let ward = self.ward(service)?;
-        let before = self.ports.wishes.desired(service);
-        self.ports.wishes.wish(service, desired).await?;
-        let record = Record::DesiredChanged { desired, by: by.to_owned() };
-        self.journal(vec![Entry::of_service(self.now(), service.clone(), record)]);
-        tracing::info!(service = %service, "{by} wants it {desired}");
-        self.ports.probes.hold(service, desired == Desired::Stopped);
-        let action = match (before, desired) {
-            (_, Desired::Stopped) => Some("stop"),
-            (Desired::Stopped, Desired::Running) => Some("start"),
-            // What ended for good, or waits out a back-off, is started on the operator's word.
-            (Desired::Running, Desired::Running) if self.has_died(&ward) => Some("start"),
-            _ => None,
-        };
-        ward.ring();
-        if let Some(action) = action.filter(|_| ward.spec.supervised) {
-            let order =
-                Order { service: service.clone(), action: action.into(), parameters: Value::Null, by: by.to_owned() };
-            self.order_in_turn(order).await?;
-        }
-        if desired == Desired::Stopped {
-            self.rest_in_peace(&ward);
-        }
-        ward.ring();
-        self.take_turn();
-        Ok(())
+        let (healer, service, by) = (Arc::clone(self), service.clone(), by.to_owned());
+        see_through(async move { healer.wish_now(&service, desired, &by).await }).await
     }
 
     fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
@@ -113,9 +64,9 @@ impl Control for Arc<Healer> {
     fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
         let ward = self.ward(service)?;
         let Some(incident) = ward.leading() else {
-            return Err(OrderError::Failed(format!("{service} has no open incident to approve an action for")));
+            return Err(OrderError::NothingToDo(format!("{service} has no open incident to approve an action for")));
         };
-        ward.lock().approved = true;
+        ward.lock().approved = Some(incident.id);
         let record = Record::Note { text: format!("operator {by} approved the next action") };
         self.record(&ward, vec![Entry::of_incident(self.now(), service.clone(), incident.id, record)]);
         self.take_turn();
@@ -135,23 +86,120 @@ impl Control for Arc<Healer> {
     }
 }
 
+/// Runs what was begun to its end, even if whoever asked goes away meanwhile: half an action is worse than none.
+async fn see_through<T: Send + 'static>(
+    work: impl Future<Output = Result<T, OrderError>> + Send + 'static,
+) -> Result<T, OrderError> {
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(OrderError::Failed(error.to_string())))
+}
+
 impl Healer {
-    /// Carries an order out behind the action that may be in flight for its service.
-    async fn order_in_turn(self: &Arc<Self>, order: Order) -> Result<Done, OrderError> {
-        /// An action in flight ends within its verify window; who waits for a wish to be seen to should not wait that long.
-        const PATIENCE: Duration = Duration::from_secs(30);
-        let deadline = self.now() + PATIENCE;
+    async fn order_as(self: &Arc<Self>, order: Order, source: Source) -> Result<Done, OrderError> {
+        let ward = self.ward(&order.service)?;
+        let offers = self.ports.actions.offers(&order.service);
+        if !offers.iter().any(|offer| offer.action.name == order.action) {
+            tracing::error!(service = %order.service, "Unknown action received: {}", order.action);
+            let offered = offers.into_iter().map(|offer| offer.action.name).collect();
+            return Err(OrderError::NoAction { action: order.action, offered });
+        }
+        let parameters = if order.parameters.is_null() { json!({}) } else { order.parameters };
+        let proposal = Proposal { action: order.action, parameters, verify_within: None };
+        let incident = ward.leading();
+        let intent = self.intent(&ward, incident.as_ref(), &proposal, source);
+        let permit = match self.judge(&ward, incident.as_ref(), intent) {
+            Judgement::Admit(permit) => permit,
+            Judgement::Hold(hold) => return Err(OrderError::Withheld { rule: hold.rule.to_owned(), why: hold.why }),
+        };
+        let intent = permit.intent().clone();
+        if self.intend(&ward, &permit).await.is_err() {
+            let why = "the journal cannot be written".to_owned();
+            return Err(OrderError::Withheld { rule: "journal".to_owned(), why });
+        }
+        let receipt = self.perform(&ward, permit).await.map_err(|error| match error {
+            ActionError::Unknown(action) => OrderError::NoAction { action, offered: Vec::new() },
+            ActionError::BadParameters(why) => OrderError::BadParameters(why),
+            ActionError::Failed(why) => OrderError::Failed(why),
+        })?;
+        let done = Done { intent: intent.clone(), summary: receipt.summary.clone(), outcome: None };
+        if intent.class == Class::Message || self.desired(&ward) == Desired::Stopped {
+            self.settle(&ward, &intent, Ending::Verified(Outcome::Unknown));
+            return Ok(done);
+        }
+        let healer = Arc::clone(self);
+        // The proof comes from samples, in its own time; whoever asked need not wait for it.
+        tokio::spawn(async move { healer.verify(&ward, &intent, Some(&receipt)).await });
+        Ok(done)
+    }
+
+    async fn wish_now(self: &Arc<Self>, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
+        let ward = self.ward(service)?;
+        let before = self.ports.wishes.desired(service);
+        self.ports.wishes.wish(service, desired).await?;
+        let record = Record::DesiredChanged { desired, by: by.to_owned() };
+        self.journal(vec![Entry::of_service(self.now(), service.clone(), record)]);
+        tracing::info!(service = %service, "{by} wants it {desired}");
+        self.ports.probes.hold(service, desired == Desired::Stopped);
+        let action = match (before, desired) {
+            (_, Desired::Stopped) => Some("stop"),
+            (Desired::Stopped, Desired::Running) => Some("start"),
+            // What ended for good, or waits out a back-off, is started on the operator's word.
+            (Desired::Running, Desired::Running) if self.has_died(&ward) || self.has_finished(&ward) => Some("start"),
+            _ => None,
+        };
+        ward.ring();
+        if let Some(action) = action.filter(|_| ward.spec.supervised) {
+            let order =
+                Order { service: service.clone(), action: action.into(), parameters: Value::Null, by: by.to_owned() };
+            self.order_in_turn(order, Source::Operator(by.to_owned()), Some(PATIENCE)).await?;
+        }
+        if desired == Desired::Stopped {
+            self.rest_in_peace(&ward);
+        }
+        ward.ring();
+        self.take_turn();
+        Ok(())
+    }
+
+    /// Replaces one copy that lost its output or runs with an old configuration: heald's own order, under every rule. What the
+    /// guard makes wait is asked again, for as long as it takes.
+    ///
+    /// # Errors
+    /// When the service or the action is not there, or the restart fails.
+    pub async fn replace(self: &Arc<Self>, service: &ServiceName, replica: u32) -> Result<Done, OrderError> {
+        let parameters = json!({ "replica": replica });
+        let order = Order { service: service.clone(), action: "restart".into(), parameters, by: String::new() };
+        self.order_in_turn(order, Source::Native, None).await
+    }
+
+    /// Sees to what was wanted when heald was last there: what is to be stopped has no open incidents.
+    pub(crate) fn lay_to_rest(&self) {
+        for ward in self.wards.values().filter(|ward| self.desired(ward) == Desired::Stopped) {
+            self.rest_in_peace(ward);
+        }
+    }
+
+    /// Carries an order out when its turn comes: behind the action in flight for its service, a place in a budget, an operator's
+    /// pause. With a limit to the patience only the first is waited for.
+    async fn order_in_turn(
+        self: &Arc<Self>,
+        order: Order,
+        source: Source,
+        patience: Option<Duration>,
+    ) -> Result<Done, OrderError> {
+        let deadline = patience.map_or(Moment::NEVER, |patience| self.now() + patience);
         let mut turn = self.turn.subscribe();
         loop {
             turn.mark_unchanged();
-            match self.order(order.clone()).await {
-                Err(OrderError::Withheld { rule, .. }) if rule == guard::IN_FLIGHT && self.now() < deadline => {}
+            match self.order_as(order.clone(), source.clone()).await {
+                Err(OrderError::Withheld { rule, .. })
+                    if (patience.is_none() || rule == guard::IN_FLIGHT) && self.now() < deadline => {}
                 result => return result,
             }
+            let soon = self.now() + AGAIN;
             tokio::select! {
                 biased;
                 _ = turn.changed() => {}
-                () = self.ports.clock.sleep_until(deadline) => {}
+                () = self.ports.clock.sleep_until(deadline.min(soon)) => {}
             }
         }
     }
@@ -161,8 +209,7 @@ impl Healer {
     }
 
     fn status(&self, ward: &Ward) -> ServiceStatus {
-        let mut open: Vec<Incident> = ward.lock().incidents.values().filter(|i| i.is_open()).cloned().collect();
-        open.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.opened.cmp(&b.opened)));
+        let open = ward.lock().open();
         ServiceStatus {
             name: ward.spec.name.clone(),
             up: ward.up(),
@@ -181,9 +228,9 @@ impl Healer {
         let now = self.now();
         let entries: Vec<Entry> = ward
             .lock()
-            .incidents
-            .values()
-            .filter(|incident| incident.is_open() && incident.unsettled().is_none())
+            .open()
+            .iter()
+            .filter(|incident| incident.unsettled().is_none())
             .map(|incident| {
                 let record = Record::Staged { stage: Stage::Resolved, why: "an operator wants it stopped".into() };
                 Entry::of_incident(now, ward.spec.name.clone(), incident.id, record)
@@ -331,6 +378,7 @@ fn question(now: Moment, seed: u64, service: ServiceView, series: Vec<Series>, f
         parent: None,
         concerns: findings.iter().map(concern).collect(),
         attempts: Vec::new(),
+        reset: None,
         held: None,
         timeline: Vec::new(),
     };

@@ -146,6 +146,8 @@ pub struct ProcessState {
     pub started: Moment,
     /// When it ended, if it did.
     pub ended: Option<Moment>,
+    /// It ended and is not to run again: a finished job, or `restart = "never"`.
+    pub finished: bool,
 }
 
 /// The processes heald runs.

@@ -76,8 +76,22 @@ impl Healer {
     /// True if a process that heald should be running is not.
     pub(crate) fn has_died(&self, ward: &Ward) -> bool {
         let processes = self.ports.processes.of(&ward.spec.name);
-        let running = processes.iter().filter(|process| process.pid.is_some()).count();
-        ward.spec.supervised && running < ward.spec.replicas as usize
+        let accounted = processes.iter().filter(|process| process.pid.is_some() || process.finished).count();
+        ward.spec.supervised && accounted < ward.spec.replicas as usize
+    }
+
+    /// True if every process of it ended for good.
+    pub(crate) fn has_finished(&self, ward: &Ward) -> bool {
+        let processes = self.ports.processes.of(&ward.spec.name);
+        !processes.is_empty() && processes.iter().all(|process| process.finished)
+    }
+
+    /// True if an end is to be answered with a start, and somebody has answered already: the keeper in heald's absence, or an
+    /// operator. What lives is not to be restarted because an earlier life ended.
+    pub(crate) fn lives_again(&self, ward: &Ward, intent: &Intent) -> bool {
+        let ended = matches!(intent.cause.as_deref(), Some("exit" | "signal" | "missing"));
+        let starts = matches!(intent.action.as_str(), "start" | "restart");
+        ended && starts && ward.spec.supervised && !self.has_died(ward) && !self.has_finished(ward)
     }
 
     fn case<'a>(
@@ -96,7 +110,8 @@ impl Healer {
             halted: self.is_halted(),
             dependencies,
             incident,
-            approved: ward.lock().approved,
+            approved: incident.is_some_and(|incident| ward.lock().approved == Some(incident.id)),
+            finished: self.has_finished(ward),
         }
     }
 
@@ -194,6 +209,8 @@ impl Healer {
                 self.verify(ward, &intent, Some(&receipt)).await;
                 None
             }
+            // A message that cannot be sent is tried again in its time.
+            Err(_) if intent.class == Class::Message => Some(self.now() + self.config().cooldown),
             // The next look is the level's business: the guard spaces what fails.
             Err(_) => None,
         }
@@ -210,15 +227,15 @@ impl Healer {
             class => format!("class {class}, within every rule"),
         };
         let ruled = Record::Ruled { action: intent.action.clone(), ruling: Ruling::Admit { why } };
-        let entries = vec![self.entry(intent, ruled), self.intended(intent)];
-        {
+        // Both bear the moment of the judgement.
+        let entries = vec![Entry { at: intent.at, ..self.entry(intent, ruled) }, self.intended(intent)];
+        if intent.class == Class::Disrupt {
             let mut state = ward.lock();
-            state.approved = false;
-            for entry in &entries {
-                state.apply(entry);
-            }
+            state.approved = state.approved.filter(|approved| Some(*approved) != intent.incident);
         }
-        let Err(error) = self.ports.journal.commit(entries, Durability::Process).await else { return Ok(()) };
+        self.record(ward, entries);
+        // Nothing more to write: this waits until what was handed over is safe.
+        let Err(error) = self.ports.journal.commit(Vec::new(), Durability::Process).await else { return Ok(()) };
         tracing::error!(service = %intent.service, "intent is not on record: {error}");
         if intent.class == Class::Restore {
             return Ok(());
@@ -257,14 +274,20 @@ impl Healer {
             })
             .unwrap_or_else(|| (String::new(), Severity::Info));
         let incarnation = receipt.and_then(|receipt| receipt.incarnation);
-        ward.lock().trial = Some(Trial::new(Terms {
+        let mut trial = Trial::new(Terms {
             condition,
             severity,
             since,
             incarnation,
             needed: needed(ward, intent),
             deadline: self.now() + intent.verify_within,
-        }));
+        });
+        {
+            let mut state = ward.lock();
+            // A new process can have ended before anybody waited for it.
+            state.series.values().flat_map(|series| &series.samples).for_each(|sample| trial.hear(sample));
+            state.trial = Some(trial);
+        }
         let mut bell = ward.bell.subscribe();
         self.ports.probes.expect(&ward.spec.name, incarnation);
         let (outcome, proof) = loop {
@@ -352,6 +375,15 @@ impl Healer {
         }
     }
 
+    /// Incidents of services that are no longer configured have nobody to tend them.
+    pub(crate) fn resolve_orphans(&self) {
+        let orphans = std::mem::take(&mut *self.orphans.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for orphan in orphans {
+            let record = Record::Staged { stage: Stage::Resolved, why: "the service is no longer configured".into() };
+            self.journal(vec![Entry::of_incident(self.now(), orphan.service, orphan.id, record)]);
+        }
+    }
+
     /// Orders outside any incident that were under way when heald died have nobody to go on with them: they are settled as not
     /// known, so that they hold no place.
     pub(crate) fn settle_strays(&self) {
@@ -373,11 +405,11 @@ impl Healer {
         }
     }
 
-    /// Returns when the ward's concerns or incidents are no longer what this incident's tender last saw.
-    pub(crate) async fn changed(&self, ward: &Ward, incident: &Incident) {
+    /// Returns when the ward's incidents are no longer what its tender last saw.
+    pub(crate) async fn changed(&self, ward: &Ward, open: &[Incident]) {
         let mut bell = ward.bell.subscribe();
-        let before = Some(outline(incident));
-        while ward.leading().as_ref().map(outline) == before {
+        let before: Vec<Outline> = open.iter().map(outline).collect();
+        while ward.lock().open().iter().map(outline).collect::<Vec<_>>() == before {
             // The sender lives in the ward, which is borrowed here.
             let _ = bell.changed().await;
         }

@@ -65,8 +65,11 @@ impl Trial {
 
     /// Hears a sample.
     pub fn hear(&mut self, sample: &Sample) {
-        let stale = sample.at < self.since
-            || matches!((sample.incarnation, self.incarnation), (Some(saw), Some(new)) if saw < new);
+        // What saw the new life is fresh by that alone: a process can end before its start is even reported.
+        let stale = match (sample.incarnation, self.incarnation) {
+            (Some(saw), Some(new)) => saw < new,
+            _ => sample.at < self.since,
+        };
         let (false, Some(ok)) = (stale, sample.ok) else { return };
         // An end of the process is a fact, whichever probes owe a verdict.
         self.died |= self.incarnation.is_some() && matches!(sample.fault.as_deref(), Some("exit" | "signal"));
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn samples_of_before_and_of_the_old_life_prove_nothing() {
         let mut trial = trial(Some(2));
-        for old in [sample(99, Some(2), true), sample(200, Some(1), true), sample(99, None, true)] {
+        for old in [sample(99, Some(1), true), sample(200, Some(1), true), sample(99, None, true)] {
             trial.hear(&old);
             trial.hear(&old);
         }
@@ -203,6 +206,13 @@ mod tests {
     fn a_more_severe_finding_than_before_is_worse() {
         let worse = [holding("data-loss", Severity::Critical)];
         assert_eq!(trial(None).verdict(&worse, at(1_000)), Some(Outcome::Worse));
+    }
+
+    #[test]
+    fn an_end_that_comes_before_the_receipt_counts() {
+        let mut trial = trial(Some(2));
+        trial.hear(&Sample { fault: Some("exit".into()), ..sample(99, Some(2), false) });
+        assert_eq!(trial.verdict(&[], at(101)), Some(Outcome::NotHealed));
     }
 
     #[test]

@@ -64,8 +64,10 @@ pub(crate) struct State {
     pub(crate) held: BTreeMap<IncidentId, Moment>,
     pub(crate) trial: Option<Trial>,
     pub(crate) tending: bool,
-    /// True once an operator approved the next disruptive action.
-    pub(crate) approved: bool,
+    /// The incident whose next disruptive action an operator approved.
+    pub(crate) approved: Option<IncidentId>,
+    /// True once a sample was looked at: before that, what the journal says may be long over.
+    pub(crate) observed: bool,
     /// The last decision put on record: its incident, after which attempt and return of it, and its words.
     pub(crate) decided: Option<(IncidentId, Option<IntentId>, u32, String)>,
     /// When a check last passed.
@@ -145,12 +147,13 @@ impl Ward {
         self.lock().leading().cloned()
     }
 
-    /// The incident to tend next; none ends the tending, in the same breath, so that no incident falls between two tenders.
-    pub(crate) fn next_to_tend(&self) -> Option<Incident> {
+    /// The open incidents, the leading one first. None ends the tending, in the same breath, so that no incident falls between
+    /// two tenders.
+    pub(crate) fn to_tend(&self) -> Vec<Incident> {
         let mut state = self.lock();
-        let next = state.leading().cloned();
-        state.tending = next.is_some();
-        next
+        let open = state.open();
+        state.tending = !open.is_empty();
+        open
     }
 
     /// True if somebody must start tending now; marks it as tended.
@@ -164,10 +167,14 @@ impl Ward {
 
 impl State {
     pub(crate) fn leading(&self) -> Option<&Incident> {
-        self.incidents
-            .values()
-            .filter(|incident| incident.is_open())
-            .max_by(|a, b| a.severity.cmp(&b.severity).then(b.opened.cmp(&a.opened)))
+        self.incidents.values().filter(|incident| incident.is_open()).min_by(|a, b| rank(a, b))
+    }
+
+    /// The open incidents, the leading one first.
+    pub(crate) fn open(&self) -> Vec<Incident> {
+        let mut open: Vec<Incident> = self.incidents.values().filter(|incident| incident.is_open()).cloned().collect();
+        open.sort_by(rank);
+        open
     }
 
     /// Takes in a journal entry of one of this service's incidents.
@@ -195,8 +202,18 @@ impl State {
         }
     }
 
+    /// A newer look at an incident, if it is still open and something of it still holds.
+    pub(crate) fn still(&self, id: IncidentId) -> Option<&Incident> {
+        self.incidents.get(&id).filter(|incident| incident.is_open() && !incident.concerns.is_empty())
+    }
+
     fn forget(&mut self, id: IncidentId) {
         self.incidents.remove(&id);
         self.held.remove(&id);
     }
+}
+
+/// The worst first, then the oldest.
+fn rank(a: &Incident, b: &Incident) -> std::cmp::Ordering {
+    b.severity.cmp(&a.severity).then(a.opened.cmp(&b.opened))
 }

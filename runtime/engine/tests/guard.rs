@@ -57,6 +57,7 @@ fn case(spec: &ServiceSpec) -> Case<'_> {
         dependencies: &[],
         incident: None,
         approved: false,
+        finished: false,
     }
 }
 
@@ -125,6 +126,35 @@ fn the_operators_wish_comes_first() {
     assert_eq!(rules(&config, &ledger, &stopped), [Some("stopped"), Some("stopped"), None]);
     let halted = Case { halted: true, ..case(&spec) };
     assert_eq!(rules(&config, &ledger, &halted), [Some("halted"), Some("halted"), None]);
+}
+
+#[test]
+fn what_ended_for_good_is_left_alone_but_for_the_operator() {
+    let (config, ledger, spec) = (HealingConfig::default(), Ledger::default(), spec());
+    let finished = Case { finished: true, ..case(&spec) };
+    assert_eq!(rules(&config, &ledger, &finished), [Some("finished"), Some("finished"), None]);
+    let order = Intent { source: Source::Operator("me".into()), ..intent(Class::Restore) };
+    assert_eq!(objection(&config, &ledger, &finished, &order), None);
+}
+
+#[test]
+fn the_same_message_is_not_repeated_at_once() {
+    let told = ledger(&acted(NOW - Duration::from_secs(599), 1, "web", Class::Message, true));
+    assert_eq!(rules(&HealingConfig::default(), &told, &case(&spec())), [None, None, Some("repeated")]);
+    let past = ledger(&acted(NOW - Duration::from_secs(600), 1, "web", Class::Message, true));
+    assert_eq!(rules(&HealingConfig::default(), &past, &case(&spec())), [None; 3]);
+}
+
+#[test]
+fn an_operators_stop_waits_for_no_budget_and_no_halt() {
+    let mut entries = Vec::new();
+    for i in 0..5_u32 {
+        entries.extend(acted(NOW, u128::from(i), &format!("other{i}"), Class::Disrupt, false));
+    }
+    let spec = spec();
+    let stop = Intent { action: "stop".into(), source: Source::Operator("me".into()), ..intent(Class::Disrupt) };
+    let halted = Case { halted: true, ..case(&spec) };
+    assert_eq!(objection(&HealingConfig::default(), &ledger(&entries), &halted, &stop), None);
 }
 
 #[test]

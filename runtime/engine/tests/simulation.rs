@@ -85,6 +85,8 @@ struct Body {
     doomed_until: Moment,
     /// Exits that no runtime has heard of yet, as the keeper would remember them.
     unheard: Vec<u64>,
+    /// The newest life whose start is on record.
+    announced: u64,
 }
 
 struct World {
@@ -192,6 +194,7 @@ impl Actions for FakeActions {
                 started: now,
                 doomed_until: body.doomed_until,
                 unheard: Vec::new(),
+                announced: body.announced,
             };
             receipt.incarnation = Some(body.incarnation);
         } else {
@@ -222,6 +225,7 @@ impl Processes for FakeProcesses {
             pid: body.alive.then_some(1),
             started: body.started,
             ended: None,
+            finished: false,
         }]
     }
 }
@@ -252,8 +256,11 @@ fn plugin(name: &str) -> PluginRef {
     PluginRef { name: PluginName::from(name), version: "0".into(), digest: name.into() }
 }
 
-/// Availability as the native rules see it, and memory; fails one call in so many.
-struct Detects(PluginRef, Mutex<StdRng>, f64);
+/// A condition that holds all the time and that nothing is done about: it must not keep others from being healed.
+const CHATTER: &str = "chatter";
+
+/// Availability as the native rules see it, and memory; fails one call in so many, and chatters if it does.
+struct Detects(PluginRef, Mutex<StdRng>, f64, bool);
 
 #[async_trait]
 impl Detector for Detects {
@@ -270,17 +277,19 @@ impl Detector for Detects {
             return Err(Fault::new(FaultCause::Trap, "dice"));
         }
         let mut findings = heald_engine::native::detect(&input.series);
+        let finding = |condition: &str| Finding {
+            condition: condition.into(),
+            subject: None,
+            severity: Severity::Error,
+            score: 1.0,
+            predicted: None,
+            message: condition.into(),
+            evidence: Vec::new(),
+        };
+        findings.extend(self.3.then(|| finding(CHATTER)));
         for series in &input.series {
             if series.samples.back().and_then(|s| s.memory).is_some_and(|memory| memory > 90.0) {
-                findings.push(Finding {
-                    condition: "memory-pressure".into(),
-                    subject: None,
-                    severity: Severity::Error,
-                    score: 1.0,
-                    predicted: None,
-                    message: "memory".into(),
-                    evidence: Vec::new(),
-                });
+                findings.push(finding("memory-pressure"));
             }
         }
         Ok(Verdict { findings, gauges: Vec::new(), state: None })
@@ -301,6 +310,7 @@ impl Policy for Decides {
                 let proposal = Proposal { action: "clear-cache".into(), parameters: json!({}), verify_within: None };
                 Choice::Act(proposal)
             }
+            CHATTER => Choice::NoAction,
             _ => Choice::Pass,
         };
         let decision = Decision {
@@ -328,6 +338,7 @@ struct Scenario {
     budget: Option<u32>,
     specs: Vec<ServiceSpec>,
     faulty: f64,
+    chatter: bool,
     deaths: Vec<Moment>,
 }
 
@@ -373,6 +384,7 @@ fn scenario(seed: u64, deaths: bool) -> (Scenario, World) {
         started: START,
         doomed_until: Moment::EPOCH,
         unheard: Vec::new(),
+        announced: 0,
     };
     let mishaps = (0..dice.random_range(1..12))
         .map(|_| {
@@ -393,6 +405,7 @@ fn scenario(seed: u64, deaths: bool) -> (Scenario, World) {
         budget: dice.random_bool(0.5).then(|| dice.random_range(1..3)),
         specs,
         faulty: if dice.random_bool(0.3) { dice.random_range(0.0..0.5) } else { 0.0 },
+        chatter: seed.is_multiple_of(3),
         deaths: if deaths { moments } else { Vec::new() },
     };
     let world = World {
@@ -442,6 +455,7 @@ fn boot(scenario: &Scenario, world: &Shared, clock: &Arc<VirtualClock>, life: u6
                 plugin("d"),
                 Mutex::new(StdRng::seed_from_u64(scenario.seed + life)),
                 scenario.faulty,
+                scenario.chatter,
             ))],
             policies: vec![Arc::new(Decides(plugin("p")))],
         })
@@ -475,7 +489,7 @@ fn tick(world: &Shared, now: Moment, ticks: u64, runtime: Option<&Runtime>) {
             }
         }
     }
-    let mut out = Vec::new();
+    let (mut out, mut starts) = (Vec::new(), Vec::new());
     for (name, body) in &mut world.bodies {
         if body.alive && now < body.doomed_until && now.since(body.started) >= Duration::from_millis(200) {
             body.alive = false;
@@ -487,6 +501,11 @@ fn tick(world: &Shared, now: Moment, ticks: u64, runtime: Option<&Runtime>) {
         }
         if runtime.is_none() {
             continue;
+        }
+        if body.announced < body.incarnation {
+            body.announced = body.incarnation;
+            let record = Record::ProcessStarted { replica: Replica::from("0"), incarnation: body.incarnation, pid: 1 };
+            starts.push(Entry::of_service(body.started, name.clone(), record));
         }
         let look = |probe: &str| Sample {
             incarnation: Some(body.incarnation),
@@ -522,8 +541,9 @@ fn tick(world: &Shared, now: Moment, ticks: u64, runtime: Option<&Runtime>) {
         }
     }
     drop(shared);
+    let Some(runtime) = runtime else { return };
+    starts.into_iter().for_each(|start| runtime.healer.witness(start));
     for (exit, sample) in out {
-        let runtime = runtime.unwrap();
         if let Some(incarnation) = exit {
             let record = Record::ProcessExited {
                 replica: Replica::from("0"),
@@ -584,7 +604,7 @@ async fn play(seed: u64, with_deaths: bool) -> BTreeMap<ServiceName, Option<End>
         );
     }
     let incidents = fold(&world.rows);
-    for incident in incidents.values() {
+    for incident in incidents.values().filter(|incident| incident.condition != CHATTER) {
         let held = incident.held.is_some();
         assert!(
             matches!(incident.stage, Stage::Resolved | Stage::Escalated) || held || incident.service.plugin().is_some(),
@@ -609,7 +629,7 @@ async fn play(seed: u64, with_deaths: bool) -> BTreeMap<ServiceName, Option<End>
             let serves = body.alive && !body.hung && body.memory < 90.0 && body.doomed_until != Moment::NEVER;
             let open: BTreeSet<(String, &str)> = incidents
                 .values()
-                .filter(|incident| incident.service == *name && incident.is_open())
+                .filter(|incident| incident.service == *name && incident.is_open() && incident.condition != CHATTER)
                 .map(|incident| (incident.condition.clone(), incident.stage.as_str()))
                 .collect();
             let open = open.into_iter().map(|(condition, stage)| {

@@ -98,6 +98,9 @@ pub struct Incident {
     pub concerns: Vec<Concern>,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
+    /// When an operator last reset it: what was tried before counts no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Moment>,
     /// Why nothing happens now, if so.
     pub held: Option<Held>,
     /// All of it, oldest first.
@@ -126,6 +129,7 @@ impl Incident {
             parent: *parent,
             concerns: Vec::new(),
             attempts: Vec::new(),
+            reset: None,
             held: None,
             timeline: Vec::new(),
         };
@@ -230,6 +234,10 @@ impl Incident {
             Record::Note { text } => self.say(at, "note", "heald", text.clone()),
             Record::Reset { by } => {
                 self.held = None;
+                self.reset = Some(at);
+                if self.stage == Stage::Escalated {
+                    self.stage = Stage::Opened;
+                }
                 self.say(at, "note", &Source::Operator(by.clone()).to_string(), "back-off and attempts reset".into());
             }
             _ => {}
