@@ -24,6 +24,8 @@ pub(crate) struct Standing {
     pub(crate) suspended: bool,
     /// The circuit has counted a verdict.
     pub(crate) tried: bool,
+    /// There are checks to pass beside being alive.
+    pub(crate) probed: bool,
 }
 
 /// What one probe (of one replica) said last.
@@ -51,6 +53,7 @@ impl Standing {
             held: false,
             suspended: false,
             tried: false,
+            probed: false,
         }
     }
 
@@ -127,7 +130,9 @@ impl Standing {
         if let Some(failing) = failing {
             return (Health::Unhealthy, failing.message.clone());
         }
-        let passed = self.views.values().any(|view| view.verdict == Some(true));
+        // A process that merely lives has passed none of the checks that it was given.
+        let counts = |probe: &ProbeId| !self.probed || probe.as_str() != PROCESS;
+        let passed = self.views.iter().any(|((probe, _), view)| counts(probe) && view.verdict == Some(true));
         (if passed { Health::Healthy } else { Health::Unknown }, None)
     }
 }

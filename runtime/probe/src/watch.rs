@@ -117,13 +117,14 @@ impl Watched {
         });
         // What heald runs itself is not up yet.
         let starting = if service.process.is_some() { outside.clock.now() + service.startup } else { Moment::EPOCH };
+        let probed = service.probes.iter().any(|config| config.role != Role::Metrics);
         Self {
             probes: probes.collect(),
             process: service.process,
             calls: watch::Sender::new(Call::default()),
             replicas: service.replicas,
             startup: service.startup,
-            state: Mutex::new(Standing::new(service.breaker, starting)),
+            state: Mutex::new(Standing { probed, ..Standing::new(service.breaker, starting) }),
             service: service.service,
             outside,
         }

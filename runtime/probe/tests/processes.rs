@@ -26,7 +26,14 @@ fn run(script: &str) -> Kill {
 }
 
 fn life(child: &Kill, replica: &str, incarnation: u64, started: Moment) -> ProcessState {
-    ProcessState { replica: replica.into(), incarnation, pid: Some(child.0.id()), started, ended: None }
+    ProcessState {
+        replica: replica.into(),
+        incarnation,
+        pid: Some(child.0.id()),
+        started,
+        ended: None,
+        finished: false,
+    }
 }
 
 fn supervised(period_ms: u64) -> ServiceProbes {
