@@ -151,8 +151,8 @@ impl Store {
         self.readers.read(move |connection| read::attempts_since(connection, since)).await
     }
 
-    /// Since then and oldest first, what the guard's ledger is made of: intended, settled, process-exited, reset,
-    /// desired-changed.
+    /// Since then and oldest first, what the guard's ledger is made of: intended, settled, process-started,
+    /// process-exited, reset, desired-changed.
     ///
     /// # Errors
     /// When the database cannot be read.

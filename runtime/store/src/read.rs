@@ -79,7 +79,7 @@ pub struct ServiceRecord {
     pub desired: Option<(Desired, Moment)>,
 }
 
-/// Incidents, newest first, without their timelines.
+/// Incidents, the one that something happened in last first, without their timelines.
 pub(crate) fn incidents(connection: &Connection, query: &IncidentQuery) -> rusqlite::Result<Page<Incident>> {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -99,7 +99,7 @@ pub(crate) fn incidents(connection: &Connection, query: &IncidentQuery) -> rusql
         .prepare_cached(&format!("SELECT count(*) FROM incidents {filter}"))?
         .query_row(params_from_iter(&values), |row| row.get(0))?;
     values.extend([Value::from(query.limit), Value::from(query.offset)]);
-    let sql = format!("SELECT body FROM incidents {filter} ORDER BY opened DESC, id DESC LIMIT ? OFFSET ?");
+    let sql = format!("SELECT body FROM incidents {filter} ORDER BY updated DESC, id DESC LIMIT ? OFFSET ?");
     let mut items: Vec<Incident> = bodies(connection, &sql, params_from_iter(&values))?;
     for incident in &mut items {
         incident.attempts = attempts_of(connection, incident.id, LISTED_ATTEMPTS)?;
@@ -177,7 +177,7 @@ pub(crate) fn attempts_since(connection: &Connection, since: Moment) -> rusqlite
 pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Entry>> {
     // The condition on `kind` is the one of the index journal_ledger, word for word; otherwise SQLite would not use it.
     let sql = format!(
-        "SELECT {} FROM journal WHERE kind IN ('intended', 'settled', 'process-exited', 'reset', 'desired-changed')
+        "SELECT {} FROM journal WHERE kind IN ('intended', 'settled', 'process-started', 'process-exited', 'reset', 'desired-changed')
          AND wall >= ? ORDER BY wall, seq",
         row::COLUMNS
     );

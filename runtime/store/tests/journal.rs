@@ -66,6 +66,7 @@ async fn the_projections_are_the_models_own_fold() {
     let mut listed = store.incidents(all(500)).await.unwrap();
     assert_eq!(listed.total, 40);
     listed.items.reverse();
+    expected.sort_by_key(|incident| (incident.updated, incident.id));
     expected.iter_mut().for_each(|incident| incident.timeline.clear());
     assert_eq!(listed.items, expected);
 
@@ -78,7 +79,7 @@ async fn the_projections_are_the_models_own_fold() {
 }
 
 #[tokio::test]
-async fn incidents_are_filtered_and_paged_newest_first() {
+async fn incidents_are_filtered_and_paged_the_last_active_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("heald.db"));
     for n in 0..10 {
@@ -96,13 +97,32 @@ async fn incidents_are_filtered_and_paged_newest_first() {
             (page.items.iter().map(|i| (i.id.0.as_u128() & 0xff) as u64).collect::<Vec<_>>(), page.total)
         }
     };
-    assert_eq!(ids(all(3)).await, (vec![9, 8, 7], 10));
-    assert_eq!(ids(IncidentQuery { offset: 8, ..all(3) }).await, (vec![1, 0], 10));
-    assert_eq!(ids(IncidentQuery { service: Some("web".into()), ..all(9) }).await, (vec![8, 6, 4, 2, 0], 5));
+    // The first four were resolved after the last had opened.
+    assert_eq!(ids(all(3)).await, (vec![3, 2, 1], 10));
+    assert_eq!(ids(IncidentQuery { offset: 8, ..all(3) }).await, (vec![5, 4], 10));
+    assert_eq!(ids(IncidentQuery { service: Some("web".into()), ..all(9) }).await, (vec![2, 0, 8, 6, 4], 5));
     assert_eq!(ids(IncidentQuery { open: true, ..all(9) }).await, (vec![9, 8, 7, 6, 5, 4], 6));
     assert_eq!(ids(IncidentQuery { stage: Some(Stage::Resolved), ..all(9) }).await, (vec![3, 2, 1, 0], 4));
     let both = IncidentQuery { service: Some("web".into()), open: true, ..all(9) };
     assert_eq!(ids(both).await, (vec![8, 6, 4], 3));
+}
+
+/// It first opened before the others, and is the news all the same.
+#[tokio::test]
+async fn an_incident_that_came_back_is_listed_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("heald.db"));
+    store.write(vec![opened(1, "web", at(1)), staged(1, "web", at(2), Stage::Resolved)]);
+    store.write(vec![opened(2, "web", at(3)), staged(2, "web", at(4), Stage::Resolved)]);
+    let Record::Opened { condition, concern, parent, .. } = opened(1, "web", at(5)).record else { panic!() };
+    let again = Record::Opened { condition, concern, parent, reopened: 1 };
+    store
+        .commit(vec![Entry::of_incident(at(5), "web".into(), incident_id(1), again)], Durability::Process)
+        .await
+        .unwrap();
+    let listed = store.incidents(IncidentQuery { service: Some("web".into()), ..all(9) }).await.unwrap().items;
+    assert_eq!(listed.iter().map(|incident| incident.id).collect::<Vec<_>>(), [incident_id(1), incident_id(2)]);
+    assert!(listed[0].is_open() && listed[0].reopened == 1);
 }
 
 #[tokio::test]

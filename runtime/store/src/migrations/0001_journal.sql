@@ -19,7 +19,7 @@ CREATE INDEX journal_incident ON journal (incident) WHERE incident IS NOT NULL;
 CREATE INDEX journal_attempt ON journal (attempt) WHERE attempt IS NOT NULL AND incident IS NULL;
 CREATE INDEX journal_loose ON journal (wall) WHERE attempt IS NULL AND incident IS NULL;
 CREATE INDEX journal_ledger ON journal (wall)
-    WHERE kind IN ('intended', 'settled', 'process-exited', 'reset', 'desired-changed');
+    WHERE kind IN ('intended', 'settled', 'process-started', 'process-exited', 'reset', 'desired-changed');
 
 -- Projections. All of them can be made again from the journal.
 
@@ -36,10 +36,11 @@ CREATE TABLE incidents (
     lines     INTEGER NOT NULL,
     body      TEXT    NOT NULL
 ) STRICT;
-CREATE INDEX incidents_opened ON incidents (opened);
-CREATE INDEX incidents_service ON incidents (service, opened);
-CREATE INDEX incidents_stage ON incidents (stage, opened);
-CREATE INDEX incidents_open ON incidents (opened) WHERE stage <> 'resolved';
+-- They are listed by what happened last in them: one that came back is news, however long ago it first opened.
+CREATE INDEX incidents_updated ON incidents (updated);
+CREATE INDEX incidents_service ON incidents (service, updated);
+CREATE INDEX incidents_stage ON incidents (stage, updated);
+CREATE INDEX incidents_open ON incidents (updated) WHERE stage <> 'resolved';
 CREATE INDEX incidents_over ON incidents (updated) WHERE stage = 'resolved';
 
 CREATE TABLE timeline (
