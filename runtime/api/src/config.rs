@@ -15,7 +15,7 @@ pub struct ServerConfig {
     /// Addresses such as `127.0.0.1:8003` or `localhost:8003`; port 0 takes a free one.
     pub listen: Vec<String>,
     /// Origins whose pages may call the API, such as `https://ops.example.com`; `*` is every origin. Pages that this
-    /// machine serves itself always may.
+    /// machine serves itself always may. The API also answers to these origins' host names, beside its own.
     pub cors_origins: Vec<String>,
     /// Listen beyond loopback although the API asks for no key: everybody who reaches the port may stop what runs here.
     pub insecure_bind: bool,

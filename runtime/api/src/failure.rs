@@ -75,6 +75,8 @@ impl From<OrderError> for Failure {
             OrderError::Withheld { rule, why } => {
                 Self::new(StatusCode::CONFLICT, said).with("rule", rule).with("reason", why)
             }
+            OrderError::BadParameters(_) => Self::bad(said),
+            OrderError::NothingToDo(_) => Self::new(StatusCode::CONFLICT, said),
             OrderError::Failed(_) => Self::new(StatusCode::BAD_GATEWAY, said),
             OrderError::Journal(error) => error.into(),
         }

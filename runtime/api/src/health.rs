@@ -1,15 +1,18 @@
 //! Whether heald and its services are well: `/`, `/health` and what is below it.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use heald_engine::ports::Pulse;
-use heald_model::{Health, ServiceName};
-use serde::Serialize;
+use heald_model::{Desired, Health, ServiceName};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
+use crate::request::Body;
 use crate::{Api, Phase, time};
 
 /// `GET /`: what this is.
@@ -70,8 +73,13 @@ pub(crate) async fn status(State(api): State<Api>) -> Json<Value> {
     Json(report(&api))
 }
 
+/// Nothing can be chosen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
 /// `POST /health/trigger`: checks every service now and answers when that is done.
-pub(crate) async fn trigger(State(api): State<Api>) -> Json<Value> {
+pub(crate) async fn trigger(State(api): State<Api>, Body(Nothing {}): Body<Nothing>) -> Json<Value> {
     api.board.check_now(None).await;
     Json(report(&api))
 }
@@ -114,17 +122,21 @@ fn percentage(part: u64, whole: u64) -> f64 {
 
 fn report(api: &Api) -> Value {
     let pulses = api.board.pulses();
-    let overall = overall(&pulses);
+    let services = api.control.services().into_iter();
+    let stopped = services.filter(|service| service.desired == Desired::Stopped).map(|service| service.name);
+    let overall = overall(&pulses, &stopped.collect());
     let services: Map<String, Value> =
         pulses.into_iter().map(|(name, pulse)| (name.to_string(), json!(Checks::from(pulse)))).collect();
     json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall})
 }
 
-/// Healthy if all are, unhealthy if none is (so also before the first check), degraded between.
-fn overall(pulses: &[(ServiceName, Pulse)]) -> &'static str {
-    let healthy = pulses.iter().filter(|(_, pulse)| pulse.health == Health::Healthy).count();
+/// Healthy if all are, unhealthy if none is (so also before the first check), degraded between. What is stopped because
+/// the operator wants it so says nothing about the rest.
+fn overall(pulses: &[(ServiceName, Pulse)], stopped: &BTreeSet<ServiceName>) -> &'static str {
+    let wanted = || pulses.iter().filter(|(name, _)| !stopped.contains(name));
+    let healthy = wanted().filter(|(_, pulse)| pulse.health == Health::Healthy).count();
     match healthy {
-        all if all == pulses.len() => "healthy",
+        all if all == wanted().count() => "healthy",
         0 => "unhealthy",
         _ => "degraded",
     }

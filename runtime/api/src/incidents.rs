@@ -1,7 +1,7 @@
 //! Looking back: `/api/incidents`, `/api/actions` (what was done) and `/api/catalog` (what it taught).
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use heald_engine::ports::IncidentQuery;
 use heald_model::{ServiceName, Stage};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::Ask;
+use crate::request::{Ask, Part};
 use crate::view::{ActionView, ExperienceView, IncidentView};
 
 /// Incidents in one answer, unless asked otherwise, and at most.
@@ -29,7 +29,7 @@ pub(crate) struct IncidentAsk {
     open: bool,
 }
 
-/// `GET /api/incidents`: newest first, without timelines.
+/// `GET /api/incidents`: the one that something happened in last comes first; without timelines.
 pub(crate) async fn list(State(api): State<Api>, Ask(ask): Ask<IncidentAsk>) -> Result<Json<Value>, Failure> {
     let limit = ask.limit.unwrap_or(INCIDENTS.0).min(INCIDENTS.1);
     let (stage, open) = match ask.status.as_deref() {
@@ -58,7 +58,7 @@ fn stage(word: &str) -> Result<Stage, Failure> {
 }
 
 /// `GET /api/incidents/{id}`: one, with its whole timeline.
-pub(crate) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<IncidentView>, Failure> {
+pub(crate) async fn one(State(api): State<Api>, Part(id): Part<String>) -> Result<Json<IncidentView>, Failure> {
     let absent = || Failure::absent(format!("no incident has the id `{id}`"));
     let known = api.history.incident(id.parse().map_err(|_| absent())?).await?;
     known.map(|incident| Json(incident.into())).ok_or_else(absent)

@@ -4,7 +4,7 @@
 //! and nothing more: what an order may do is the guard's business, what happened is the journal's. One handler per
 //! concept: where two older systems spell one thing differently, the answer carries both spellings.
 //!
-//! It refuses pages of other sites that want to change something, bodies that do not fit, and to show anybody a stack
+//! It refuses pages of other sites that want to change something, names that are not its own, bodies that do not fit, and to show anybody a stack
 //! trace.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod config;
 mod events;
 mod failure;
 mod health;
+mod host;
 mod incidents;
 mod operate;
 mod orchestrate;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use heald_engine::control::{Order, OrderError};
 use heald_engine::ports::Pulse;
 use heald_model::{Desired, ServiceName};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::Body;
+use crate::request::{Body, Part};
 use crate::view::{ServiceView, operator};
 
 /// heald's own actions, for which the spellings of older systems are understood. A plug-in's own action is spelled as
@@ -98,7 +98,7 @@ pub(crate) async fn services(State(api): State<Api>) -> Json<Value> {
 /// `GET /api/services/{name}`.
 pub(crate) async fn service(
     State(api): State<Api>,
-    Path(name): Path<ServiceName>,
+    Part(name): Part<ServiceName>,
 ) -> Result<Json<ServiceView>, Failure> {
     let status = api.control.services().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Failure::absent(format!("no service is named `{name}`")))?;
@@ -119,7 +119,7 @@ fn views(api: &Api) -> Vec<ServiceView> {
 
 /// Who asks, if they say so.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct By {
     by: Option<String>,
 }
@@ -127,7 +127,7 @@ pub(crate) struct By {
 /// `POST /api/services/{name}/{verb}`: pause, resume, start, stop, restart, reset, approve.
 pub(crate) async fn verb(
     State(api): State<Api>,
-    Path((name, verb)): Path<(ServiceName, String)>,
+    Part((name, verb)): Part<(ServiceName, String)>,
     Body(By { by }): Body<By>,
 ) -> Result<Json<Value>, Failure> {
     let who = operator(by.clone());

@@ -26,6 +26,7 @@ const PERCENT: f64 = 100.0;
 
 /// What may be sent. Nothing need be.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Ask {
     metrics: Option<BTreeMap<String, f64>>,
     service: Option<ServiceName>,

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use futures_util::FutureExt;
 
 use crate::failure::Failure;
+use crate::host::{self, Hosts};
 use crate::origin::{self, Origins};
 use crate::{Api, ServerConfig, events, health, incidents, operate, orchestrate};
 
@@ -41,7 +42,7 @@ pub const ROUTES: [Route; 19] = [
     route("GET", "/health/status", "every service's checks"),
     route("POST", "/health/trigger", "check every service now"),
     route("POST", "/orchestrate", "metrics in, a decision out"),
-    route("GET", "/api/incidents", "incidents, newest first (limit, offset, status, service, open)"),
+    route("GET", "/api/incidents", "incidents, the last active first (limit, offset, status, service, open)"),
     route("GET", "/api/incidents/{id}", "one incident with its whole timeline"),
     route("GET", "/api/actions", "what was done, newest first (limit, offset, service)"),
     route("POST", "/api/actions", "do something now: {service, action, parameters, by}"),
@@ -79,6 +80,7 @@ pub fn router(api: Api, config: &ServerConfig) -> Router {
         .method_not_allowed_fallback(|| async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed") })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn_with_state(Origins::new(&config.cors_origins), origin::check))
+        .layer(from_fn_with_state(Hosts::new(config), host::check))
         .layer(from_fn(survive))
         .with_state(api)
 }

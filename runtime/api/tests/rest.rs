@@ -203,6 +203,28 @@ async fn misuse_gets_a_controlled_answer() {
         (Method::POST, "/api/services/nobody/pause", "", 404, Some("Not Found")),
         (Method::POST, "/api/services/writer/explode", "", 404, Some("Not Found")),
         (Method::POST, "/api/services/writer/pause", r#"{"by":7}"#, 400, None),
+        (
+            Method::POST,
+            "/api/actions",
+            r#"{"service":"writer","action":"restart","parameters":{"wanted":"x"}}"#,
+            400,
+            None,
+        ),
+        (Method::POST, "/api/services/backend/approve", "", 409, None),
+        (Method::POST, "/api/services/writer/pause", "[]", 400, None),
+        (Method::POST, "/api/services/writer/pause", r#"{"who":"ann"}"#, 400, None),
+        (Method::POST, "/api/services/writer/pause", r#""ann""#, 400, None),
+        (Method::POST, "/api/halt", "[]", 400, None),
+        (Method::POST, "/api/halt", r#"{"halted":false}"#, 400, None),
+        (Method::POST, "/api/resume", "null", 400, None),
+        (Method::POST, "/orchestrate", r#"{"metric":{"cpu":1}}"#, 400, None),
+        (Method::POST, "/orchestrate", r#"[{"cpu":1},"writer"]"#, 400, None),
+        (Method::POST, "/health/trigger", "{", 400, None),
+        (Method::POST, "/health/trigger", "7", 400, None),
+        (Method::POST, "/health/trigger", r#"{"service":"writer"}"#, 400, None),
+        (Method::GET, "/api/incidents/%ff", "", 400, None),
+        (Method::GET, "/api/services/%ff", "", 400, None),
+        (Method::POST, "/api/services/%ff/pause", "", 400, None),
         (Method::GET, "/events?after=x", "", 400, None),
     ];
     for (method, path, body, status, detail) in cases {
@@ -211,6 +233,9 @@ async fn misuse_gets_a_controlled_answer() {
         assert_eq!(answer.status, status, "{what}");
         let body = answer.json();
         assert!(!body["error"].as_str().unwrap().is_empty(), "{what}");
+        for rust in ["struct", "f64", "u32", "u64", "eserialize"] {
+            assert!(!answer.text.contains(rust), "a word of heald's source: {what}");
+        }
         assert!(!body["detail"].as_str().unwrap().is_empty(), "{what}");
         if let Some(detail) = detail {
             assert_eq!(body["detail"], detail, "{what}");
@@ -219,6 +244,42 @@ async fn misuse_gets_a_controlled_answer() {
         assert_eq!(answer.header("allow").is_some(), status == 405, "{what}");
     }
     assert_eq!(face.get("/health").await.status, 200);
+    assert!(!face.heald.halted.load(Ordering::SeqCst) && face.heald.wishes.lock().unwrap().is_empty());
+    assert_eq!(face.heald.triggered.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_made_to_point_here_is_not_answered_to() {
+    let named = ServerConfig { cors_origins: vec!["https://ops.example.com".into()], ..ServerConfig::default() };
+    let face = face_with(named.clone()).await;
+    for (host, status) in [("localhost:8003", 200), ("ops.example.com", 200), ("evil.example:8003", 403)] {
+        for (method, path) in [(Method::GET, "/health"), (Method::POST, "/api/resume")] {
+            let answer = face.ask(method, path, "", &[("host", host)]).await;
+            assert_eq!(answer.status, status, "{host}{path}");
+            assert!(
+                status == 200 || answer.json()["detail"].as_str().unwrap().contains("host name"),
+                "{}",
+                answer.text
+            );
+        }
+    }
+    let open = face_with(ServerConfig { insecure_bind: true, ..named }).await;
+    assert_eq!(open.ask(Method::GET, "/health", "", &[("host", "evil.example:8003")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_stopped_on_purpose_does_not_spoil_the_overall_health() {
+    let face = face().await;
+    for name in ["writer", "backend"] {
+        face.heald.pulse(name, |pulse| pulse.health = Health::Healthy);
+    }
+    assert_eq!(face.get("/health/status").await.json()["overall_health"], "degraded");
+    face.post("/api/services/research/stop", "").await;
+    let body = face.get("/health/status").await.json();
+    assert_eq!(body["overall_health"], "healthy");
+    assert_eq!(body["services"]["research"]["health"], "unknown", "it is still shown");
+    face.post("/api/services/research/start", "").await;
+    assert_eq!(face.get("/health/status").await.json()["overall_health"], "degraded");
 }
 
 #[tokio::test]

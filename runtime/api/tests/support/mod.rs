@@ -90,6 +90,11 @@ impl Cardboard {
         }
     }
 
+    fn desired(&self, service: &str) -> Desired {
+        let wishes = self.wishes.lock().unwrap();
+        wishes.iter().rev().find(|wish| wish.0.as_str() == service).map_or(Desired::Running, |wish| wish.1)
+    }
+
     fn known(&self, service: &ServiceName) -> Result<(), OrderError> {
         match SERVICES.contains(&service.as_str()) {
             true => Ok(()),
@@ -122,7 +127,7 @@ impl Control for Cardboard {
             name: name.into(),
             up: Some(true),
             breaker: Breaker::HalfOpen,
-            desired: Desired::Running,
+            desired: self.desired(name),
             mode: Mode::Auto,
             processes: vec![ProcessState {
                 replica: "0".into(),
@@ -130,6 +135,7 @@ impl Control for Cardboard {
                 pid: Some(42),
                 started: Moment::from_millis(5),
                 ended: None,
+                finished: false,
             }],
             incidents: Vec::new(),
             depends_on: vec!["db".into()],
@@ -149,6 +155,9 @@ impl Control for Cardboard {
                 action: order.action,
                 offered: vec!["restart".into(), "clear-cache".into()],
             });
+        }
+        if order.parameters.get("wanted").is_some_and(|wanted| !wanted.is_u64()) {
+            return Err(OrderError::BadParameters("`wanted` must be a whole number".into()));
         }
         if self.withheld.load(Ordering::SeqCst) {
             return Err(OrderError::Withheld { rule: "cooldown".into(), why: "restarted 3 s ago".into() });
@@ -173,6 +182,9 @@ impl Control for Cardboard {
 
     fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
         self.known(service)?;
+        if service.as_str() == "backend" {
+            return Err(OrderError::NothingToDo("nothing of backend waits to be approved".into()));
+        }
         self.said.lock().unwrap().push(format!("approve {service} {by}"));
         Ok(())
     }
@@ -379,7 +391,10 @@ impl Face {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", self.address.to_string());
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
