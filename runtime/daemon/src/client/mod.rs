@@ -36,8 +36,16 @@ const SHORTEST_ID: usize = 4;
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     let who = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Box::pin(ask(&command, &config::addresses(), &who, &mut stdout())))?;
-    Ok(ExitCode::SUCCESS)
+    match runtime.block_on(Box::pin(ask(&command, &config::addresses(), &who, &mut stdout()))) {
+        Err(error) if nobody_reads(&error) => Ok(ExitCode::SUCCESS),
+        asked => asked.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Who reads the output has seen enough (`heald events | head`): that is an end, and no fault. Only writing it can fail in
+/// this way; a connection that breaks is a [`http::ClientError`].
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// `configured` are the addresses that heald may be at, `who` is the operator's name for timelines.
@@ -124,8 +132,12 @@ impl Session {
         let mut health = self.client.get("/health").await?;
         let services = self.client.get("/api/services").await?;
         let halted = self.client.get("/api/halt").await?;
-        let shown = show::status(&health, &services, &halted, self.client.url());
+        // Those about plug-ins are no service's, so no service shows them.
+        let open = self.client.get(&format!("/api/incidents?open=true&limit={LOOKED_THROUGH}")).await?;
+        let ailing = show::of_plugins(&open);
+        let shown = show::status(&health, &services, &halted, &ailing, self.client.url());
         if let Some(members) = health.as_object_mut() {
+            members.insert("plugin_incidents".into(), ailing);
             members.insert("services".into(), services.get("services").cloned().unwrap_or_default());
             members.insert("halted".into(), halted.get("halted").cloned().unwrap_or_default());
         }
@@ -156,11 +168,15 @@ impl Session {
         self.put(out, &answer, || show::story(&answer, Timestamp::now()))
     }
 
-    /// The id of the incident that is meant: by its id, the beginning of it, or the service of which it is the newest.
+    /// The id of the incident that is meant: by its id, the beginning of it, or its service: an open one before one that is
+    /// over, and of these the one that something happened in last.
     async fn incident(&self, subject: &str) -> anyhow::Result<String> {
-        let newest = self.client.get(&format!("/api/incidents?limit=1&service={}", http::escaped(subject))).await?;
-        if let Some(id) = ids(&newest).next() {
-            return Ok(id.to_owned());
+        for open in [true, false] {
+            let path = format!("/api/incidents?limit=1&open={open}&service={}", http::escaped(subject));
+            let latest = self.client.get(&path).await?;
+            if let Some(id) = ids(&latest).next() {
+                return Ok(id.to_owned());
+            }
         }
         let like_an_id = subject.len() >= SHORTEST_ID && subject.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
         if !like_an_id {

@@ -58,6 +58,7 @@ struct Incident {
     level: String,
     stage: String,
     opened: When,
+    updated: When,
     resolved: Option<When>,
     reopened: u32,
     message: Option<String>,
@@ -112,9 +113,25 @@ fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
     T::deserialize(answer).context("this heald answers in a way that this command does not know; try --json")
 }
 
+/// How the incidents begin whose service is a plug-in.
+const PLUGIN: &str = "plugin:";
+
+/// The incidents about plug-ins, out of a list of incidents.
+pub(super) fn of_plugins(incidents: &Value) -> Value {
+    let all = incidents["incidents"].as_array().into_iter().flatten();
+    all.filter(|incident| incident["service"].as_str().is_some_and(|name| name.starts_with(PLUGIN))).cloned().collect()
+}
+
 /// `heald status`.
-pub(super) fn status(health: &Value, services: &Value, halted: &Value, url: &str) -> anyhow::Result<String> {
+pub(super) fn status(
+    health: &Value,
+    services: &Value,
+    halted: &Value,
+    plugins: &Value,
+    url: &str,
+) -> anyhow::Result<String> {
     let Services { services } = read(services)?;
+    let plugins: Vec<Incident> = read(plugins)?;
     let word = health["health"].as_str().unwrap_or("there");
     let mut details = vec![url.to_owned()];
     details.extend(health["version"].as_str().map(|version| format!("version {version}")));
@@ -136,14 +153,19 @@ pub(super) fn status(health: &Value, services: &Value, halted: &Value, url: &str
         0 => writeln!(text, "no services are configured"),
         number => writeln!(text, "{}: {}", many(number, "service"), counts.join(", ")),
     };
-    let open: usize = services.iter().map(|service| service.incidents.len()).sum();
+    let open = services.iter().map(|service| service.incidents.len()).sum::<usize>() + plugins.len();
     if open > 0 {
-        let _ = writeln!(text, "{}; `heald incidents --open` lists them", many(open, "open incident"));
+        let about = if plugins.is_empty() { String::new() } else { format!(", {} about plug-ins", plugins.len()) };
+        let _ = writeln!(text, "{}{about}; `heald incidents --open` lists them", many(open, "open incident"));
     }
+    let faulty = plugins
+        .iter()
+        .map(|incident| vec![incident.service.clone(), incident.state(), incident.message.clone().unwrap_or_default()]);
     let ailing: Vec<Vec<String>> = services
         .iter()
         .filter(|service| service.word() != "healthy" || !service.incidents.is_empty())
         .map(|service| vec![service.name.clone(), service.word().to_owned(), service.error.clone().unwrap_or_default()])
+        .chain(faulty)
         .collect();
     if !ailing.is_empty() {
         let _ = write!(text, "\n{}", table(&[], &ailing));
@@ -190,17 +212,21 @@ pub(super) fn incidents(answer: &Value, now: Timestamp) -> anyhow::Result<String
     let row = |incident: &Incident| {
         vec![
             incident.id.clone(),
+            format!("{} ago", lasting(since(incident.updated.0, now))),
             format!("{} ago", lasting(since(incident.opened.0, now))),
             incident.service.clone(),
             incident.condition.clone(),
             incident.level.clone(),
-            incident.state(),
+            match incident.reopened {
+                0 => incident.state(),
+                again => format!("{}, came back {}", incident.state(), times(again)),
+            },
             incident.attempts.len().to_string(),
             incident.message.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = incidents.iter().map(row).collect();
-    let heads = ["INCIDENT", "OPENED", "SERVICE", "CONDITION", "SEVERITY", "STAGE", "TRIES", "MESSAGE"];
+    let heads = ["INCIDENT", "ACTIVE", "OPENED", "SERVICE", "CONDITION", "SEVERITY", "STAGE", "TRIES", "MESSAGE"];
     let mut text = table(&heads, &rows);
     if pagination.total > rows.len() as u64 {
         let _ = writeln!(text, "{} of {}; `-n` shows more", rows.len(), pagination.total);
@@ -212,6 +238,8 @@ impl Incident {
     fn state(&self) -> String {
         match (&self.held, self.resolved) {
             (Some(held), None) => format!("{}, held ({})", self.stage, held.rule),
+            // From its first opening it would be the time between two troubles as well.
+            (_, Some(_)) if self.reopened > 0 => self.stage.clone(),
             (_, Some(resolved)) => format!("{} in {}", self.stage, lasting(since(self.opened.0, resolved.0))),
             _ => self.stage.clone(),
         }
@@ -374,6 +402,7 @@ mod tests {
         json!({
             "id": "0198c0de-0000-7000-8000-000000000001", "service": "web", "condition": "service-down", "level": "critical",
             "stage": "resolved", "open": false, "opened": "2026-11-22T10:00:00.000000+00:00",
+            "updated": "2026-11-22T11:00:00.000000+00:00",
             "resolved": "2026-11-22T10:00:00.012000+00:00", "reopened": 1, "message": "Connection refused on port 9000",
             "attempts": [{"action": "restart"}], "held": null,
             "timeline": [
@@ -392,7 +421,7 @@ mod tests {
     fn an_incident_is_told_as_a_story() {
         let text = story(&incident(), at("2026-11-22T10:03:04Z")).unwrap();
         let expected = "\
-web: service-down (critical), resolved in 12 ms
+web: service-down (critical), resolved
 incident 0198c0de-0000-7000-8000-000000000001; opened 2026-11-22 10:00:00 UTC, 3 min 4 s ago; 1 attempt; came back once
 
  +0.0 ms  finding   critical service-down: it was killed by signal 9  [availability@0123456789ab]
@@ -422,13 +451,16 @@ incident 0198c0de-0000-7000-8000-000000000001; opened 2026-11-22 10:00:00 UTC, 3
         let answer = json!({"incidents": [incident()], "pagination": {"total": 9}});
         let text = incidents(&answer, at("2026-11-22T12:00:00Z")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert!(
-            lines[0]
-                .starts_with("INCIDENT                              OPENED   SERVICE  CONDITION     SEVERITY  STAGE ")
-        );
-        assert!(lines[1].starts_with(
-            "0198c0de-0000-7000-8000-000000000001  2 h ago  web      service-down  critical  resolved in 12 ms  1"
+        assert!(lines[0].starts_with(
+            "INCIDENT                              ACTIVE   OPENED   SERVICE  CONDITION     SEVERITY  STAGE "
         ));
+        assert!(lines[1].starts_with(
+            "0198c0de-0000-7000-8000-000000000001  1 h ago  2 h ago  web      service-down  critical  resolved, came back once  1"
+        ));
+        let mut once = incident();
+        once["reopened"] = 0.into();
+        let text = incidents(&json!({"incidents": [once], "pagination": {"total": 1}}), at("2026-11-22T12:00:00Z"));
+        assert!(text.unwrap().contains("  resolved in 12 ms  1"));
         assert_eq!(lines[2], "1 of 9; `-n` shows more");
         let none = json!({"incidents": [], "pagination": {"total": 0}});
         assert_eq!(incidents(&none, at("2026-11-22T12:00:00Z")).unwrap(), "no incidents\n");
@@ -450,7 +482,7 @@ incident 0198c0de-0000-7000-8000-000000000001; opened 2026-11-22 10:00:00 UTC, 3
         let sick = service("api", "unhealthy", "running", "HTTP 503".into());
         let resting = service("batch", "healthy", "stopped", Value::Null);
         let services = json!({"services": [fine, sick, resting]});
-        let text = status(&health, &services, &json!({"halted": false}), "http://h:1").unwrap();
+        let text = status(&health, &services, &json!({"halted": false}), &json!([]), "http://h:1").unwrap();
         let expected = "\
 heald is healthy (http://h:1, version 0.1.0, up 1 h 2 min)
 3 services: 1 healthy, 1 stopped, 1 unhealthy
@@ -460,7 +492,16 @@ api    unhealthy  HTTP 503
 batch  stopped
 ";
         assert_eq!(text, expected);
-        let halted = status(&health, &json!({"services": []}), &json!({"halted": true}), "http://h:1").unwrap();
+        let mut faulty = incident();
+        faulty["service"] = "plugin:rules".into();
+        faulty["stage"] = "opened".into();
+        faulty["resolved"] = Value::Null;
+        let open = of_plugins(&json!({"incidents": [incident(), faulty]}));
+        let text = status(&health, &services, &json!({"halted": false}), &open, "http://h:1").unwrap();
+        assert!(text.contains("2 open incidents, 1 about plug-ins; `heald incidents --open` lists them\n"), "{text}");
+        assert!(text.ends_with("\nplugin:rules  opened     Connection refused on port 9000\n"), "{text}");
+        let none = json!({"services": []});
+        let halted = status(&health, &none, &json!({"halted": true}), &json!([]), "http://h:1").unwrap();
         assert!(halted.contains("ALL HEALING IS STOPPED") && halted.contains("no services"), "{halted}");
     }
 

@@ -159,18 +159,53 @@ async fn an_incident_is_found_by_service_or_by_the_beginning_of_its_id() {
     let two = json!({"incidents": [{"id": "0198aa"}, {"id": "0198ab"}], "pagination": {"total": 2}}).to_string();
     let stub = Stub::answering(vec![
         ("200 OK", none.clone()),
+        ("200 OK", none.clone()),
         ("200 OK", two.clone()),
         ("200 OK", none.clone()),
-        ("200 OK", two),
+        ("200 OK", none.clone()),
+        ("200 OK", two.clone()),
         ("404 Not Found", json!({"error": "no incident has the id `0198aa`"}).to_string()),
+        ("200 OK", none.clone()),
+        ("200 OK", none.clone()),
         ("200 OK", none),
+        ("200 OK", two),
+        ("404 Not Found", json!({"error": "gone"}).to_string()),
     ])
     .await;
     let url = &stub.url;
     assert!(say(&format!("heald why 0198 --url {url}")).await.unwrap_err().contains("2 incidents begin with `0198`"));
     assert!(say(&format!("heald why 0198AA --url {url}")).await.unwrap_err().contains("no incident has the id"));
     assert!(say(&format!("heald why web --url {url}")).await.unwrap_err().contains("service `web`"));
-    assert!(stub.asked()[4].starts_with("GET /api/incidents/0198aa "));
+    assert!(stub.asked()[6].starts_with("GET /api/incidents/0198aa "));
+    // An incident that came back is older than one that is over, and it is what the service ails from.
+    assert!(stub.asked()[0].starts_with("GET /api/incidents?limit=1&open=true&service=0198 "));
+    assert!(stub.asked()[1].starts_with("GET /api/incidents?limit=1&open=false&service=0198 "));
+    assert!(say(&format!("heald why web --url {url}")).await.is_err());
+    assert!(stub.asked()[10].contains("open=false") && stub.asked()[11].starts_with("GET /api/incidents/0198aa "));
+}
+
+/// A pipe whose reader is gone.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    let stub = Stub::answering(vec![("200 OK", row(7, "one"))]).await;
+    let events = format!("heald events --json --url {}", stub.url);
+    let command = Cli::try_parse_from(events.split_whitespace()).unwrap().command;
+    let error = Box::pin(ask(&command, &[], "ada", &mut Closed)).await.unwrap_err();
+    assert!(nobody_reads(&error), "{error:#}");
+    let command = Cli::try_parse_from(["heald", "status", "--port", "1"]).unwrap().command;
+    assert!(!nobody_reads(&Box::pin(ask(&command, &[], "ada", &mut Closed)).await.unwrap_err()));
 }
 
 #[tokio::test]
