@@ -144,7 +144,7 @@ fn recognise(bytes: &[u8]) -> Result<(), HostError> {
     match bytes {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            Err(HostError::NotComponent("this is a core module; `heald plugin build` makes a component of it"))
+            Err(HostError::NotComponent("this is a core module; `heald-plugin-build` makes a component of it"))
         }
         [b'\0', b'a', b's', b'm', _, _, _, _, ..] => {
             Err(HostError::NotComponent("this is of a newer kind of WebAssembly"))

@@ -42,7 +42,7 @@
 //! assert_eq!(disk.feed(sample().value("disk_ratio", 0.95)).findings[0].condition, "disk-full");
 //! ```
 //!
-//! Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]`; `heald plugin build`, or the crate `heald-plugin-build`, makes the
+//! Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]`; `heald-plugin-build` makes the
 //! component. Detectors and policies are built for `wasm32-unknown-unknown`, so that they import the contract's own
 //! interfaces and nothing else; an action that needs files or the network is built for `wasm32-wasip2`.
 //!

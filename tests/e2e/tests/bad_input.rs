@@ -26,6 +26,8 @@ fn a_configuration_is_checked_whole_with_file_line_and_what_is_allowed() {
     assert!(!ok && text.contains("heald.toml:4") && text.contains("unique"), "{text}");
     let (ok, text) = check("[[service]]\nname = \"a\"\nlimit = 3\n");
     assert!(!ok && text.contains("limit") && text.contains("depends_on"), "unknown fields name the known ones: {text}");
+    let (ok, text) = check("[[plugin]]\nname = \"threshold\"\n[plugin.config]\ncpu = \"much\"\n");
+    assert!(!ok && text.contains("heald.toml:") && text.contains("threshold"), "the plug-in refuses it: {text}");
     let (ok, text) = check("[[service]]\nname = \"a\"\n");
     assert!(ok, "{text}");
 }
@@ -64,7 +66,8 @@ fn a_corrupt_database_is_set_aside_and_healing_goes_on() {
 #[test]
 fn an_unreadable_desired_state_means_to_observe_only() {
     let mut heald = start(&victim("web"));
-    assert!(heald.ask(&["pause", "web"]).status.success());
+    until(PATIENCE, "it runs", || lives(&heald, "web").len(), |count| *count == 1);
+    assert!(heald.ask(&["stop", "web"]).status.success());
     heald.stop();
     let wishes = std::fs::read_dir(heald.dir())
         .unwrap()
@@ -75,4 +78,7 @@ fn an_unreadable_desired_state_means_to_observe_only() {
     heald.start_again();
     assert!(heald.log().contains("observe"), "it is said loudly:\n{}", heald.log());
     assert_eq!(std::fs::read(&wishes).unwrap(), b"{ what", "it is not overwritten");
+    let services = heald.get("/api/services");
+    assert_eq!(services["services"][0]["mode"], "observe", "{services}");
+    assert_eq!(lives(&heald, "web").len(), 1, "what may be meant to be stopped is not started");
 }

@@ -2,6 +2,7 @@
 //! named, with its line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use heald_model::{PluginName, ServiceName};
 
@@ -136,7 +137,7 @@ impl<'a> Check<'a> {
                 None if plugin.component.is_empty() => {
                     self.wrong(&path, "is empty; write builtin:NAME or the path of a .wasm file");
                 }
-                None if !std::path::Path::new(&plugin.component).is_file() => {
+                None if !Path::new(&plugin.component).is_file() => {
                     let message = format!(
                         "there is no file `{}`; write builtin:NAME or the path of a .wasm file",
                         plugin.component
@@ -199,6 +200,15 @@ impl<'a> Check<'a> {
                 let message = error.to_string();
                 let field = message.split([' ', '.']).next().unwrap_or_default().to_owned();
                 self.wrong(&["service", name, "process", &field], message);
+            }
+            if let Some(program) = process.command.first().filter(|program| program.contains('/')) {
+                // Relative to where the process is to run, as `execve` will have it.
+                let found = process.cwd.as_deref().unwrap_or_else(|| Path::new("")).join(program);
+                if !found.is_file() {
+                    let message =
+                        format!("there is no file `{}`; the service cannot be started until there is", found.display());
+                    self.warn(&["service", name, "process", "command", "0"], message);
+                }
             }
             if process.startup != service.startup {
                 self.wrong(&["service", name, "startup"], "differs from process.startup; say it once");

@@ -1,4 +1,4 @@
-//! `heald config check | print | get`: the configuration, looked at without starting anything.
+//! `heald config check | print | get`: the configuration, looked at without starting any service.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::{Config, DEFAULT, Environment, Loaded, Problems, load};
+use super::{Config, DEFAULT, Environment, Loaded, Problems, load, rehearse};
 use crate::builtins;
 use crate::cli::{ConfigCommand, ConfigGet};
 
@@ -19,7 +19,7 @@ pub fn command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     let directory = std::env::current_dir().context("there is no working directory")?;
     let real = std::env::vars().collect();
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let done = look(&command, &directory, &real, &builtins::names(), &mut out, &mut err)?;
+    let done = look(&command, &directory, &real, &builtins::names(), &rehearse::rehearse, &mut out, &mut err)?;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -40,6 +40,7 @@ pub(super) fn look(
     directory: &Path,
     real: &Environment,
     builtin: &[&str],
+    rehearse: &dyn Fn(&Loaded) -> Problems,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
@@ -49,6 +50,10 @@ pub(super) fn look(
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     writeln!(err, "warning: {warning}")?;
+                }
+                let refused = rehearse(&loaded);
+                if !refused.0.is_empty() {
+                    return complain(&refused, err);
                 }
                 let Config { service, plugin, .. } = &loaded.config;
                 writeln!(out, "ok: {}, {}", count(service.len(), "service"), count(plugin.len(), "plug-in"))?;

@@ -6,7 +6,8 @@
 //!
 //! The way of a file: [`environment`] (what `${NAME}` means) → [`interpolate`] (text to text) → [`document`] (a tree that
 //! knows its lines) → [`read`] (the types) → [`check`] (what no type can say). Each names every problem it finds. Nothing here
-//! opens a port, loads a plug-in or looks at the process's environment unasked.
+//! opens a port or looks at the process's environment unasked, and only `heald config check` loads plug-ins, to see whether
+//! they take what they are given ([`rehearse`]).
 
 mod check;
 mod command;
@@ -15,6 +16,7 @@ mod environment;
 mod interpolate;
 mod problem;
 mod read;
+mod rehearse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -329,6 +331,8 @@ pub struct Loaded {
     pub variables: Vec<Variable>,
     /// What heald can run with, but somebody should know.
     pub warnings: Vec<Problem>,
+    /// Where all that was said.
+    tree: Node,
 }
 
 /// Reads the configuration that a command in `directory` means: the file that is named, else `heald.toml` if it is there,
@@ -348,7 +352,7 @@ pub fn load(path: Option<&Path>, directory: &Path, real: &Environment, builtin: 
         Err(error) => return Err(unreadable(&dotenv, error)),
     };
     let usual = Path::new(USUAL_FILE);
-    let shown = path.or_else(|| directory.join(usual).is_file().then_some(usual));
+    let shown = path.or_else(|| directory.join(usual).exists().then_some(usual));
     let own = match shown {
         Some(shown) => {
             let whole = directory.join(shown);
@@ -397,7 +401,7 @@ pub fn parse(own: Option<File>, environment: &Environment, builtin: &[&str]) -> 
     // What nobody asked for need not be loaded: the defaults offer more than one heald uses.
     let used: BTreeSet<PluginName> = config.references().into_iter().cloned().collect();
     config.plugin.retain(|plugin| named.contains(plugin.name.as_str()) || used.contains(&plugin.name));
-    Ok(Loaded { config, path: None, variables: variables.into_values().collect(), warnings })
+    Ok(Loaded { config, path: None, variables: variables.into_values().collect(), warnings, tree: whole })
 }
 
 fn document(

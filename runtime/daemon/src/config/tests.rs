@@ -241,6 +241,23 @@ fn a_fault_in_one_service_makes_no_other_unknown() {
 }
 
 #[test]
+fn a_program_that_is_not_there_is_a_warning() {
+    let warnings = |command: &str| {
+        let text = format!("[[service]]\nname = \"a\"\n[service.process]\ncommand = [{command}]\n");
+        let found = parse(own(&text), &env(&[]), &BUILTIN).unwrap().warnings;
+        found.iter().map(Problem::headline).collect::<Vec<_>>()
+    };
+    let found = warnings(r#""/no/such/program", "x""#);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("heald.toml:4: service.a.process.command.0: there is no file `/no/such/program`"),
+        "{found:?}"
+    );
+    assert_eq!(warnings(r#""/bin/sh""#), Vec::<String>::new());
+    assert_eq!(warnings(r#""surely-nowhere-in-path""#), Vec::<String>::new(), "PATH is the start's own business");
+}
+
+#[test]
 fn files_are_found_and_the_environment_wins_over_dotenv() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
@@ -257,6 +274,9 @@ fn files_are_found_and_the_environment_wins_over_dotenv() {
     assert_eq!(loaded.config.probe.period, Some(Duration::from_secs(2)));
     assert_eq!(load(Some("other.toml"), &[]).unwrap().config.service[0].name.as_str(), "other");
     assert!(load(Some("missing.toml"), &[]).unwrap_err().to_string().contains("missing.toml cannot be read"));
+    std::fs::remove_file(directory.path().join("heald.toml")).unwrap();
+    std::fs::create_dir(directory.path().join("heald.toml")).unwrap();
+    assert!(load(None, &[]).unwrap_err().to_string().contains("heald.toml cannot be read"), "a directory is no file");
     write(".env", "nonsense\n");
     assert!(load(None, &[]).unwrap_err().to_string().contains(".env:1: "));
 }
@@ -267,7 +287,16 @@ mod commands {
 
     fn run(command: &ConfigCommand, directory: &Path, pairs: &[(&str, &str)]) -> (bool, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done = super::super::command::look(command, directory, &env(pairs), &BUILTIN, &mut out, &mut err).unwrap();
+        let done = super::super::command::look(
+            command,
+            directory,
+            &env(pairs),
+            &BUILTIN,
+            &|_| Problems(Vec::new()),
+            &mut out,
+            &mut err,
+        )
+        .unwrap();
         (done, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -275,6 +304,43 @@ mod commands {
         let command = ConfigCommand::Get(ConfigGet { key: key.into(), config: None });
         let (done, out, err) = run(&command, directory, &[]);
         (done, if done { out } else { err })
+    }
+
+    fn rehearsed(text: &str) -> Vec<String> {
+        let builtin = crate::builtins::names();
+        let loaded = parse(own(text), &env(&[]), &builtin).unwrap();
+        super::super::rehearse::rehearse(&loaded).0.iter().map(Problem::headline).collect()
+    }
+
+    #[test]
+    fn plug_ins_are_loaded_and_configured_to_see_whether_they_can_be() {
+        assert_eq!(rehearsed(""), Vec::<String>::new());
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("x.wasm");
+        std::fs::write(&file, "this is no component").unwrap();
+        let text = format!("# mine\n[[plugin]]\nname = \"x\"\ncomponent = \"{}\"\n", file.display());
+        let found = rehearsed(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("heald.toml:2: plugin.x: ") && found[0].contains("no WebAssembly"), "{found:?}");
+        let found = rehearsed("[[plugin]]\nname = \"threshold\"\n[plugin.config]\ncpu = \"much\"\n");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("plugin.threshold: ") && found[0].contains("cpu"), "{found:?}");
+    }
+
+    /// The examples that are shipped are read, and taken by the plug-ins.
+    #[test]
+    fn every_example_is_sound() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(examples).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert_eq!(rehearsed(&text), Vec::<String>::new(), "{}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 2);
     }
 
     #[test]
