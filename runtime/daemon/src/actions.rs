@@ -254,16 +254,17 @@ impl Processes for Hands {
     }
 }
 
-/// The copies of a service as they stand. One that ended and is not to run again is no longer counted.
+/// The copies of a service as they stand.
 pub fn states(supervisor: &Supervisor, service: &ServiceName) -> Vec<ProcessState> {
     let config = supervisor.services().find(|known| known.name == *service).map(|known| &known.config);
-    let done = |process: &Process| {
-        let end = process.ended.as_ref().map(|ended| ended.end);
+    let finished = |process: &Process| {
+        let end = process.ended.as_ref().filter(|ended| !ended.asked).map(|ended| ended.end);
         config.zip(end).is_some_and(|(config, end)| !config.runs_again(end))
     };
-    let processes = supervisor.processes(service).into_iter().filter(|process| !done(process));
+    let processes = supervisor.processes(service).into_iter();
     processes
         .map(|process| ProcessState {
+            finished: finished(&process),
             replica: Replica::from(process.replica.to_string()),
             incarnation: process.incarnation,
             pid: process.is_running().then_some(process.pid),

@@ -69,6 +69,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         config.healing.mode = Mode::Observe;
         config.service.iter_mut().for_each(|service| service.mode = None);
     }
+    let blind = wishes.unreadable;
     let wishes = Arc::new(wishes.wishes);
 
     let order = order(&config.service);
@@ -155,7 +156,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
             heard: Arc::default(),
         };
         witnesses.push(tokio::spawn(crew.clone().witness_processes(events)));
-        witnesses.push(tokio::spawn(crew.take_over(found, order.clone(), wishes)));
+        witnesses.push(tokio::spawn(crew.take_over(found, order.clone(), wishes, blind)));
     }
     Ok(Assembled { healer, prober, store, consultants, supervisor, order, healing, witnesses })
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heald_engine::Healer;
-use heald_engine::control::{Control, Order};
 use heald_engine::ports::Durability;
 use heald_engine::ports::{Clock, Journal, SampleSender, Wishes};
 use heald_model::{Desired, Entry, Health, ProbeId, Record, Replica, Sample, ServiceName};
@@ -14,9 +13,6 @@ use heald_supervisor::config::Restart;
 use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
-
-/// The name under which heald's own orders stand in the record.
-const HEALD: &str = "heald";
 
 /// What an operator should know of what was found.
 pub fn tell(found: &Found) -> Vec<String> {
@@ -141,7 +137,12 @@ impl Crew {
             wanted,
         };
         self.healer.witness(Entry::of_service(ended.at, service.clone(), record));
-        if !wanted {
+        // Of a copy that lives again, an earlier end is history and no fault.
+        let now = self.supervisor.processes(&service).into_iter();
+        let lives_again = now
+            .filter(|other| other.replica == process.replica && other.incarnation > process.incarnation)
+            .any(|other| other.is_running());
+        if !wanted && !lives_again {
             tracing::warn!(service = %service, pid = process.pid, "ended: {}", ended.end);
             match status(ended.end) {
                 Some(status) => self.prober.exited(&service, &replica, process.incarnation, status, ended.at),
@@ -180,9 +181,10 @@ impl Crew {
         let _ = self.samples.send(sample);
     }
 
-    /// Takes over what was there before this runtime: hears of the ends it missed, starts what was never started, and replaces
-    /// one by one what lost its output or has another configuration.
-    pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn Wishes>) {
+    /// Takes over what was there before this runtime: hears of the ends it missed, stops what is to be stopped, starts what was
+    /// never started, and replaces
+    /// one by one what lost its output or has another configuration. `blind`: the wishes cannot be read.
+    pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn Wishes>, blind: bool) {
         if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
             tracing::error!("what is no longer configured cannot be stopped: {error}");
         }
@@ -198,8 +200,19 @@ impl Crew {
             now.filter(|process| process.spawn == alive.spawn && !process.is_running())
                 .for_each(|process| self.exited(&process));
         }
-        let wanted: Vec<ServiceName> =
-            order.into_iter().filter(|service| wishes.desired(service) != Desired::Stopped).collect();
+        if blind {
+            // Nobody knows what is wanted, so nothing is started or touched.
+            return;
+        }
+        let supervised: BTreeSet<ServiceName> = self.supervisor.services().map(|known| known.name.clone()).collect();
+        let order: Vec<ServiceName> = order.into_iter().filter(|service| supervised.contains(service)).collect();
+        let (unwanted, wanted): (Vec<ServiceName>, Vec<ServiceName>) =
+            order.into_iter().partition(|service| wishes.desired(service) == Desired::Stopped);
+        for (service, stopped) in self.supervisor.stop_all(&unwanted).await {
+            if let Err(error) = stopped {
+                tracing::error!(service = %service, "is to be stopped and cannot be: {error}");
+            }
+        }
         let first = found.runtime_starts <= 1;
         let to_start: Vec<ServiceName> =
             wanted.iter().filter(|service| first || self.is_new(service)).cloned().collect();
@@ -249,6 +262,7 @@ impl Crew {
         }
     }
 
+    /// One after the other, each when the guard lets it: what is paused or observed stays as it is until that ends.
     async fn replace_one_by_one(&self, found: &Found) {
         /// A replaced process gets this long to be ready before the next one is touched.
         const PATIENCE: Duration = Duration::from_secs(30);
@@ -256,13 +270,7 @@ impl Crew {
         let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();
         let old = found.alive.iter().filter(|process| process.origin == Origin::Adopted || process.outdated);
         for process in old.filter(|process| !strange.contains(process.spawn.as_str())) {
-            let order = Order {
-                service: process.service.clone(),
-                action: "restart".into(),
-                parameters: serde_json::json!({ "replica": process.replica }),
-                by: HEALD.into(),
-            };
-            match self.healer.order(order).await {
+            match self.healer.replace(&process.service, process.replica).await {
                 Ok(done) => tracing::info!(service = %process.service, "replaced a survivor: {}", done.summary),
                 Err(error) => {
                     tracing::warn!(service = %process.service, "a survivor stays as it is: {error}");

@@ -11,6 +11,7 @@ use heald_engine::control::{Consult, Control};
 use heald_engine::ports::{Board, History};
 use heald_keeper::{Image, Options, Runtime};
 use heald_model::{Entry, Moment, Record};
+use heald_supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -111,7 +112,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
         .collect();
     let server = config.server.clone();
     let started = Instant::now();
-    let assembled = assemble(config, Some(inherited)).await?;
+    let mut assembled = assemble(config, Some(inherited)).await?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let store = Arc::clone(&assembled.store);
     let api = Api {
@@ -144,7 +145,11 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
             served??;
             anyhow::bail!("the API has ended by itself");
         }
-        () = keeper_gone(&assembled) => {
+        ended = &mut assembled.healing => {
+            // A heald that does not heal is worse than one that starts anew: the keeper sees to that.
+            anyhow::bail!("the healing has ended by itself: {ended:?}");
+        }
+        () = keeper_gone(assembled.supervisor.clone()) => {
             // Port and lock are free for the next at once; the children are the next keeper's.
             tracing::error!("the keeper is gone; so is this runtime");
             logging::flush();
@@ -176,8 +181,8 @@ async fn told_to_end() -> std::io::Result<&'static str> {
     }
 }
 
-async fn keeper_gone(assembled: &Assembled) {
-    match &assembled.supervisor {
+async fn keeper_gone(supervisor: Option<Supervisor>) {
+    match supervisor {
         Some(supervisor) => supervisor.closed().await,
         None => std::future::pending().await,
     }

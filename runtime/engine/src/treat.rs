@@ -234,6 +234,9 @@ impl Healer {
             state.approved = state.approved.filter(|approved| Some(*approved) != intent.incident);
         }
         self.record(ward, entries);
+        if intent.incident.is_none() {
+            tracing::info!(service = %intent.service, source = %intent.source, "intent: {} {}", intent.action, intent.service);
+        }
         // Nothing more to write: this waits until what was handed over is safe.
         let Err(error) = self.ports.journal.commit(Vec::new(), Durability::Process).await else { return Ok(()) };
         tracing::error!(service = %intent.service, "intent is not on record: {error}");

@@ -100,3 +100,35 @@ fn nobody_at_the_address_is_said_and_counts() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1:1"));
 }
+
+#[test]
+fn an_order_is_seen_through_although_whoever_asked_goes_away() {
+    let heald = start(
+        r#"
+[[service]]
+name = "slow"
+[service.process]
+command = ["sh", "-c", "echo $$ 0 >> @DIR@/slow.lives; trap 'sleep 1; exit 0' TERM; while :; do sleep 0.05; done"]
+"#,
+    );
+    until(PATIENCE, "it runs", || lives(&heald, "slow").len(), |count| *count == 1);
+    // Asks, and hangs up long before the process has stopped.
+    let mut stream = std::net::TcpStream::connect(heald.address()).unwrap();
+    let ask = b"POST /api/services/slow/restart HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n";
+    std::io::Write::write_all(&mut stream, ask).unwrap();
+    until(PATIENCE, "it was asked", || heald.log(), |log| log.contains("restart slow"));
+    drop(stream);
+    until(PATIENCE, "a second life", || lives(&heald, "slow").len(), |count| *count == 2);
+    until(PATIENCE, "it is settled", || heald.ask(&["restart", "slow"]).status.success(), |done| *done);
+}
+
+#[test]
+fn a_stop_right_behind_a_restart_stops() {
+    let heald = start(&victim("web"));
+    until(PATIENCE, "it runs", || lives(&heald, "web").len(), |count| *count == 1);
+    assert!(heald.ask(&["restart", "web"]).status.success());
+    let output = heald.ask(&["stop", "web"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let second = lives(&heald, "web")[1].0;
+    until(PATIENCE, "it is stopped", || gone(second), |gone| *gone);
+}

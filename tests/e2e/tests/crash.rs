@@ -142,3 +142,25 @@ command = ["{victim}", "{dir}/web.lives"]
     until(Duration::from_secs(90), "web is back once db is", || lives(&heald, "web").len(), |lives| *lives == 2);
     assert!(!lives(&heald, "db").is_empty());
 }
+
+#[test]
+fn what_is_not_to_run_again_is_left_alone() {
+    let victim = crate::setup::VICTIM;
+    let port = heald_harness::free_port();
+    let heald = start(&format!(
+        r#"
+[[service]]
+name = "job"
+startup = "1s"
+[service.process]
+command = ["{victim}", "@DIR@/job.lives", "exit", "0", "1"]
+restart = "never"
+[[service.probe]]
+kind = "tcp"
+address = "127.0.0.1:{port}"
+period = "100ms"
+"#
+    ));
+    let incident = heald.incident(PATIENCE, "job", "it is refused", |incident| incident["held"]["rule"] == "finished");
+    assert_eq!(lives(&heald, "job").len(), 1, "{incident}");
+}

@@ -99,3 +99,14 @@ fn a_plugin_file_that_is_no_component_leaves_the_rest_running() {
     kill(pid);
     until(PATIENCE, "a second life", || lives(&heald, "web").len(), |count| *count == 2);
 }
+
+#[test]
+fn a_detector_that_refuses_its_configuration_is_stood_in_for() {
+    let refused = "[service.config.availability]\nno_such_setting = 1\n";
+    let heald = start(&format!("{}{refused}", victim("web")));
+    let (pid, _) = until(PATIENCE, "it runs", || lives(&heald, "web"), |lives| !lives.is_empty())[0];
+    is_told(&heald, "availability", "no_such_setting");
+    kill(pid);
+    until(PATIENCE, "a second life", || lives(&heald, "web").len(), |count| *count == 2);
+    native_rules_answered(&heald);
+}
