@@ -132,6 +132,7 @@ pub(crate) fn incident(name: &str) -> Incident {
         parent: None,
         concerns: vec![Concern { finding, source: Source::Native, since: Moment::from_millis(1_000) }],
         attempts: Vec::new(),
+        reset: None,
         held: None,
         timeline: Vec::new(),
     }

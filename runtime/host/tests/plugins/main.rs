@@ -6,4 +6,3 @@ mod detectors;
 mod guests;
 mod loading;
 mod policies;
-mod speed;
