@@ -6,7 +6,14 @@
 //! and waits for the decision, then feeds what resolves the incident. The time runs from handing over the sample to the record of
 //! the decision being handed to the journal.
 //! Command: `cargo bench -p heald-benches --bench sample_to_decision`
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +76,7 @@ impl Journal for Told {
     }
 }
 
-struct World(Arc<RealClock>);
+struct World(Arc<RealClock>, mpsc::UnboundedSender<(Instant, &'static str)>);
 
 #[async_trait]
 impl Actions for World {
@@ -103,7 +110,9 @@ impl Processes for World {
 }
 
 impl Probes for World {
-    fn expect(&self, _: &ServiceName, _: Option<u64>) {}
+    fn expect(&self, _: &ServiceName, _: Option<u64>) {
+        let _ = self.1.send((Instant::now(), "expected"));
+    }
     fn breaker(&self, _: &ServiceName) -> Breaker {
         Breaker::Closed
     }
@@ -128,6 +137,8 @@ fn plugin(host: &Host, name: &str) -> Plugin {
 async fn charge(host: &Host) -> Charge {
     let limits = json!({ "cpu": 90, "memory": 90, "error_rate": 0.3, "latency_ms": 1500 });
     let threshold = plugin(host, "detect-threshold").detector(limits.as_object().unwrap()).await.unwrap();
+    // A process that dies two thousand times flaps, which would be another incident.
+    let steady = json!({ "flapping": { "begin": 0 } });
     Charge {
         spec: ServiceSpec {
             name: ServiceName::from("web"),
@@ -142,27 +153,36 @@ async fn charge(host: &Host) -> Charge {
             mode: Mode::Auto,
             metadata: json!({}),
         },
-        detectors: vec![plugin(host, "detect-availability").detector(&Map::new()).await.unwrap(), threshold],
+        detectors: vec![
+            plugin(host, "detect-availability").detector(steady.as_object().unwrap()).await.unwrap(),
+            threshold,
+        ],
         policies: vec![plugin(host, "decide-rules").policy(&Map::new()).await.unwrap()],
     }
 }
 
 async fn next(told: &mut mpsc::UnboundedReceiver<(Instant, &'static str)>, kind: &str) -> Instant {
-    loop {
-        let (at, seen) = told.recv().await.unwrap();
-        if seen == kind {
-            return at;
+    let wait = async {
+        loop {
+            let (at, seen) = told.recv().await.unwrap();
+            if seen == kind {
+                return at;
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap_or_else(|_| panic!("nothing was {kind}"))
 }
 
 async fn rounds() -> Vec<u64> {
     let clock = Arc::new(RealClock(Instant::now()));
     let (tell, mut told) = mpsc::unbounded_channel();
-    let world = Arc::new(World(Arc::clone(&clock)));
+    let world = Arc::new(World(Arc::clone(&clock), tell.clone()));
     let mut config = HealingConfig { cooldown: Duration::ZERO, ..HealingConfig::default() };
     // What is measured is thinking, not the pace of a crash loop.
     config.start_limit.count = u32::MAX;
+    // Each round is a new incident, with the last ones of the service as its past: one that came back two thousand times would
+    // measure its own story.
+    config.reopen_within = Duration::ZERO;
     config.backoff.first = Duration::from_nanos(1);
     config.backoff.max = Duration::from_nanos(1);
     let ports = Ports {
@@ -188,7 +208,7 @@ async fn rounds() -> Vec<u64> {
         samples.send(exit).unwrap();
         let decided = next(&mut told, "decided").await;
         nanos.push((decided - began).as_nanos() as u64);
-        next(&mut told, "performed").await;
+        next(&mut told, "expected").await;
         samples.send(Sample { ok: Some(true), incarnation: Some(round + 2), ..blank() }).unwrap();
         next(&mut told, "resolved").await;
     }

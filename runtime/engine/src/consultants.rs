@@ -231,9 +231,13 @@ impl Healer {
     }
 }
 
-/// The incident as a policy is to see it: what was tried before an operator's reset counts no longer.
+/// The incident as a policy is to see it: with the newest lines of its story, and without what was tried before an operator's
+/// reset, which counts no longer.
 fn since_reset(incident: &Incident) -> Incident {
+    /// A policy that wants more of the past has its own memory; each line costs on the way into the guest.
+    const LINES: usize = 16;
     let mut incident = incident.clone();
+    incident.timeline.drain(..incident.timeline.len().saturating_sub(LINES));
     if let Some(reset) = incident.reset {
         incident.attempts.retain(|attempt| attempt.intent.at > reset);
     }

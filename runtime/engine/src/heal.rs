@@ -349,7 +349,7 @@ impl Healer {
     /// The open incident of a dependency that explains what is wrong here.
     fn cause(&self, ward: &Ward) -> Option<heald_model::IncidentId> {
         ward.spec.depends_on.iter().find_map(|name| {
-            let dependency = self.wards.get(name)?;
+            let dependency = self.wards.get(name)?.lock();
             dependency.leading().filter(|incident| incident.severity == Severity::Critical).map(|incident| incident.id)
         })
     }

@@ -209,7 +209,7 @@ impl Healer {
     }
 
     fn status(&self, ward: &Ward) -> ServiceStatus {
-        let open = ward.lock().open();
+        let incidents = ward.lock().open().into_iter().map(|incident| incident.id).collect();
         ServiceStatus {
             name: ward.spec.name.clone(),
             up: ward.up(),
@@ -217,7 +217,7 @@ impl Healer {
             desired: self.desired(ward),
             mode: ward.spec.mode,
             processes: self.ports.processes.of(&ward.spec.name),
-            incidents: open.into_iter().map(|incident| incident.id).collect(),
+            incidents,
             depends_on: ward.spec.depends_on.clone(),
             tags: ward.spec.tags.clone(),
         }

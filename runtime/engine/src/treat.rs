@@ -412,7 +412,7 @@ impl Healer {
     pub(crate) async fn changed(&self, ward: &Ward, open: &[Incident]) {
         let mut bell = ward.bell.subscribe();
         let before: Vec<Outline> = open.iter().map(outline).collect();
-        while ward.lock().open().iter().map(outline).collect::<Vec<_>>() == before {
+        while ward.lock().open().into_iter().map(outline).collect::<Vec<_>>() == before {
             // The sender lives in the ward, which is borrowed here.
             let _ = bell.changed().await;
         }

@@ -24,8 +24,8 @@ const KEPT_AT_MOST: usize = 600;
 const REMEMBERED: usize = 16;
 /// Lines of a timeline, and attempts, kept in memory of one incident: one that stays open for weeks must not grow for weeks. The
 /// journal has all of them.
-const LINES: usize = 256;
-const ATTEMPTS: usize = 64;
+const LINES: usize = 64;
+const ATTEMPTS: usize = 32;
 /// The period assumed of a series whose probe is not configured (the implicit process probe).
 const PROCESS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -151,7 +151,7 @@ impl Ward {
     /// two tenders.
     pub(crate) fn to_tend(&self) -> Vec<Incident> {
         let mut state = self.lock();
-        let open = state.open();
+        let open: Vec<Incident> = state.open().into_iter().cloned().collect();
         state.tending = !open.is_empty();
         open
     }
@@ -171,9 +171,9 @@ impl State {
     }
 
     /// The open incidents, the leading one first.
-    pub(crate) fn open(&self) -> Vec<Incident> {
-        let mut open: Vec<Incident> = self.incidents.values().filter(|incident| incident.is_open()).cloned().collect();
-        open.sort_by(rank);
+    pub(crate) fn open(&self) -> Vec<&Incident> {
+        let mut open: Vec<&Incident> = self.incidents.values().filter(|incident| incident.is_open()).collect();
+        open.sort_by(|a, b| rank(a, b));
         open
     }
 
