@@ -56,6 +56,8 @@ impl Healer {
             }
         }
         let mut state = ward.lock();
+        let detectors = ward.spec.detectors.iter();
+        state.silent = detectors.filter(|name| !answered.contains(name)).cloned().collect();
         if unanswered {
             let series: Vec<Series> = state.series.values().cloned().collect();
             for finding in native::detect(&series) {
@@ -66,7 +68,7 @@ impl Healer {
         // rules judge in its place, their word counts.
         for known in &state.concerns {
             let Source::Plugin(plugin) = &known.source else { continue };
-            let silent = ward.spec.detectors.contains(&plugin.name) && !answered.contains(&&plugin.name);
+            let silent = state.silent.contains(&plugin.name);
             let told = concerns.iter().any(|concern| concern.finding.key() == known.finding.key());
             if silent && !told && known.finding.condition != native::CONDITION {
                 concerns.push(known.clone());

@@ -24,15 +24,15 @@ use uuid::Uuid;
 
 use crate::config::HealingConfig;
 use crate::correlate::{Change, correlate};
-use crate::guard::Judgement;
+use crate::guard::{Hold, Judgement};
 use crate::learn::Catalog;
 use crate::ledger::Ledger;
 use crate::ports::{Actions, Clock, Entropy, Journal, Probes, Processes, SampleReceiver, Wishes};
 use crate::strikes::Strikes;
 use crate::ward::{Charge, Ward};
 
-/// A process that was found dead and lives again is given this long for its checks to say so.
-const LIVES_AGAIN: Duration = Duration::from_secs(1);
+/// What the next checks will tell (that a process lives again, that a detector answers again) is waited for this long at a time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The world, as the engine sees it.
 pub struct Ports {
@@ -230,6 +230,13 @@ impl Healer {
             // Nothing of it holds; it is over as soon as a check says so.
             return Some(Moment::NEVER);
         }
+        if ward.lock().unconfirmed(&incident.condition) {
+            // Nothing is done on the word of a detector that does not answer: it may be long over.
+            let why = "the detector that found it does not answer now".to_owned();
+            let hold = Hold { rule: "unconfirmed", until: Some(Moment::NEVER), why, escalate: false };
+            self.withhold(ward, incident, "healing", &hold);
+            return Some(self.now() + LOOK_AGAIN);
+        }
         let mut decision = self.decide(ward, incident).await;
         if decision.choice == Choice::Escalate {
             decision = self.insist(ward, incident).unwrap_or(decision);
@@ -246,7 +253,7 @@ impl Healer {
             Choice::Act(proposal) => {
                 let intent = self.intent(ward, Some(incident), proposal, decision.source.clone());
                 if self.lives_again(ward, &intent) {
-                    return Some(self.now() + LIVES_AGAIN);
+                    return Some(self.now() + LOOK_AGAIN);
                 }
                 match self.judge(ward, Some(incident), intent) {
                     Judgement::Hold(hold) => Some(self.withhold(ward, incident, &proposal.action, &hold)),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use heald_model::{Class, Ending, Entry, IncidentId, IntentId, Moment, Outcome, Record, ServiceName};
+use heald_model::{Class, Ending, Entry, IncidentId, IntentId, Moment, Outcome, Record, ServiceName, Stage};
 
 use crate::config::HealingConfig;
 
@@ -136,6 +136,12 @@ impl Ledger {
                         account.streak = 0;
                     }
                     account.death = Some(Death { at: entry.at, lived });
+                }
+            }
+            // What is over is over: should it come back, its remedies may be tried anew.
+            Record::Staged { stage: Stage::Resolved, .. } => {
+                if let (Some(account), Some(incident)) = (self.accounts.get_mut(service), entry.incident) {
+                    account.failures.remove(&incident);
                 }
             }
             Record::Reset { .. } => self.forgive(service, true),

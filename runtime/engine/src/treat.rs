@@ -300,6 +300,9 @@ impl Healer {
                 let now = self.now();
                 let Some(trial) = &state.trial else { break (Outcome::Unknown, Default::default()) };
                 let verdict = trial.verdict(&state.concerns, now);
+                // That a detector fell silent is no proof that nothing helped.
+                let unconfirmed = verdict == Some(Outcome::NotHealed) && state.unconfirmed(trial.condition());
+                let verdict = if unconfirmed { Some(Outcome::Unknown) } else { verdict };
                 let verdict = verdict.or(stopped.then_some(Outcome::Unknown));
                 if let Some(outcome) = verdict {
                     let proof = trial.proof();

@@ -63,6 +63,11 @@ impl Trial {
         }
     }
 
+    /// The condition that is to end.
+    pub fn condition(&self) -> &str {
+        &self.condition
+    }
+
     /// Hears a sample.
     pub fn hear(&mut self, sample: &Sample) {
         // What saw the new life is fresh by that alone: a process can end before its start is even reported.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
     Concern, Entry, Incident, IncidentId, IntentId, Moment, PluginName, ProbeId, Replica, Role, Sample, Series,
-    ServiceSpec,
+    ServiceSpec, Source,
 };
 use tokio::sync::watch;
 
@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) memories: HashMap<PluginName, Vec<u8>>,
     /// All that holds now.
     pub(crate) concerns: Vec<Concern>,
+    /// The detectors that said nothing when it was last looked: what they found before is neither confirmed nor over.
+    pub(crate) silent: Vec<PluginName>,
     /// Open ones and the newest resolved ones.
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
     /// When each incident's condition was last seen to hold.
@@ -205,6 +207,13 @@ impl State {
     /// A newer look at an incident, if it is still open and something of it still holds.
     pub(crate) fn still(&self, id: IncidentId) -> Option<&Incident> {
         self.incidents.get(&id).filter(|incident| incident.is_open() && !incident.concerns.is_empty())
+    }
+
+    /// True if a condition is only known from detectors that say nothing now.
+    pub(crate) fn unconfirmed(&self, condition: &str) -> bool {
+        let silent = |source: &Source| matches!(source, Source::Plugin(plugin) if self.silent.contains(&plugin.name));
+        let mut known = self.concerns.iter().filter(|concern| concern.finding.condition == condition).peekable();
+        known.peek().is_some() && known.all(|concern| silent(&concern.source))
     }
 
     fn forget(&mut self, id: IncidentId) {

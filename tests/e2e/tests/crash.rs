@@ -41,6 +41,12 @@ fn a_killed_process_runs_again_and_its_incident_tells_how() {
     assert_eq!(name, "rules");
     assert!(digest.len() >= 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{source}");
     assert_eq!(heald.pid_of("web"), Some(second));
+    // One id joins the lines of the story in the log, too.
+    let id = incident["id"].as_str().unwrap();
+    let lines: Vec<String> = heald.log().lines().filter(|line| line.contains(id)).map(str::to_owned).collect();
+    for kind in ["finding", "decision", "intent", "outcome"] {
+        assert!(lines.iter().any(|line| line.contains(&format!("\"message\":\"{kind}: "))), "{kind}: {lines:#?}");
+    }
 }
 
 #[test]
