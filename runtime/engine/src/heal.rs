@@ -29,7 +29,7 @@ use crate::learn::Catalog;
 use crate::ledger::Ledger;
 use crate::ports::{Actions, Clock, Entropy, Journal, Probes, Processes, SampleReceiver, Wishes};
 use crate::strikes::Strikes;
-use crate::ward::{Charge, Ward};
+use crate::ward::{Charge, State, Ward};
 
 /// What the next checks will tell (that a process lives again, that a detector answers again) is waited for this long at a time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -294,16 +294,10 @@ impl Healer {
                 Entry::of_incident(now, ward.spec.name.clone(), id, record)
             })
             .collect();
-        for entry in &entries {
-            state.apply(entry);
-        }
+        self.enter(&mut state, entries);
         let critical = state.concerns.iter().any(|concern| concern.finding.severity == Severity::Critical);
         let up =
             if wanted == Desired::Running && (critical || state.passed.is_some()) { Some(!critical) } else { None };
-        if !entries.is_empty() {
-            told(&state, &entries);
-            self.journal(entries);
-        }
         drop(state);
         if ward.set_up(up) {
             self.dependency_returned(&ward.spec.name);
@@ -333,12 +327,8 @@ impl Healer {
                 Some(Entry::of_incident(now, ward.spec.name.clone(), incident.id, record))
             })
             .collect();
-        for entry in &over {
-            state.apply(entry);
-        }
         if !over.is_empty() {
-            told(&state, &over);
-            self.journal(over);
+            self.enter(&mut state, over);
             self.take_turn();
         }
     }
@@ -379,12 +369,19 @@ impl Healer {
 
     /// Records entries of one incident: in memory and in the journal.
     pub(crate) fn record(&self, ward: &Ward, entries: Vec<Entry>) {
-        let mut state = ward.lock();
+        self.enter(&mut ward.lock(), entries);
+    }
+
+    /// The one way into a service's incidents: memory, log and journal. Under the ward's lock, since two tasks write about one
+    /// service and the journal must have it in the order of the memory.
+    fn enter(&self, state: &mut State, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
         for entry in &entries {
             state.apply(entry);
-            told(&state, std::slice::from_ref(entry));
+            tell(state, entry);
         }
-        // Under the ward's lock: two tasks write about one service, and the journal must have it in the order of the memory.
         self.journal(entries);
     }
 
@@ -474,12 +471,10 @@ impl Healer {
 }
 
 /// Says in the log what was just put on record of an incident; the incident's id joins the lines of one story.
-pub(crate) fn told(state: &crate::ward::State, entries: &[Entry]) {
-    for entry in entries {
-        let incident = entry.incident.and_then(|id| state.incidents.get(&id));
-        if let Some((incident, event)) = incident.and_then(|incident| Some((incident, incident.timeline.last()?))) {
-            let (kind, source) = (&event.kind, &event.source);
-            tracing::info!(service = %incident.service, incident = %incident.id, %source, "{kind}: {}", event.text);
-        }
+fn tell(state: &State, entry: &Entry) {
+    let incident = entry.incident.and_then(|id| state.incidents.get(&id));
+    if let Some((incident, event)) = incident.and_then(|incident| Some((incident, incident.timeline.last()?))) {
+        let (kind, source) = (&event.kind, &event.source);
+        tracing::info!(service = %incident.service, incident = %incident.id, %source, "{kind}: {}", event.text);
     }
 }

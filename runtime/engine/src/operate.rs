@@ -50,8 +50,7 @@ impl Control for Arc<Healer> {
     fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
         let ward = self.ward(service)?;
         let (now, record) = (self.now(), Record::Reset { by: by.to_owned() });
-        let open: Vec<IncidentId> =
-            ward.lock().incidents.values().filter(|incident| incident.is_open()).map(|incident| incident.id).collect();
+        let open: Vec<IncidentId> = ward.lock().open().into_iter().map(|incident| incident.id).collect();
         let entries = match open.as_slice() {
             [] => vec![Entry::of_service(now, service.clone(), record)],
             open => open.iter().map(|id| Entry::of_incident(now, service.clone(), *id, record.clone())).collect(),

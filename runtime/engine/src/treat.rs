@@ -327,12 +327,9 @@ impl Healer {
     }
 
     async fn take_back(&self, ward: &Ward, intent: &Intent) {
-        let attempt = {
-            let state = ward.lock();
-            let incident = intent.incident.and_then(|id| state.incidents.get(&id));
-            incident.and_then(|incident| incident.attempts.iter().find(|a| a.intent.id == intent.id)).cloned()
-        };
-        let Some(attempt) = attempt.filter(|attempt| attempt.receipt.as_ref().is_some_and(|r| r.undo.is_some())) else {
+        let Some(attempt) =
+            ward.attempt(intent).filter(|attempt| attempt.receipt.as_ref().is_some_and(|r| r.undo.is_some()))
+        else {
             return;
         };
         match self.ports.actions.undo(guard::undo(&attempt), &attempt).await {
@@ -349,12 +346,7 @@ impl Healer {
     /// Puts the ending on record and learns from it. Whoever waited for a place in the budget looks again.
     pub(crate) fn settle(&self, ward: &Ward, intent: &Intent, ending: Ending) {
         self.record(ward, vec![self.entry(intent, Record::Settled { intent: intent.id, ending })]);
-        let attempt = {
-            let state = ward.lock();
-            let incident = intent.incident.and_then(|id| state.incidents.get(&id));
-            incident.and_then(|incident| incident.attempts.iter().find(|a| a.intent.id == intent.id)).cloned()
-        };
-        if let Some(attempt) = attempt {
+        if let Some(attempt) = ward.attempt(intent) {
             self.catalog().absorb(&attempt);
         }
         self.take_turn();

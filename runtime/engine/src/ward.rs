@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
-    Concern, Entry, Incident, IncidentId, IntentId, Moment, PluginName, ProbeId, Replica, Role, Sample, Series,
-    ServiceSpec, Source,
+    Attempt, Concern, Entry, Incident, IncidentId, Intent, IntentId, Moment, PluginName, ProbeId, Replica, Role,
+    Sample, Series, ServiceSpec, Source,
 };
 use tokio::sync::watch;
 
@@ -142,6 +142,13 @@ impl Ward {
             samples: std::collections::VecDeque::new(),
             fresh: 0,
         }
+    }
+
+    /// What became of an intent so far, if it is in an incident.
+    pub(crate) fn attempt(&self, intent: &Intent) -> Option<Attempt> {
+        let state = self.lock();
+        let incident = state.incidents.get(&intent.incident?)?;
+        incident.attempts.iter().find(|attempt| attempt.intent.id == intent.id).cloned()
     }
 
     /// The open incident that leads: the worst, then the oldest.
