@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use heald_engine::ports::{Detector, Observation};
+use heald_engine::ports::{Blob, Detector, Observation};
 use heald_host::{Host, PluginConfig};
 use heald_model::{Breaker, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceView};
 use heald_plugin_build::Workspace;
@@ -132,7 +132,7 @@ fn observation() -> Observation {
         facts: Vec::new(),
     };
     let now = at + Duration::from_millis(1);
-    Observation { now, seed: 7, service, series: vec![series], state: Some(vec![0; 1 << 10]) }
+    Observation { now, seed: 7, service, series: vec![series], state: Some(Blob(vec![0; 1 << 10])) }
 }
 
 fn calls(criterion: &mut Criterion) {

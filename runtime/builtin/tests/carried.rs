@@ -24,6 +24,9 @@ fn load(name: &str, grant: Grant) -> Plugin {
         config: Map::new(),
         grant,
         limits: Default::default(),
+        mode: Default::default(),
+        instead_of: None,
+        canary: Default::default(),
     };
     Host::start(&builtins).unwrap().load(&config).unwrap()
 }

@@ -4,6 +4,7 @@
 //! traits in [`ports`].
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod config;
 pub mod consultants;
 pub mod control;
@@ -14,6 +15,7 @@ pub mod learn;
 pub mod ledger;
 pub mod native;
 mod operate;
+pub mod plugins;
 pub mod ports;
 pub mod strikes;
 pub mod treat;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
 use heald_model::{
     Attempt, Breaker, Decision, Desired, Entry, Experience, Fault, Finding, Health, Incident, Intent, Moment, Offer,
     PluginRef, Receipt, Replica, Row, Sample, Series, ServiceName, ServiceView, Stage,
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::calls::{Heard, Kept, Settings};
 use crate::guard::Permit;
 
 /// How much of the past a plug-in wants to see; 0: no bound. The engine may have less.
@@ -26,8 +28,25 @@ pub struct Window {
     pub sliding: bool,
 }
 
+/// A plug-in's memory of a service, or what an undo needs: opaque bytes. Written as base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Blob(pub Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD.decode(text.as_bytes()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
 /// What a detector is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The time.
     pub now: Moment,
@@ -38,18 +57,21 @@ pub struct Observation {
     /// Every series that is still believed, each with at least its newest sample.
     pub series: Vec<Series>,
     /// Its memory of this service, from its last good call.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Blob>,
 }
 
 /// What a detector says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// All that holds now.
     pub findings: Vec<Finding>,
     /// Numbers worth a chart.
     pub gauges: Vec<(String, f64)>,
     /// Its memory; None: as before.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Blob>,
+    /// What the host told it meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Heard>,
 }
 
 /// A detector, configured for one service.
@@ -59,12 +81,20 @@ pub trait Detector: Send + Sync {
     fn plugin(&self) -> &PluginRef;
     /// What it wants to see.
     fn window(&self) -> Window;
+    /// How it is configured.
+    fn settings(&self) -> Settings {
+        Settings::default()
+    }
+    /// False: it sees more than its input (a real clock, real dice, files, the network), so that no replay can show it the same.
+    fn replayable(&self) -> bool {
+        true
+    }
     /// Looks.
     async fn evaluate(&self, input: &Observation) -> Result<Verdict, Fault>;
 }
 
 /// What a policy is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     /// The time.
     pub now: Moment,
@@ -85,16 +115,19 @@ pub struct Question {
     /// What is known of the signature.
     pub experience: Vec<Experience>,
     /// Its memory of this service.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Blob>,
 }
 
 /// What a policy answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// What to do.
     pub decision: Decision,
     /// Its memory; None: as before.
-    pub state: Option<Vec<u8>>,
+    pub state: Option<Blob>,
+    /// What the host told it meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Heard>,
 }
 
 /// A policy, configured for one service.
@@ -102,6 +135,14 @@ pub struct Answer {
 pub trait Policy: Send + Sync {
     /// Which plug-in it is.
     fn plugin(&self) -> &PluginRef;
+    /// How it is configured.
+    fn settings(&self) -> Settings {
+        Settings::default()
+    }
+    /// As [`Detector::replayable`].
+    fn replayable(&self) -> bool {
+        true
+    }
     /// Decides, or passes.
     async fn decide(&self, question: &Question) -> Result<Answer, Fault>;
 }
@@ -227,6 +268,9 @@ pub enum JournalError {
 pub trait Journal: Send + Sync {
     /// Hands entries over, to be written in this order, without waiting for it.
     fn write(&self, entries: Vec<Entry>);
+    /// Keeps a call or a piece of the tape for replay, without waiting for it. What cannot be kept is dropped: healing needs
+    /// none of it.
+    fn keep(&self, kept: Kept);
     /// Writes entries behind all that was handed over before, and returns when they are safe.
     async fn commit(&self, entries: Vec<Entry>, durability: Durability) -> Result<(), JournalError>;
 }

@@ -13,7 +13,7 @@ use heald_model::{
 };
 use tokio::sync::watch;
 
-use crate::ports::{Detector, Policy};
+use crate::ports::{Blob, Detector, Policy};
 use crate::verify::Trial;
 
 /// Samples kept of each series, unless a detector's window asks for more.
@@ -55,7 +55,7 @@ pub(crate) struct Ward {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) series: BTreeMap<(ProbeId, Option<Replica>), Series>,
-    pub(crate) memories: HashMap<PluginName, Vec<u8>>,
+    pub(crate) memories: HashMap<PluginName, Blob>,
     /// All that holds now.
     pub(crate) concerns: Vec<Concern>,
     /// The detectors that said nothing when it was last looked: what they found before is neither confirmed nor over.

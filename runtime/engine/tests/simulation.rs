@@ -132,6 +132,8 @@ impl Journal for FakeJournal {
         self.take(entries);
     }
 
+    fn keep(&self, _: heald_engine::calls::Kept) {}
+
     async fn commit(&self, entries: Vec<Entry>, _: Durability) -> Result<(), JournalError> {
         self.take(entries);
         tokio::time::sleep(Duration::from_micros(100)).await;
@@ -292,7 +294,7 @@ impl Detector for Detects {
                 findings.push(finding("memory-pressure"));
             }
         }
-        Ok(Verdict { findings, gauges: Vec::new(), state: None })
+        Ok(Verdict { findings, gauges: Vec::new(), state: None, heard: Vec::new() })
     }
 }
 
@@ -322,7 +324,7 @@ impl Policy for Decides {
             again_in: None,
             source: Source::Plugin(self.0.clone()),
         };
-        Ok(Answer { decision, state: None })
+        Ok(Answer { decision, state: None, heard: Vec::new() })
     }
 }
 

@@ -1,8 +1,11 @@
 //! One `[[plugin]]` table of heald's configuration.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use heald_engine::plugins::PluginMode;
 use heald_model::PluginName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,12 +38,82 @@ pub struct PluginConfig {
     /// Limits other than those of its role.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How its answers are used.
+    #[serde(default)]
+    pub mode: PluginMode,
+    /// The plug-in that a shadow is compared with, or that a canary is to replace: it is asked wherever that one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<PluginName>,
+    /// How a canary is judged.
+    #[serde(default)]
+    pub canary: CanaryConfig,
+}
+
+/// How a canary is judged: `canary = { share = 0.1, faults = 2, disagreement = 0.1, after = 20, promote_after = 500 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CanaryConfig {
+    /// The share of the services for which its answers count, 0..1; always the same ones, chosen by a hash of their names.
+    pub share: f64,
+    /// So many faults are borne; with one more it is taken back.
+    pub faults: u64,
+    /// The share of compared answers that may differ, 0..1, once `after` were compared.
+    pub disagreement: f64,
+    /// So many answers are compared before the disagreement counts.
+    pub after: u64,
+    /// With so many compared and no budget exceeded it is promoted; 0: only by an operator.
+    pub promote_after: u64,
+}
+
+impl Default for CanaryConfig {
+    fn default() -> Self {
+        Self { share: 0.1, faults: 2, disagreement: 0.1, after: 20, promote_after: 0 }
+    }
+}
+
+/// The `[plugins]` table: what holds for all plug-ins.
+///
+/// ```toml
+/// [plugins]
+/// folder = "/etc/heald/plugins.d"
+/// require_signed = true
+/// trusted_keys = ["ed25519:3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"]
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// A folder that is watched: what is put there is loaded, what is taken away is unloaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Where compiled plug-ins are kept, for their owner alone; beside the journal if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// Nothing is loaded that no trusted key signed; what is built in is part of heald and needs no signature.
+    pub require_signed: bool,
+    /// Ed25519 public keys: `ed25519:` and 64 hexadecimal digits, or the path of a PEM file.
+    pub trusted_keys: Vec<String>,
 }
 
 /// What a plug-in is allowed beyond the log. Nothing is, unless it stands here.
+///
+/// ```toml
+/// grant = { kv = true, process = true, http = ["hooks.example.com:443"], files = ["/var/cache/app"] }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
+    /// Hosts that it may send requests to, over wasi:http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Vec<Endpoint>>,
+    /// The small memory that all its services share.
+    #[serde(default)]
+    pub kv: bool,
+    /// Looking at the processes of the service a call is about.
+    #[serde(default)]
+    pub process: bool,
+    /// Touching them, within `perform` and `undo`.
+    #[serde(default)]
+    pub process_control: bool,
     /// Directories. An empty list grants the interface `wasi:filesystem` with nothing in it: guests built for WASI import it
     /// whether they use files or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +124,73 @@ pub struct Grant {
     /// Real randomness; otherwise WASI's is derived from the `seed` of the call.
     #[serde(default)]
     pub random: bool,
+}
+
+/// A granted host: `"hooks.example.com:443"`, or a table with more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "EndpointForm")]
+pub struct Endpoint {
+    /// Host and port, such as `hooks.example.com:443`, `127.0.0.1:9000` or `[::1]:80`; without a port: 443.
+    pub host: String,
+    /// A name may resolve to a private or loopback address too. Addresses given as numbers, and `localhost`, always may be.
+    pub private: bool,
+    /// Headers that the host adds to each request, such as an `authorization`. The plug-in never sees them.
+    #[serde(skip)]
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// A text that is used and never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text from being shown.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, to be used.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a host is granted as \"host:port\" or as { host = \"host:port\", private = true, headers = { authorization = \"...\" } }"
+)]
+enum EndpointForm {
+    Host(String),
+    Whole(EndpointTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointTable {
+    host: String,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+}
+
+impl From<EndpointForm> for Endpoint {
+    fn from(form: EndpointForm) -> Self {
+        match form {
+            EndpointForm::Host(host) => Self { host, private: false, headers: BTreeMap::new() },
+            EndpointForm::Whole(EndpointTable { host, private, headers }) => {
+                let headers = headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+                Self { host, private, headers }
+            }
+        }
+    }
 }
 
 /// A granted directory, and all beneath it.

@@ -1,7 +1,7 @@
 //! A plug-in as the engine's [`Detector`].
 
 use async_trait::async_trait;
-use heald_engine::ports::{Detector, Observation, Verdict, Window};
+use heald_engine::ports::{Blob, Detector, Observation, Verdict, Window};
 use heald_model::{Fault, PluginRef};
 
 use crate::bindings::exports::heald::plugin::detect::{self, About};
@@ -63,7 +63,8 @@ fn verdict(said: detect::Verdict) -> Result<Verdict, Fault> {
     Ok(Verdict {
         findings: lift::findings(said.findings)?,
         gauges: lift::gauges(said.gauges)?,
-        state: lift::state(said.state)?,
+        state: lift::state(said.state)?.map(Blob),
+        heard: Vec::new(),
     })
 }
 
@@ -78,7 +79,7 @@ impl Detector for PluginDetector {
     }
 
     async fn evaluate(&self, input: &Observation) -> Result<Verdict, Fault> {
-        let said = match self.ask(input, input.state.as_deref()).await {
+        let said = match self.ask(input, input.state.as_ref().map(|state| state.0.as_slice())).await {
             Ok(None) => self.ask(input, None).await,
             said => said,
         };

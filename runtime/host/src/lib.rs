@@ -45,7 +45,9 @@ mod voice;
 mod wasi;
 
 pub use action::{ActionFailure, Plan, PluginActions, Task};
-pub use config::{Directory, Grant, LimitsConfig, PluginConfig, merged};
+pub use config::{
+    CanaryConfig, Directory, Endpoint, Grant, LimitsConfig, PluginConfig, PluginsConfig, Secret, merged,
+};
 pub use contract::Role;
 pub use detector::PluginDetector;
 pub use embedded::Embedded;

@@ -1,7 +1,7 @@
 //! A plug-in as the engine's [`Policy`].
 
 use async_trait::async_trait;
-use heald_engine::ports::{Answer, Policy, Question, Window};
+use heald_engine::ports::{Answer, Blob, Policy, Question, Window};
 use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, Proposal, Source};
 
 use crate::bindings::exports::heald::plugin::decide::{self, About};
@@ -84,7 +84,7 @@ impl PluginPolicy {
             again_in: lift::optional(said.again_in),
             source: Source::Plugin(self.plugin().clone()),
         };
-        Ok(Answer { decision, state: lift::state(said.state)? })
+        Ok(Answer { decision, state: lift::state(said.state)?.map(Blob), heard: Vec::new() })
     }
 }
 
@@ -108,7 +108,7 @@ impl Policy for PluginPolicy {
     }
 
     async fn decide(&self, question: &Question) -> Result<Answer, Fault> {
-        let said = match self.ask(question, question.state.as_deref()).await {
+        let said = match self.ask(question, question.state.as_ref().map(|state| state.0.as_slice())).await {
             Ok(None) => self.ask(question, None).await,
             said => said,
         };

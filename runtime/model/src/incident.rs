@@ -231,6 +231,11 @@ impl Incident {
                 let rest = if rested_until.is_some() { "; it is rested" } else { "" };
                 self.say(at, "note", &plugin.to_string(), format!("{fault}{rest}"));
             }
+            // What agrees is counted, not told: the story is of what was done.
+            Record::Shadowed { agrees: true, .. } => {}
+            Record::Shadowed { plugin, would, did, .. } => {
+                self.say(at, "note", &plugin.to_string(), format!("would have: {would}, where it was: {did}"));
+            }
             Record::Note { text } => self.say(at, "note", "heald", text.clone()),
             Record::Reset { by } => {
                 self.held = None;

@@ -8,7 +8,7 @@ use crate::decision::{Decision, Ruling};
 use crate::finding::Concern;
 use crate::id::{IncidentId, IntentId, PluginName, Replica, ServiceName};
 use crate::incident::Stage;
-use crate::plugin::{Fault, PluginRef};
+use crate::plugin::{Fault, PluginRef, Source};
 use crate::service::{Breaker, Desired, Health};
 use crate::time::Moment;
 
@@ -123,6 +123,30 @@ pub enum Record {
         /// About which service.
         about: Option<ServiceName>,
     },
+    /// What a plug-in that is only watched (a shadow) or replaced (by a canary) would have done instead.
+    Shadowed {
+        /// Which.
+        plugin: PluginRef,
+        /// What it would have done.
+        would: String,
+        /// What was done.
+        did: String,
+        /// Who said that.
+        by: Source,
+        /// Whether the two are the same in what matters.
+        agrees: bool,
+    },
+    /// A plug-in was taken into use or out of it.
+    PluginMoved {
+        /// Which.
+        plugin: PluginRef,
+        /// To where: loaded, reloaded, refused, unloaded, enabled, disabled, promoted, rolled-back, revoked.
+        to: String,
+        /// Who: an operator's name, `folder`, or `heald`.
+        by: String,
+        /// Why, or what.
+        why: String,
+    },
     /// A service's health changed.
     HealthChanged {
         /// From.
@@ -201,6 +225,8 @@ impl Record {
             Self::Staged { .. } => "staged",
             Self::PluginFaulted { .. } => "plugin-faulted",
             Self::PluginRecovered { .. } => "plugin-recovered",
+            Self::Shadowed { .. } => "shadowed",
+            Self::PluginMoved { .. } => "plugin-moved",
             Self::HealthChanged { .. } => "health-changed",
             Self::BreakerMoved { .. } => "breaker-moved",
             Self::ProcessStarted { .. } => "process-started",

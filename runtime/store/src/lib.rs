@@ -251,6 +251,8 @@ impl Writer {
 
 #[async_trait]
 impl Journal for Store {
+    fn keep(&self, _: heald_engine::calls::Kept) {}
+
     fn write(&self, entries: Vec<Entry>) {
         if !entries.is_empty() && self.jobs.send(Job::Write(Stamped::all(entries))).is_err() {
             tracing::error!("the journal is closed; entries handed to it are lost");

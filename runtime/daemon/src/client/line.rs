@@ -105,6 +105,13 @@ fn told(record: &Record) -> (&'static str, Tone, String) {
             ("plug-in", Tone::Bad, format!("{plugin}{about}: {fault}{rest}"))
         }
         Record::PluginRecovered { plugin, .. } => ("plug-in", Tone::Good, format!("{plugin} answers again")),
+        Record::Shadowed { plugin, would, did, agrees, .. } => {
+            let tone = if *agrees { Tone::Quiet } else { Tone::Watch };
+            ("plug-in", tone, format!("{plugin} would have: {would}; it was: {did}"))
+        }
+        Record::PluginMoved { plugin, to, by, why } => {
+            ("plug-in", Tone::Quiet, format!("{plugin} {to} by {by}: {why}"))
+        }
         Record::HealthChanged { from, to, why } => {
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             let tone = if to.as_str() == "healthy" { Tone::Good } else { Tone::Watch };

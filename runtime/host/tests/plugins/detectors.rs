@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use heald_engine::ports::Detector;
+use heald_engine::ports::{Blob, Detector};
 use heald_host::HostError;
 use heald_model::{FaultCause, Severity};
 use serde_json::json;
@@ -18,11 +18,11 @@ async fn a_good_detector_finds_what_is_there() {
     let calm = detector.evaluate(&observation("web", 50.0)).await.unwrap();
     assert_eq!(calm.findings, []);
     let state = calm.state.unwrap();
-    assert_eq!((state.len(), state[0]), (1024, 1));
+    assert_eq!((state.0.len(), state.0[0]), (1024, 1));
     let mut next = observation("web", 97.0);
     next.state = Some(state);
     let busy = detector.evaluate(&next).await.unwrap();
-    assert_eq!(busy.state.unwrap()[0], 2, "the state came back");
+    assert_eq!(busy.state.unwrap().0[0], 2, "the state came back");
     let finding = &busy.findings[0];
     assert_eq!((finding.condition.as_str(), finding.severity, finding.score), ("high-cpu", Severity::Error, 1.0));
     assert_eq!(heald_model::Fact::find_number(&finding.evidence, "cpu"), Some(97.0));
@@ -124,7 +124,7 @@ async fn a_state_that_grows_too_large_voids_the_answer() {
     let mut observation = observation("bad", 1.0);
     let first = detector.evaluate(&observation).await.unwrap();
     observation.state = first.state;
-    assert_eq!(observation.state.as_ref().map(Vec::len), Some(40_000));
+    assert_eq!(observation.state.as_ref().map(|state| state.0.len()), Some(40_000));
     let fault = detector.evaluate(&observation).await.unwrap_err();
     assert_eq!(fault.cause, FaultCause::BadOutput, "{fault}");
     assert!(fault.detail.contains("80000 bytes"), "{fault}");
@@ -135,7 +135,7 @@ async fn a_state_that_is_not_its_own_is_left_out_and_asked_again() {
     let plugin = plugin("detect-threshold");
     let detector = plugin.detector(&object(json!({"cpu": 90}))).await.unwrap();
     let mut observation = observation("web", 97.0);
-    observation.state = Some(b"from another build".to_vec());
+    observation.state = Some(Blob(b"from another build".to_vec()));
     let verdict = detector.evaluate(&observation).await.unwrap();
     assert_eq!(verdict.findings.len(), 1, "{verdict:?}");
     assert_eq!(plugin.stats().calls, 2);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use heald_engine::plugins::PluginMode;
 use heald_engine::ports::{Observation, Question};
-use heald_host::{Grant, Host, LimitsConfig, Plugin, PluginConfig, PluginDetector, PluginPolicy};
+use heald_host::{CanaryConfig, Grant, Host, LimitsConfig, Plugin, PluginConfig, PluginDetector, PluginPolicy};
 use heald_model::{
     Breaker, Concern, Finding, Incident, IncidentId, Moment, Role, Sample, Series, ServiceView, Severity, Source, Stage,
 };
@@ -45,6 +46,9 @@ pub(crate) fn table(name: &str) -> PluginConfig {
         grant: Grant::default(),
         // Who is to run out of processor time shall do that first, however busy the machine.
         limits: LimitsConfig { wall: Some(Duration::from_secs(20)), ..LimitsConfig::default() },
+        mode: PluginMode::Active,
+        instead_of: None,
+        canary: CanaryConfig::default(),
     }
 }
 
