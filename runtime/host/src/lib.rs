@@ -7,6 +7,7 @@
 //!
 //! | file | |
 //! |---|---|
+//! | `options`, `config` | what the operator and the daemon say |
 //! | `load` | from bytes to a linked plug-in |
 //! | `contract`, `metadata`, `schema` | what is checked before anything runs |
 //! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
@@ -34,6 +35,7 @@ mod limits;
 mod load;
 mod lower;
 mod metadata;
+mod options;
 mod policy;
 mod pool;
 mod role;
@@ -45,9 +47,7 @@ mod voice;
 mod wasi;
 
 pub use action::{ActionFailure, Plan, PluginActions, Task};
-pub use config::{
-    CanaryConfig, Directory, Endpoint, Grant, LimitsConfig, PluginConfig, PluginsConfig, Secret, merged,
-};
+pub use config::{CanaryConfig, Directory, Endpoint, Grant, LimitsConfig, PluginConfig, PluginsConfig, Secret, merged};
 pub use contract::Role;
 pub use detector::PluginDetector;
 pub use embedded::Embedded;
@@ -56,6 +56,7 @@ pub use error::HostError;
 pub use limits::Limits;
 pub use load::{Host, Plugin};
 pub use metadata::{Metadata, Suggested};
+pub use options::{Compiler, Options, Reach, Touch, TouchError, Trust};
 pub use policy::PluginPolicy;
 pub use schema::Problem;
 pub use stats::Stats;

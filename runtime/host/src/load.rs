@@ -26,6 +26,7 @@ use crate::engine;
 use crate::error::HostError;
 use crate::limits::{COPIED_BYTES, Limits};
 use crate::metadata::Metadata;
+use crate::options::Options;
 use crate::policy::PluginPolicy;
 use crate::pool::{Pool, WARM};
 use crate::role::Exports;
@@ -42,13 +43,13 @@ const FILE_LIMIT: u64 = 64 << 20;
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
+    pub(crate) options: Options,
 }
 
 /// Where plug-ins run. One for a process; copies are the same one.
 #[derive(Clone)]
 pub struct Host {
     machine: Arc<Machine>,
-    builtins: Arc<[Embedded]>,
 }
 
 impl Host {
@@ -57,9 +58,17 @@ impl Host {
     /// # Errors
     /// When the machine refuses the address space or the thread.
     pub fn start(builtins: &[Embedded]) -> Result<Self, HostError> {
+        Self::with(Options { builtins: builtins.to_vec(), ..Options::default() })
+    }
+
+    /// Sets wasmtime up with all there is to say.
+    ///
+    /// # Errors
+    /// When the machine refuses the address space or the thread.
+    pub fn with(options: Options) -> Result<Self, HostError> {
         let engine = engine::start()?;
         let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
-        Ok(Self { machine: Arc::new(Machine { engine, ticker }), builtins: builtins.into() })
+        Ok(Self { machine: Arc::new(Machine { engine, ticker, options }) })
     }
 
     /// Loads what a `[[plugin]]` table names. The file is read anew every time.
@@ -69,10 +78,11 @@ impl Host {
     pub fn load(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
         match config.component.strip_prefix("builtin:") {
             Some(name) => {
-                let builtin = self.builtins.iter().find(|builtin| builtin.name == name);
+                let builtins = &self.machine.options.builtins;
+                let builtin = builtins.iter().find(|builtin| builtin.name == name);
                 let builtin = builtin.ok_or_else(|| HostError::NoBuiltin {
                     name: name.to_owned(),
-                    known: self.builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
+                    known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
                 })?;
                 let component = builtin.load(&self.machine.engine)?;
                 self.link(config, &component, builtin.digest.to_owned(), Metadata::of(builtin.component))
