@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plugin::PluginCommand;
+
 /// A WebAssembly-extensible healing runtime: it watches services, finds what is wrong, decides, acts under a guard, and
 /// proves by fresh checks that it helped.
 #[derive(Debug, Parser)]
@@ -58,6 +60,9 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write, build and look at plug-ins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// A service of the demo.
     #[command(hide = true)]
     DemoService(RawArgs),

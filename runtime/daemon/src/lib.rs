@@ -15,6 +15,7 @@ pub mod decide;
 pub mod demo;
 pub mod keepers;
 pub mod logging;
+pub mod plugin;
 pub mod plugins;
 pub mod run;
 
@@ -48,6 +49,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Decide(args) => decide::decide(args),
         Command::Config(command) => config::command(command),
+        Command::Plugin(command) => plugin::command(command),
         other => client::run(other),
     }
 }

@@ -73,7 +73,12 @@ async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn 
             session(args)?.halt("/api/halt", said, out).await
         }
         Command::Act(args) => session(&args.client)?.act(args, out).await,
-        Command::Run(_) | Command::Demo(_) | Command::Decide(_) | Command::Config(_) | Command::DemoService(_) => {
+        Command::Run(_)
+        | Command::Demo(_)
+        | Command::Decide(_)
+        | Command::Config(_)
+        | Command::Plugin(_)
+        | Command::DemoService(_) => {
             bail!("this command is no question to a running heald")
         }
     }
