@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Charge, Healer, HealingConfig, Past, Ports};
+use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports};
 use heald_host::{Host, Plugin, PluginConfig};
 use heald_model::*;
 use serde_json::{Map, json};
@@ -155,11 +155,10 @@ async fn charge(host: &Host) -> Charge {
             mode: Mode::Auto,
             metadata: json!({}),
         },
-        detectors: vec![
-            plugin(host, "detect-availability").detector(steady.as_object().unwrap()).await.unwrap(),
-            threshold,
-        ],
-        policies: vec![plugin(host, "decide-rules").policy(&Map::new()).await.unwrap()],
+        cast: Cast::active(
+            vec![plugin(host, "detect-availability").detector(steady.as_object().unwrap()).await.unwrap(), threshold],
+            vec![plugin(host, "decide-rules").policy(&Map::new()).await.unwrap()],
+        ),
     }
 }
 

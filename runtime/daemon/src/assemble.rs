@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
-use heald_engine::{Charge, Consultants, Healer, Past, Ports};
+use heald_engine::{Cast, Charge, Consultants, Healer, Past, Ports};
 use heald_host::Host;
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, Record, ServiceName, ServiceSpec};
@@ -96,8 +96,10 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         offered.insert(service.name.clone(), plugins.actions(&config, config.actions(service), service).await);
         charges.push(Charge {
             spec: spec.clone(),
-            detectors: plugins.detectors(&config, config.detectors(service), Some(service)).await,
-            policies: plugins.policies(&config, config.policies(service), Some(service)).await,
+            cast: Cast::active(
+                plugins.detectors(&config, config.detectors(service), Some(service)).await,
+                plugins.policies(&config, config.policies(service), Some(service)).await,
+            ),
         });
         specs.insert(service.name.clone(), spec);
     }

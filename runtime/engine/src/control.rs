@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use heald_model::{Breaker, Decision, Desired, Finding, IncidentId, Intent, Mode, Outcome, ServiceName};
+use heald_model::{Breaker, Decision, Desired, Finding, IncidentId, Intent, Mode, Offer, Outcome, ServiceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -137,8 +137,12 @@ pub trait Consult: Send + Sync {
 pub trait Control: Send + Sync {
     /// Every service.
     fn services(&self) -> Vec<ServiceStatus>;
+    /// Every action that exists for a service, with the service.
+    fn offers(&self) -> Vec<(ServiceName, Offer)>;
     /// The actions that some service is offered, by name.
-    fn actions(&self) -> BTreeSet<String>;
+    fn actions(&self) -> BTreeSet<String> {
+        self.offers().into_iter().map(|(_, offer)| offer.action.name).collect()
+    }
     /// Carries an order out, under the guard, and returns when the action has claimed success. Verification goes on by itself.
     async fn order(&self, order: Order) -> Result<Done, OrderError>;
     /// Sets what is wanted of a service, durably, and sees to it.

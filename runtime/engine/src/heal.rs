@@ -7,11 +7,12 @@
 //! One task watches each service, so that a slow detector of one cannot hold up another; one task tends it while it has an
 //! open incident, so that at most one action is in flight for a service and its most severe incident leads. Tending is
 //! level-triggered and re-entrant: it looks at how things are, never at what it was told before, and starts over from the
-//! journal's state after a crash. The stages themselves are in [`crate::consultants`], [`crate::guard`], [`crate::treat`].
+//! journal's state after a crash. The stages themselves are in [`crate::observe`], [`crate::consultants`], [`crate::guard`],
+//! [`crate::treat`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use heald_model::{
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::agreement::Trials;
 use crate::config::HealingConfig;
 use crate::correlate::{Change, correlate};
 use crate::guard::{Hold, Judgement};
@@ -70,6 +72,11 @@ pub struct Healer {
     config: HealingConfig,
     ledger: Mutex<Ledger>,
     strikes: Mutex<Strikes>,
+    trials: Mutex<Trials>,
+    /// Counts what was compared and what failed on trial: whoever judges trials listens.
+    pub(crate) judged: watch::Sender<u64>,
+    /// Itself, for work that goes on beside the healing.
+    pub(crate) me: Weak<Self>,
     faults: Mutex<BTreeMap<PluginName, Incident>>,
     catalog: Mutex<Catalog>,
     halted: AtomicBool,
@@ -108,7 +115,10 @@ impl Healer {
                 orphans.push(incident);
             }
         }
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            trials: Mutex::default(),
+            judged: watch::Sender::new(0),
             ports,
             wards,
             config,
@@ -167,7 +177,7 @@ impl Healer {
             while let Ok(more) = mail.try_recv() {
                 samples.push(more);
             }
-            self.observe(&ward, samples).await;
+            let leftover = self.observe(&ward, samples).await;
             self.correlate(&ward);
             self.resolve_if_quiet(&ward);
             ward.ring();
@@ -180,6 +190,7 @@ impl Healer {
             if ward.claim() {
                 tender.spawn(Arc::clone(&self).tend(Arc::clone(&ward)));
             }
+            self.observe_in_shadow(&ward, leftover).await;
         }
     }
 
@@ -237,14 +248,16 @@ impl Healer {
             self.withhold(ward, incident, "healing", &hold);
             return Some(self.now() + LOOK_AGAIN);
         }
-        let mut decision = self.decide(ward, incident).await;
-        if decision.choice == Choice::Escalate {
-            decision = self.insist(ward, incident).unwrap_or(decision);
+        let mut deliberation = self.decide(ward, incident).await;
+        if deliberation.decision.choice == Choice::Escalate
+            && let Some(insisting) = self.insist(ward, incident)
+        {
+            deliberation.decision = insisting;
         }
         // Deciding takes time, and nothing is to be done about what is over meanwhile.
         let still = ward.lock().still(incident.id).cloned();
         let incident = &still?;
-        self.note_decision(ward, incident, &decision);
+        let decision = self.note(ward, incident, deliberation);
         match &decision.choice {
             Choice::NoAction | Choice::Pass => {
                 Some(decision.again_in.map_or(Moment::NEVER, |again_in| self.now() + again_in))
@@ -459,6 +472,10 @@ impl Healer {
 
     pub(crate) fn strikes(&self) -> MutexGuard<'_, Strikes> {
         self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn trials(&self) -> MutexGuard<'_, Trials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, BTreeMap<PluginName, Incident>> {

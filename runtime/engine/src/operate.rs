@@ -1,14 +1,14 @@
 //! What people and programs ask of the healer, and what plug-ins would make of some metrics. An operator's order goes through
 //! the same guard and the same record as heald's own decisions.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use heald_model::{
-    Choice, Class, Decision, Desired, Ending, Entry, Finding, Incident, IncidentId, Moment, Outcome, ProbeId, Proposal,
-    Record, Role, Sample, Series, ServiceName, ServiceView, Severity, Signature, Source, Stage,
+    Choice, Class, Decision, Desired, Ending, Entry, Finding, Incident, IncidentId, Moment, Offer, Outcome, ProbeId,
+    Proposal, Record, Role, Sample, Series, ServiceName, ServiceView, Severity, Signature, Source, Stage,
 };
 use serde_json::{Value, json};
 
@@ -32,9 +32,9 @@ impl Control for Arc<Healer> {
         self.wards.values().map(|ward| self.status(ward)).collect()
     }
 
-    fn actions(&self) -> BTreeSet<String> {
-        let offers = self.wards.keys().flat_map(|service| self.ports.actions.offers(service));
-        offers.map(|offer| offer.action.name).collect()
+    fn offers(&self) -> Vec<(ServiceName, Offer)> {
+        let of = |service: &ServiceName| self.ports.actions.offers(service).into_iter();
+        self.wards.keys().flat_map(|service| of(service).map(|offer| (service.clone(), offer))).collect()
     }
 
     async fn order(&self, order: Order) -> Result<Done, OrderError> {
@@ -249,7 +249,7 @@ pub struct Profile {
 
 /// The plug-ins, asked about metrics that somebody sends. Needs no running healer.
 pub struct Consultants {
-    profiles: BTreeMap<String, Profile>,
+    profiles: RwLock<BTreeMap<String, Arc<Profile>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -257,17 +257,27 @@ pub struct Consultants {
 impl Consultants {
     /// Consultants with these profiles.
     pub fn new(profiles: BTreeMap<String, Profile>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { profiles, clock, entropy }
+        let profiles = profiles.into_iter().map(|(name, profile)| (name, Arc::new(profile))).collect();
+        Self { profiles: RwLock::new(profiles), clock, entropy }
+    }
+
+    /// From now on others are asked.
+    pub fn recast(&self, profiles: BTreeMap<String, Profile>) {
+        let profiles = profiles.into_iter().map(|(name, profile)| (name, Arc::new(profile))).collect();
+        *self.profiles.write().unwrap_or_else(PoisonError::into_inner) = profiles;
+    }
+
+    fn profile(&self, name: &str) -> Result<Arc<Profile>, ConsultError> {
+        let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner);
+        let known = || ConsultError::NoProfile { name: name.to_owned(), known: profiles.keys().cloned().collect() };
+        profiles.get(name).cloned().ok_or_else(known)
     }
 }
 
 #[async_trait]
 impl Consult for Consultants {
     async fn consult(&self, profile: &str, metrics: Metrics) -> Result<Consultation, ConsultError> {
-        let Some(asked) = self.profiles.get(profile) else {
-            let known = self.profiles.keys().cloned().collect();
-            return Err(ConsultError::NoProfile { name: profile.to_owned(), known });
-        };
+        let asked = self.profile(profile)?;
         let now = self.clock.now();
         let service = subject(profile);
         let series = vec![snapshot(&service.name, metrics, now)];

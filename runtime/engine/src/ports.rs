@@ -81,6 +81,10 @@ pub trait Detector: Send + Sync {
     fn plugin(&self) -> &PluginRef;
     /// What it wants to see.
     fn window(&self) -> Window;
+    /// The conditions it may report; empty: any.
+    fn conditions(&self) -> &[String] {
+        &[]
+    }
     /// How it is configured.
     fn settings(&self) -> Settings {
         Settings::default()

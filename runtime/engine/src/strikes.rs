@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use heald_model::{Moment, PluginRef, ServiceName};
 
+use crate::plugins::Quarantine;
+
 /// Failures in a row before a plug-in is rested.
 const STRIKES: u32 = 3;
 /// The first rest; each further one is twice as long.
@@ -56,6 +58,17 @@ impl Strikes {
     /// True if the plug-in has strikes about any service.
     pub fn any(&self, plugin: &PluginRef) -> bool {
         self.tallies.keys().any(|(digest, _)| *digest == plugin.digest)
+    }
+
+    /// The services about which the plug-in has strikes.
+    pub fn of(&self, plugin: &PluginRef) -> Vec<Quarantine> {
+        let its = self.tallies.iter().filter(|((digest, _), _)| *digest == plugin.digest);
+        its.map(|((_, service), tally)| Quarantine {
+            service: service.clone(),
+            strikes: tally.strikes,
+            until: tally.until,
+        })
+        .collect()
     }
 
     fn tally(&self, plugin: &PluginRef, service: &ServiceName) -> Option<&Tally> {

@@ -136,19 +136,20 @@ impl Healer {
         Entry { at: self.now(), service: Some(intent.service.clone()), incident: intent.incident, record }
     }
 
-    /// A decision goes on record when it differs from the last one.
-    pub(crate) fn note_decision(&self, ward: &Ward, incident: &Incident, decision: &Decision) {
+    /// A decision goes on record when it differs from the last one; true if it does.
+    pub(crate) fn note_decision(&self, ward: &Ward, incident: &Incident, decision: &Decision) -> bool {
         let said = format!("{} {} {}", decision.source, decision.verb(), decision.reason);
         let after = incident.attempts.last().map(|attempt| attempt.intent.id);
         let note = (incident.id, after, incident.reopened, said);
         let mut state = ward.lock();
         if state.decided.as_ref() == Some(&note) {
-            return;
+            return false;
         }
         state.decided = Some(note);
         drop(state);
         let record = Record::Decided { decision: decision.clone() };
         self.record(ward, vec![Entry::of_incident(self.now(), ward.spec.name.clone(), incident.id, record)]);
+        true
     }
 
     /// Puts a hold on record when it changed, tells people where the rule says so, and answers when to ask again.

@@ -4,16 +4,18 @@
 //! ([`State::apply`]), so what is in memory is always what the journal would give back.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
     Attempt, Concern, Entry, Incident, IncidentId, Intent, IntentId, Moment, PluginName, ProbeId, Replica, Role,
-    Sample, Series, ServiceSpec, Source,
+    Sample, Series, ServiceSpec, ServiceView, Source,
 };
 use tokio::sync::watch;
 
-use crate::ports::{Blob, Detector, Policy};
+use crate::agreement::Outline;
+use crate::cast::Cast;
+use crate::ports::Blob;
 use crate::verify::Trial;
 
 /// Samples kept of each series, unless a detector's window asks for more.
@@ -33,22 +35,21 @@ const PROCESS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct Charge {
     /// The service.
     pub spec: ServiceSpec,
-    /// Asked all, in this order.
-    pub detectors: Vec<Arc<dyn Detector>>,
-    /// Asked in order, until one does not pass.
-    pub policies: Vec<Arc<dyn Policy>>,
+    /// Who is asked about it.
+    pub cast: Cast,
 }
 
 /// One service in the engine's care.
 pub(crate) struct Ward {
     pub(crate) spec: ServiceSpec,
-    pub(crate) detectors: Vec<Arc<dyn Detector>>,
-    pub(crate) policies: Vec<Arc<dyn Policy>>,
+    cast: Mutex<Arc<Cast>>,
+    /// One question to its shadows at a time.
+    pub(crate) shadowing: tokio::sync::Mutex<()>,
     /// Counts the looks taken at this service; whoever waits for a change of it listens.
     pub(crate) bell: watch::Sender<u64>,
     state: Mutex<State>,
     up: AtomicU8,
-    kept: usize,
+    kept: AtomicUsize,
 }
 
 /// What is known of a service now.
@@ -74,20 +75,51 @@ pub(crate) struct State {
     pub(crate) decided: Option<(IncidentId, Option<IntentId>, u32, String)>,
     /// When a check last passed.
     pub(crate) passed: Option<Moment>,
+    /// What each detector last found, in outline; and each shadow's side by side with the others'.
+    pub(crate) found: HashMap<PluginName, Outline>,
+    pub(crate) compared: HashMap<PluginName, (String, String)>,
+    /// Looks since the tape's last checkpoint, and the service as it was last put on the tape.
+    pub(crate) looks: u32,
+    pub(crate) viewed: Option<ServiceView>,
+    /// Others are asked since the last look.
+    pub(crate) recast: bool,
 }
 
 impl Ward {
     pub(crate) fn new(charge: Charge) -> Self {
-        let asked = charge.detectors.iter().map(|detector| detector.window().samples as usize).max().unwrap_or(0);
+        let kept = AtomicUsize::new(charge.cast.widest().clamp(KEPT, KEPT_AT_MOST));
         Self {
             spec: charge.spec,
-            detectors: charge.detectors,
-            policies: charge.policies,
+            cast: Mutex::new(Arc::new(charge.cast)),
+            shadowing: tokio::sync::Mutex::default(),
             bell: watch::Sender::new(0),
             state: Mutex::default(),
             up: AtomicU8::new(0),
-            kept: asked.clamp(KEPT, KEPT_AT_MOST),
+            kept,
         }
+    }
+
+    /// Who is asked now. Whoever holds it goes on with it, whatever becomes of the ward's.
+    pub(crate) fn cast(&self) -> Arc<Cast> {
+        Arc::clone(&self.cast.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on others are asked. What those remember who are asked no more is forgotten.
+    pub(crate) fn recast(&self, cast: Cast) {
+        self.kept.store(cast.widest().clamp(KEPT, KEPT_AT_MOST), Ordering::Relaxed);
+        let cast = Arc::new(cast);
+        *self.cast.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&cast);
+        let names = cast.names();
+        let mut state = self.lock();
+        state.recast = true;
+        state.memories.retain(|name, _| names.contains(name));
+        state.found.retain(|name, _| names.contains(name));
+        state.compared.clear();
+    }
+
+    /// So many samples are kept of each series.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -126,7 +158,7 @@ impl Ward {
                 trial.hear(&sample);
             }
             let key = (sample.probe.clone(), sample.replica.clone());
-            state.series.entry(key).or_insert_with(|| self.series(&sample)).push(sample, self.kept);
+            state.series.entry(key).or_insert_with(|| self.series(&sample)).push(sample, self.kept());
         }
     }
 

@@ -19,10 +19,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use heald_engine::calls::Part;
 use heald_engine::config::Budget;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Charge, Healer, HealingConfig, Past, Ports};
+use heald_engine::{Cast, Charge, Healer, HealingConfig, Member, Past, Ports};
 use heald_model::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -328,6 +329,58 @@ impl Policy for Decides {
     }
 }
 
+/// A shadow that finds every service on fire and would stop them all: it must have no effect whatever.
+struct Arsonist(PluginRef);
+
+#[async_trait]
+impl Detector for Arsonist {
+    fn plugin(&self) -> &PluginRef {
+        &self.0
+    }
+
+    fn window(&self) -> Window {
+        Window::default()
+    }
+
+    async fn evaluate(&self, _: &Observation) -> Result<Verdict, Fault> {
+        let finding = Finding {
+            condition: "on-fire".into(),
+            subject: None,
+            severity: Severity::Critical,
+            score: 1.0,
+            predicted: None,
+            message: "it burns".into(),
+            evidence: Vec::new(),
+        };
+        Ok(Verdict { findings: vec![finding], gauges: Vec::new(), state: None, heard: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Policy for Arsonist {
+    fn plugin(&self) -> &PluginRef {
+        &self.0
+    }
+
+    async fn decide(&self, _: &Question) -> Result<Answer, Fault> {
+        let proposal = Proposal { action: "stop".into(), parameters: json!({}), verify_within: None };
+        let decision = Decision {
+            choice: Choice::Act(proposal),
+            confidence: 1.0,
+            reason: "it burns".into(),
+            considered: Vec::new(),
+            facts: Vec::new(),
+            again_in: None,
+            source: Source::Plugin(self.0.clone()),
+        };
+        Ok(Answer { decision, state: None, heard: Vec::new() })
+    }
+}
+
+fn in_shadow<T: ?Sized>(plugin: Arc<T>, name: &str) -> Member<T> {
+    Member { plugin, part: Part::Shadow, trial: Some(name.into()), against: None }
+}
+
 /// A running heald, which can be killed.
 struct Runtime {
     healer: Arc<Healer>,
@@ -453,13 +506,16 @@ fn boot(scenario: &Scenario, world: &Shared, clock: &Arc<VirtualClock>, life: u6
         .iter()
         .map(|spec| Charge {
             spec: spec.clone(),
-            detectors: vec![Arc::new(Detects(
-                plugin("d"),
-                Mutex::new(StdRng::seed_from_u64(scenario.seed + life)),
-                scenario.faulty,
-                scenario.chatter,
-            ))],
-            policies: vec![Arc::new(Decides(plugin("p")))],
+            cast: {
+                let dice = Mutex::new(StdRng::seed_from_u64(scenario.seed + life));
+                let mut cast = Cast::active(
+                    vec![Arc::new(Detects(plugin("d"), dice, scenario.faulty, scenario.chatter))],
+                    vec![Arc::new(Decides(plugin("p")))],
+                );
+                cast.detectors.push(in_shadow(Arc::new(Arsonist(plugin("alarm"))), "alarm"));
+                cast.policies.insert(0, in_shadow(Arc::new(Arsonist(plugin("arson"))), "arson"));
+                cast
+            },
         })
         .collect();
     let rows = world.lock().unwrap().rows.clone();
@@ -604,6 +660,17 @@ async fn play(seed: u64, with_deaths: bool) -> BTreeMap<ServiceName, Option<End>
             "seed {seed}: {} in healing of {budget}",
             world.most_in_flight
         );
+    }
+    // What shadows say is on record, and nothing ever came of it.
+    let shadowed = |row: &&Entry| matches!(row.record, Record::Shadowed { agrees: false, .. });
+    assert!(world.rows.iter().any(|row| shadowed(&row)), "seed {seed}: the shadows were never heard");
+    for row in &world.rows {
+        let arson = match &row.record {
+            Record::Intended { intent } => intent.source == Source::Plugin(plugin("arson")) || intent.action == "stop",
+            Record::Opened { condition, .. } => condition == "on-fire",
+            _ => false,
+        };
+        assert!(!arson, "seed {seed}: a shadow had an effect: {row:?}");
     }
     let incidents = fold(&world.rows);
     for incident in incidents.values().filter(|incident| incident.condition != CHATTER) {
