@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use heald_engine::control::{ConsultError, OrderError};
+use heald_engine::plugins::PluginError;
 use heald_engine::ports::JournalError;
 use serde_json::{Map, Value};
 
@@ -79,6 +80,18 @@ impl From<OrderError> for Failure {
             OrderError::NothingToDo(_) => Self::new(StatusCode::CONFLICT, said),
             OrderError::Failed(_) => Self::new(StatusCode::BAD_GATEWAY, said),
             OrderError::Journal(error) => error.into(),
+        }
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        let said = error.to_string();
+        match error {
+            PluginError::NoPlugin { known, .. } => Self::absent(said).with("known", known),
+            PluginError::Refused(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, said),
+            PluginError::NothingToDo(_) => Self::new(StatusCode::CONFLICT, said),
+            PluginError::Journal(error) => error.into(),
         }
     }
 }

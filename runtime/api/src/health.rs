@@ -28,7 +28,9 @@ pub(crate) async fn card(State(api): State<Api>) -> Json<Value> {
             "incidents": "/api/incidents",
             "actions": "/api/actions",
             "catalog": "/api/catalog",
+            "plugins": "/api/plugins",
             "events": "/events",
+            "metrics": "/metrics",
         },
     }))
 }

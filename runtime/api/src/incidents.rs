@@ -1,4 +1,4 @@
-//! Looking back: `/api/incidents`, `/api/actions` (what was done) and `/api/catalog` (what it taught).
+//! Looking back: `/api/incidents` and `/api/actions` (what was done).
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::Api;
 use crate::failure::Failure;
 use crate::request::{Ask, Part};
-use crate::view::{ActionView, ExperienceView, IncidentView};
+use crate::view::{ActionView, IncidentView};
 
 /// Incidents in one answer, unless asked otherwise, and at most.
 const INCIDENTS: (u32, u32) = (50, 500);
@@ -81,12 +81,6 @@ pub(crate) async fn actions(State(api): State<Api>, Ask(ask): Ask<ActionAsk>) ->
     let pagination = pagination(page.total, limit, ask.offset);
     let actions: Vec<ActionView> = page.items.into_iter().map(ActionView::from).collect();
     Ok(Json(json!({"actions": actions, "pagination": pagination})))
-}
-
-/// `GET /api/catalog`: what was learned, by signature and action.
-pub(crate) async fn catalog(State(api): State<Api>) -> Result<Json<Value>, Failure> {
-    let catalog: Vec<ExperienceView> = api.history.catalog().await?.into_iter().map(ExperienceView::from).collect();
-    Ok(Json(json!({"catalog": catalog})))
 }
 
 fn pagination(total: u64, limit: u32, offset: u32) -> Value {

@@ -1,6 +1,6 @@
 //! heald's outside face over HTTP.
 //!
-//! [`router`] turns the engine's ports into REST and an event stream; [`serve`] puts it on sockets. Handlers translate
+//! [`router`] turns the engine's ports into REST, an event stream and metrics; [`serve`] puts it on sockets. Handlers translate
 //! and nothing more: what an order may do is the guard's business, what happened is the journal's. One handler per
 //! concept: where two older systems spell one thing differently, the answer carries both spellings.
 //!
@@ -8,15 +8,18 @@
 //! trace.
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod config;
 mod events;
 mod failure;
 mod health;
 mod host;
 mod incidents;
+mod metrics;
 mod operate;
 mod orchestrate;
 mod origin;
+mod plugins;
 mod request;
 mod routes;
 mod serve;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use heald_engine::control::{Consult, Control};
+use heald_engine::plugins::Plugins;
 use heald_engine::ports::{Board, History};
 use tokio::sync::watch;
 
@@ -54,6 +58,8 @@ pub struct Api {
     pub control: Arc<dyn Control>,
     /// The plug-ins, asked without anything being done.
     pub consult: Arc<dyn Consult>,
+    /// The plug-ins as they run; None: nobody sees to them, and what is asked about them is answered with 503.
+    pub plugins: Option<Arc<dyn Plugins>>,
     /// The state of all checks.
     pub board: Arc<dyn Board>,
     /// The past.

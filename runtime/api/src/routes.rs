@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use crate::failure::Failure;
 use crate::host::{self, Hosts};
 use crate::origin::{self, Origins};
-use crate::{Api, ServerConfig, events, health, incidents, operate, orchestrate};
+use crate::{Api, ServerConfig, catalog, events, health, incidents, metrics, operate, orchestrate, plugins};
 
 /// No request is longer than a page of JSON.
 const BODY: usize = 256 * 1024;
@@ -34,7 +34,7 @@ const fn route(method: &'static str, path: &'static str, summary: &'static str) 
 }
 
 /// Everything that can be asked.
-pub const ROUTES: [Route; 19] = [
+pub const ROUTES: [Route; 24] = [
     route("GET", "/", "what this is"),
     route("GET", "/health", "200 as long as heald lives"),
     route("GET", "/health/live", "200 as long as heald lives"),
@@ -46,14 +46,19 @@ pub const ROUTES: [Route; 19] = [
     route("GET", "/api/incidents/{id}", "one incident with its whole timeline"),
     route("GET", "/api/actions", "what was done, newest first (limit, offset, service)"),
     route("POST", "/api/actions", "do something now: {service, action, parameters, by}"),
-    route("GET", "/api/catalog", "what was learned, by signature and action"),
+    route("GET", "/api/catalog", "what can be done, with what was learned of it"),
     route("GET", "/api/services", "every service as it stands"),
     route("GET", "/api/services/{name}", "one service as it stands"),
     route("POST", "/api/services/{name}/{verb}", "pause, resume, start, stop, restart, reset or approve"),
+    route("GET", "/api/plugins", "every plug-in as it stands"),
+    route("GET", "/api/plugins/{name}", "one plug-in as it stands"),
+    route("GET", "/api/plugins/{name}/divergence", "how a shadow or a canary compares with what was done"),
+    route("POST", "/api/plugins/{name}/{verb}", "reload, enable, disable, promote or revoke {capability}"),
     route("GET", "/api/halt", "whether all healing is stopped"),
     route("POST", "/api/halt", "stop all healing"),
     route("POST", "/api/resume", "heal again"),
     route("GET", "/events", "the journal as server-sent events, resumable by Last-Event-ID"),
+    route("GET", "/metrics", "figures for Prometheus"),
 ];
 
 /// The API as a service. `GET /events` is the one route that never ends by itself.
@@ -69,13 +74,18 @@ pub fn router(api: Api, config: &ServerConfig) -> Router {
         .route("/api/incidents", get(incidents::list))
         .route("/api/incidents/{id}", get(incidents::one))
         .route("/api/actions", get(incidents::actions).post(operate::act))
-        .route("/api/catalog", get(incidents::catalog))
+        .route("/api/catalog", get(catalog::catalog))
         .route("/api/services", get(operate::services))
         .route("/api/services/{name}", get(operate::service))
         .route("/api/services/{name}/{verb}", post(operate::verb))
+        .route("/api/plugins", get(plugins::list))
+        .route("/api/plugins/{name}", get(plugins::one))
+        .route("/api/plugins/{name}/divergence", get(plugins::divergence))
+        .route("/api/plugins/{name}/{verb}", post(plugins::verb))
         .route("/api/halt", get(operate::halted).post(operate::halt))
         .route("/api/resume", post(operate::resume))
         .route("/events", get(events::stream))
+        .route("/metrics", get(metrics::scrape))
         .fallback(|| async { Failure::absent("Not Found") })
         .method_not_allowed_fallback(|| async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed") })
         .layer(DefaultBodyLimit::max(BODY))

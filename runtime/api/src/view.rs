@@ -7,8 +7,8 @@ use heald_engine::control::ServiceStatus;
 use heald_engine::ports::Pulse;
 use heald_model::incident::Held;
 use heald_model::{
-    Attempt, Ending, Event, Experience, Incident, IncidentId, Intent, IntentId, Moment, Outcome, Receipt, Scalar,
-    ServiceName, Severity, Signature, Stage,
+    Attempt, Ending, Event, Incident, IncidentId, Intent, IntentId, Moment, Outcome, Receipt, Scalar, ServiceName,
+    Severity, Signature, Stage,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -269,39 +269,6 @@ impl From<Attempt> for ActionView {
     }
 }
 
-/// One line of the fix catalog.
-#[derive(Debug, Serialize)]
-pub(crate) struct ExperienceView {
-    signature: Signature,
-    action: String,
-    service: Option<ServiceName>,
-    tries: u32,
-    successes: u32,
-    alpha: f64,
-    beta: f64,
-    /// The expected chance of success, 0..1.
-    chance: f64,
-    recovery_seconds: Option<f64>,
-    recovery_p90_seconds: Option<f64>,
-}
-
-impl From<Experience> for ExperienceView {
-    fn from(experience: Experience) -> Self {
-        Self {
-            chance: experience.alpha / (experience.alpha + experience.beta),
-            signature: experience.signature,
-            action: experience.action,
-            service: experience.service,
-            tries: experience.tries,
-            successes: experience.successes,
-            alpha: experience.alpha,
-            beta: experience.beta,
-            recovery_seconds: experience.recovery.map(|took| took.as_secs_f64()),
-            recovery_p90_seconds: experience.recovery_p90.map(|took| took.as_secs_f64()),
-        }
-    }
-}
-
 /// A service with its checks and its processes.
 #[derive(Debug, Serialize)]
 pub(crate) struct ServiceView {
@@ -361,7 +328,7 @@ fn healed(attempt: &Attempt) -> bool {
 }
 
 /// `service-down` as `SERVICE_DOWN`.
-fn capitals(word: &str) -> String {
+pub(crate) fn capitals(word: &str) -> String {
     underscored(word).to_uppercase()
 }
 

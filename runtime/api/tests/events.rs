@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use heald_api::Phase;
-use heald_model::Row;
+use heald_model::{Entry, PluginRef, Record, Row, Source};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use support::*;
@@ -141,4 +141,30 @@ async fn open_streams_end_when_heald_drains() {
     assert_eq!(listener.block().await, None);
     face.end.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(3), &mut face.served).await.expect("not within grace").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_plugins_would_have_done_and_where_they_go_is_told_by_name() {
+    let face = face().await;
+    let mut listener = Listener::new(&face, "/events?after=0", &[]).await;
+    let plugin = PluginRef { name: "rules".into(), version: "0.2.0".into(), digest: "ab".repeat(32) };
+    let shadowed = Record::Shadowed {
+        plugin: plugin.clone(),
+        would: "restart".into(),
+        did: "nothing".into(),
+        by: Source::Native,
+        agrees: false,
+    };
+    let moved = Record::PluginMoved { plugin, to: "promoted".into(), by: "ann".into(), why: "it agreed".into() };
+    face.heald.record(|at| Entry::of_service(at, "writer".into(), shadowed.clone()));
+    face.heald.record(|at| Entry::of_heald(at, moved.clone()));
+    for (id, kind, record) in [(1, "shadowed", shadowed), (2, "plugin-moved", moved)] {
+        let block = listener.block().await.unwrap();
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start();
+        assert_eq!((field("id:"), field("event:")), (id.to_string().as_str(), kind));
+        let row: Row = serde_json::from_str(field("data:")).unwrap();
+        assert_eq!(row.entry.record, record);
+        let shown: serde_json::Value = serde_json::from_str(field("data:")).unwrap();
+        assert_eq!((&shown["record"]["kind"], &shown["record"]["plugin"]["name"]), (&kind.into(), &"rules".into()));
+    }
 }

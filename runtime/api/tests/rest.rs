@@ -388,8 +388,6 @@ async fn actions_tell_what_was_done_and_how_it_went() {
     }
     assert!(action["before_metrics"].is_object() && action["after_metrics"].is_object());
     assert_eq!(face.get("/api/actions?limit=5000").await.json()["pagination"]["limit"], 1000);
-    let line = &face.get("/api/catalog").await.json()["catalog"][0];
-    assert_eq!((&line["chance"], &line["recovery_seconds"]), (&json!(0.8), &json!(1.5)));
 }
 
 #[tokio::test]
@@ -477,7 +475,8 @@ async fn browsers_are_told_which_pages_may_call() {
 async fn every_listed_route_exists() {
     let face = face().await;
     for route in ROUTES {
-        let path = route.path.replace("{name}", "writer").replace("{verb}", "pause").replace("{id}", "x");
+        let (name, verb) = if route.path.contains("plugins") { ("rules", "reload") } else { ("writer", "pause") };
+        let path = route.path.replace("{name}", name).replace("{verb}", verb).replace("{id}", "x");
         let method: Method = route.method.parse().unwrap();
         let answer = face.send(method, &path, "", &[]).await;
         assert!(answer.status() != 405, "{route:?}");

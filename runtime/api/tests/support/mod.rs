@@ -1,6 +1,8 @@
 //! A heald made of cardboard behind the real API on a real socket, and a client.
 #![allow(dead_code, unreachable_pub)]
 
+mod shelf;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
+pub use self::shelf::Shelf;
+
 /// Everything the API can ask, in memory.
 pub struct Cardboard {
     pub pulses: Mutex<Vec<(ServiceName, Pulse)>>,
@@ -31,6 +35,9 @@ pub struct Cardboard {
     pub halted: AtomicBool,
     pub withheld: AtomicBool,
     pub asked: Mutex<Vec<(String, Metrics)>>,
+    pub offered: Mutex<Vec<(ServiceName, Offer)>>,
+    pub mode: Mutex<Mode>,
+    pub learned: Mutex<Vec<Experience>>,
     pub incidents: Mutex<Vec<Incident>>,
     pub journal: Mutex<Vec<Row>>,
     pub rows: broadcast::Sender<Arc<Row>>,
@@ -52,6 +59,13 @@ impl Cardboard {
             halted: AtomicBool::new(false),
             withheld: AtomicBool::new(false),
             asked: Mutex::default(),
+            offered: Mutex::new(vec![
+                ("writer".into(), offer("restart", Source::Native)),
+                ("backend".into(), offer("restart", Source::Native)),
+                ("writer".into(), offer("notify", Source::Native)),
+            ]),
+            mode: Mutex::default(),
+            learned: Mutex::new(vec![experience("service-down", "restart", None)]),
             incidents: Mutex::default(),
             journal: Mutex::default(),
             rows: broadcast::channel(8).0,
@@ -64,8 +78,13 @@ impl Cardboard {
         change(&mut pulses.iter_mut().find(|(name, _)| name.as_str() == service).unwrap().1);
     }
 
-    /// One more row, on record first and on the air then.
+    /// One more note.
     pub fn append(&self, text: &str) -> u64 {
+        self.record(|at| Entry::of_heald(at, Record::Note { text: text.into() }))
+    }
+
+    /// One more row, on record first and on the air then.
+    pub fn record(&self, entry: impl FnOnce(Moment) -> Entry) -> u64 {
         let mut journal = self.journal.lock().unwrap();
         let seq = journal.last().map_or(1, |row| row.seq + 1);
         let row = Row {
@@ -76,7 +95,7 @@ impl Cardboard {
             schema: 1,
             mono: 1,
             boot: Uuid::nil(),
-            entry: Entry::of_heald(Moment::from_millis(seq), Record::Note { text: text.into() }),
+            entry: entry(Moment::from_millis(seq)),
         };
         journal.push(row.clone());
         let _ = self.rows.send(Arc::new(row));
@@ -100,6 +119,34 @@ impl Cardboard {
             true => Ok(()),
             false => Err(OrderError::NoService(service.clone())),
         }
+    }
+}
+
+/// An action on offer; all but `notify` touch the service.
+pub fn offer(action: &str, source: Source) -> Offer {
+    let action = ActionInfo {
+        name: action.into(),
+        summary: format!("does {action}"),
+        parameters: json!({"type": "object"}),
+        disruptive: action != "notify",
+        undoable: false,
+        facts: Vec::new(),
+    };
+    Offer { action, source, blocked: None }
+}
+
+/// Seven of eight tries healed.
+pub fn experience(signature: &str, action: &str, service: Option<&str>) -> Experience {
+    Experience {
+        signature: signature.into(),
+        action: action.into(),
+        service: service.map(ServiceName::from),
+        tries: 8,
+        successes: 7,
+        alpha: 8.0,
+        beta: 2.0,
+        recovery: Some(Duration::from_millis(1500)),
+        recovery_p90: None,
     }
 }
 
@@ -128,7 +175,7 @@ impl Control for Cardboard {
             up: Some(true),
             breaker: Breaker::HalfOpen,
             desired: self.desired(name),
-            mode: Mode::Auto,
+            mode: *self.mode.lock().unwrap(),
             processes: vec![ProcessState {
                 replica: "0".into(),
                 incarnation: 3,
@@ -144,8 +191,8 @@ impl Control for Cardboard {
         SERVICES.map(status).into()
     }
 
-    fn actions(&self) -> std::collections::BTreeSet<String> {
-        ["notify", "restart"].map(str::to_owned).into()
+    fn offers(&self) -> Vec<(ServiceName, Offer)> {
+        self.offered.lock().unwrap().clone()
     }
 
     async fn order(&self, order: Order) -> Result<Done, OrderError> {
@@ -282,17 +329,7 @@ impl History for Cardboard {
     }
 
     async fn catalog(&self) -> Result<Vec<Experience>, JournalError> {
-        Ok(vec![Experience {
-            signature: "service-down".into(),
-            action: "restart".into(),
-            service: None,
-            tries: 8,
-            successes: 7,
-            alpha: 8.0,
-            beta: 2.0,
-            recovery: Some(Duration::from_millis(1500)),
-            recovery_p90: None,
-        }])
+        Ok(self.learned.lock().unwrap().clone())
     }
 
     async fn rows(&self, after: u64, limit: u32) -> Result<Vec<Row>, JournalError> {
@@ -313,6 +350,7 @@ impl History for Cardboard {
 /// The API on a port of its own.
 pub struct Face {
     pub heald: Arc<Cardboard>,
+    pub shelf: Arc<Shelf>,
     pub phase: watch::Sender<Phase>,
     pub database: Arc<AtomicBool>,
     pub address: std::net::SocketAddr,
@@ -325,6 +363,21 @@ pub async fn face() -> Face {
 }
 
 pub async fn face_with(config: ServerConfig) -> Face {
+    let shelf = Shelf::new();
+    let plugins = Arc::clone(&shelf) as Arc<dyn heald_engine::plugins::Plugins>;
+    face_of(config, shelf, Some(plugins)).await
+}
+
+/// A heald that has no plug-ins to speak of.
+pub async fn face_without_plugins() -> Face {
+    face_of(ServerConfig::default(), Shelf::new(), None).await
+}
+
+async fn face_of(
+    config: ServerConfig,
+    shelf: Arc<Shelf>,
+    plugins: Option<Arc<dyn heald_engine::plugins::Plugins>>,
+) -> Face {
     let heald = Cardboard::new();
     let (phase, seen) = watch::channel(Phase::Ready);
     let database = Arc::new(AtomicBool::new(true));
@@ -332,6 +385,7 @@ pub async fn face_with(config: ServerConfig) -> Face {
     let api = Api {
         control: heald.clone(),
         consult: heald.clone(),
+        plugins,
         board: heald.clone(),
         history: heald.clone(),
         phase: seen,
@@ -345,7 +399,7 @@ pub async fn face_with(config: ServerConfig) -> Face {
     let router = heald_api::router(api, &config);
     let shutdown = async { drop(ended.await) };
     let served = tokio::spawn(heald_api::serve(vec![listener], router, shutdown));
-    Face { heald, phase, database, address, served, end }
+    Face { heald, shelf, phase, database, address, served, end }
 }
 
 /// What came back.

@@ -1,0 +1,47 @@
+//! heald about itself.
+
+use std::fmt::Result;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Unit;
+
+use super::families::{family, one};
+use crate::{Api, Phase};
+
+/// No labels.
+const BARE: [(&str, &str); 0] = [];
+
+/// How heald is at this moment.
+#[derive(Debug)]
+pub(super) struct Heald {
+    version: &'static str,
+    uptime: Duration,
+    ready: bool,
+    halted: bool,
+    journal: bool,
+}
+
+impl Heald {
+    pub(super) fn read(api: &Api) -> Self {
+        Self {
+            version: api.version,
+            uptime: api.started.elapsed(),
+            ready: *api.phase.borrow() == Phase::Ready,
+            halted: api.control.halted(),
+            journal: (api.database)(),
+        }
+    }
+}
+
+impl Collector for Heald {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result {
+        let out = &mut encoder;
+        family("build", "Which heald this is.").tells(out, [[("version", self.version)]])?;
+        family("uptime", "Since it came up.").of(&Unit::Seconds).levels(out, [(BARE, self.uptime.as_secs_f64())])?;
+        family("ready", "1 between start and end.").levels(out, [(BARE, one(self.ready))])?;
+        family("halted", "1 while an operator has stopped all healing.").levels(out, [(BARE, one(self.halted))])?;
+        family("journal_writable", "1 while the journal can be written.").levels(out, [(BARE, one(self.journal))])
+    }
+}
