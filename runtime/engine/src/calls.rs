@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use heald_model::{Fault, IncidentId, Moment, PluginName, PluginRef, Sample, Series, ServiceName, ServiceView};
+use heald_model::{
+    Fault, IncidentId, Moment, PluginName, PluginRef, ProbeSpec, Sample, Series, ServiceName, ServiceView,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -110,6 +112,9 @@ pub struct Look {
 /// All that detectors could know of a service at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// What is checked of the service: how a new series begins.
+    #[serde(default)]
+    pub probes: Vec<ProbeSpec>,
     /// Every series with the samples that were kept of it.
     pub series: Vec<Series>,
     /// How many samples of each are kept.
@@ -118,6 +123,19 @@ pub struct Checkpoint {
     pub detectors: Vec<(PluginRef, String, Option<crate::ports::Blob>)>,
     /// What each detector held to be true, as (condition, subject).
     pub findings: BTreeMap<PluginName, Vec<(String, Option<String>)>>,
+}
+
+/// The dice of a detector's call: as good as random, and computed from what is on the tape anyway, where a random number for each
+/// detector and look would be most of it. Never changed: old tapes are read with it.
+pub fn die(service: &ServiceName, plugin: &PluginName, at: Moment) -> u64 {
+    // FNV-1a over the names, so that every byte of them counts; then the finish of SplitMix64, so that every bit does.
+    let names = service.as_str().bytes().chain([0]).chain(plugin.as_str().bytes());
+    let seed = names
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut mixed = seed ^ at.nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// What the journal keeps beside its records.
@@ -153,4 +171,16 @@ pub struct Numbered {
     pub seq: u64,
     /// The call.
     pub call: Call,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_tapes_are_read_with_the_same_dice() {
+        let at = Moment::from_millis(1_790_000_000_000);
+        let seeds = [die(&"web".into(), &"threshold".into(), at), die(&"we".into(), &"bthreshold".into(), at)];
+        assert_eq!(seeds, [7_827_943_037_694_708_636, 2_273_390_980_085_791_661]);
+    }
 }

@@ -10,8 +10,8 @@ use crate::calls::{Asked, Call, Kept, Said};
 use crate::cast::Member;
 use crate::heal::Healer;
 use crate::native;
-use crate::observe::shown;
 use crate::ports::{Policy, Question, Window};
+use crate::shown::shown;
 use crate::ward::Ward;
 
 /// A decision, the calls that led to it, and what is still to be asked for comparison.
@@ -83,7 +83,7 @@ impl Healer {
             state: None,
         };
         let state = ward.lock();
-        question.series = shown(&state.series, Window { samples: 1, ..Window::default() }, false, now);
+        question.series = shown(state.series.values(), Window { samples: 1, ..Window::default() }, false, now);
         let others = state.incidents.values().filter(|other| other.id != incident.id);
         question.earlier = others.clone().flat_map(|other| other.attempts.iter().cloned()).collect();
         question.related = others.filter(|other| other.is_open()).cloned().collect();

@@ -21,6 +21,7 @@ pub mod observe;
 mod operate;
 pub mod plugins;
 pub mod ports;
+pub mod replay;
 pub mod shown;
 pub mod strikes;
 pub mod treat;

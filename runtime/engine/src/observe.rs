@@ -1,18 +1,17 @@
 //! Showing samples to the detectors of a service. Those whose answers count first: afterwards the ward's concerns are all that
 //! holds now. Shadows see the very same, once healing has taken its course.
 
-use std::collections::BTreeMap;
-
 use heald_model::{
-    Concern, Entry, Fault, Finding, IncidentId, Moment, PluginName, ProbeId, Record, Replica, Sample, Series, Source,
+    Concern, Entry, Fault, Finding, IncidentId, Moment, PluginName, ProbeSpec, Record, Sample, Series, Source,
 };
 
 use crate::agreement::{self, Occasion, Outline, Pair};
-use crate::calls::{Asked, Call, Checkpoint, Kept, Look, Said};
+use crate::calls::{Asked, Call, Checkpoint, Kept, Look, Said, die};
 use crate::cast::Member;
 use crate::heal::Healer;
 use crate::native;
-use crate::ports::{Detector, Observation, Verdict, Window};
+use crate::ports::{Detector, Observation, Verdict};
+use crate::shown::{settle, shown};
 use crate::ward::{State, Ward};
 
 /// Looks between two checkpoints of the tape. A checkpoint is as large as some sixty looks, so this makes the tape a tenth
@@ -31,7 +30,7 @@ impl Healer {
     pub(crate) async fn observe(&self, ward: &Ward, samples: Vec<Sample>) -> Leftover {
         let now = self.now();
         let cast = ward.cast();
-        let checkpoint = ward.lock().checkpoint(&cast, ward.kept());
+        let checkpoint = ward.lock().checkpoint(&cast, &ward.spec.probes, ward.kept());
         let mut look = Look {
             service: ward.spec.name.clone(),
             at: now,
@@ -53,11 +52,11 @@ impl Healer {
                 unanswered |= member.is_active();
                 continue;
             }
-            let seed = self.roll();
+            let seed = die(&ward.spec.name, &plugin.name, now);
             let input = {
                 let state = ward.lock();
                 let memory = state.memories.get(&plugin.name).cloned();
-                let series = shown(&state.series, member.plugin.window(), memory.is_some(), now);
+                let series = shown(state.series.values(), member.plugin.window(), memory.is_some(), now);
                 Observation { now, seed, service: service.clone(), series, state: memory }
             };
             look.seeds.push((plugin.name.clone(), seed));
@@ -104,9 +103,7 @@ impl Healer {
             }
         }
         state.observed = true;
-        for series in state.series.values_mut() {
-            series.fresh = 0;
-        }
+        settle(&mut state.series);
         let known: Vec<IncidentId> = state
             .incidents
             .values()
@@ -248,7 +245,7 @@ impl Healer {
 
 impl State {
     /// All that a replay needs to begin with the look that comes, if it is time for that.
-    fn checkpoint(&mut self, cast: &crate::cast::Cast, kept: usize) -> Option<Box<Checkpoint>> {
+    fn checkpoint(&mut self, cast: &crate::cast::Cast, probes: &[ProbeSpec], kept: usize) -> Option<Box<Checkpoint>> {
         self.looks = self.looks.wrapping_add(1);
         if self.looks % LOOKS != 1 && !self.recast {
             return None;
@@ -266,7 +263,8 @@ impl State {
         });
         let findings = findings.collect();
         let series = self.series.values().cloned().collect();
-        Some(Box::new(Checkpoint { series, kept, detectors: detectors.collect(), findings }))
+        let probes = probes.to_vec();
+        Some(Box::new(Checkpoint { probes, series, kept, detectors: detectors.collect(), findings }))
     }
 
     /// The view of the service if it is another than at the look before.
@@ -286,42 +284,4 @@ fn add(concerns: &mut Vec<Concern>, before: &[Concern], finding: Finding, source
     }
     let since = before.iter().find(|known| known.finding.key() == finding.key()).map_or(now, |known| known.since);
     concerns.push(Concern { finding, source: source.clone(), since });
-}
-
-/// The part of each series that a plug-in is shown: with a memory what is fresh (at least the newest), without one, or if it
-/// wants a sliding window, the window.
-pub(crate) fn shown(
-    series: &BTreeMap<(ProbeId, Option<Replica>), Series>,
-    window: Window,
-    remembers: bool,
-    now: Moment,
-) -> Vec<Series> {
-    series
-        .values()
-        .map(|series| {
-            let whole = series.samples.len();
-            let fresh = (series.fresh as usize).min(whole);
-            let wanted = match window.samples as usize {
-                0 => whole,
-                bound => bound.max(fresh),
-            };
-            let count = if remembers && !window.sliding { fresh.max(1) } else { wanted }.min(whole);
-            let horizon = if window.span.is_zero() { Moment::EPOCH } else { now - window.span };
-            let samples = series.samples.iter().skip(whole - count).filter(|s| s.at >= horizon).cloned().collect();
-            Series { samples, fresh: series.fresh, ..empty_of(series) }
-        })
-        .collect()
-}
-
-fn empty_of(series: &Series) -> Series {
-    Series {
-        probe: series.probe.clone(),
-        role: series.role,
-        replica: series.replica.clone(),
-        period: series.period,
-        failure_threshold: series.failure_threshold,
-        success_threshold: series.success_threshold,
-        samples: std::collections::VecDeque::new(),
-        fresh: 0,
-    }
 }

@@ -1,9 +1,10 @@
 //! What of a service's past a plug-in is shown. The loop, a replay and a plug-in's own tests all ask here, so that none of them
 //! shows a plug-in anything that another would not.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use heald_model::{Moment, Series};
+use heald_model::{Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series};
 
 use crate::ports::Window;
 
@@ -11,6 +12,37 @@ use crate::ports::Window;
 const KEPT: usize = 60;
 /// Never more than this, whatever is asked for.
 const KEPT_AT_MOST: usize = 600;
+/// The period assumed of a series whose probe is not configured (the implicit process probe).
+const PROCESS_PERIOD: Duration = Duration::from_secs(1);
+
+/// What was seen of a service, by probe and copy.
+pub type Seen = BTreeMap<(ProbeId, Option<Replica>), Series>;
+
+/// Takes a sample into its series, of which `kept` samples stay; one seen for the first time begins a series as its probe is
+/// configured.
+pub fn take_in(seen: &mut Seen, probes: &[ProbeSpec], sample: Sample, kept: usize) {
+    let key = (sample.probe.clone(), sample.replica.clone());
+    seen.entry(key).or_insert_with(|| begin(probes, &sample)).push(sample, kept);
+}
+
+/// A look is over: nothing is new any more.
+pub fn settle(seen: &mut Seen) {
+    seen.values_mut().for_each(|series| series.fresh = 0);
+}
+
+fn begin(probes: &[ProbeSpec], sample: &Sample) -> Series {
+    let spec = probes.iter().find(|probe| probe.id == sample.probe);
+    Series {
+        probe: sample.probe.clone(),
+        role: spec.map_or(Role::Liveness, |probe| probe.role),
+        replica: sample.replica.clone(),
+        period: spec.map_or(PROCESS_PERIOD, |probe| probe.period),
+        failure_threshold: spec.map_or(1, |probe| probe.failure_threshold),
+        success_threshold: spec.map_or(1, |probe| probe.success_threshold),
+        samples: VecDeque::new(),
+        fresh: 0,
+    }
+}
 
 /// How many samples of each series are kept for detectors with these windows.
 pub fn kept(windows: impl IntoIterator<Item = Window>) -> usize {
@@ -58,10 +90,6 @@ fn empty(series: &Series) -> Series {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use heald_model::{Role, Sample};
-
     use super::*;
 
     /// Ten samples, a second apart, the last `fresh` of them new.

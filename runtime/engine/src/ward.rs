@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heald_model::{
-    Attempt, Concern, Entry, Incident, IncidentId, Intent, IntentId, Moment, PluginName, ProbeId, Replica, Role,
-    Sample, Series, ServiceSpec, ServiceView, Source,
+    Attempt, Concern, Entry, Incident, IncidentId, Intent, IntentId, Moment, PluginName, Sample, ServiceSpec,
+    ServiceView, Source,
 };
 use tokio::sync::watch;
 
 use crate::agreement::Outline;
 use crate::cast::Cast;
 use crate::ports::Blob;
+use crate::shown::{Seen, take_in};
 use crate::verify::Trial;
 
 /// Samples kept of each series, unless a detector's window asks for more.
@@ -28,8 +29,6 @@ const REMEMBERED: usize = 16;
 /// journal has all of them.
 const LINES: usize = 64;
 const ATTEMPTS: usize = 32;
-/// The period assumed of a series whose probe is not configured (the implicit process probe).
-const PROCESS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A service with the plug-ins that were configured for it.
 pub struct Charge {
@@ -55,7 +54,7 @@ pub(crate) struct Ward {
 /// What is known of a service now.
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) series: BTreeMap<(ProbeId, Option<Replica>), Series>,
+    pub(crate) series: Seen,
     pub(crate) memories: HashMap<PluginName, Blob>,
     /// All that holds now.
     pub(crate) concerns: Vec<Concern>,
@@ -157,22 +156,7 @@ impl Ward {
             if let Some(trial) = &mut state.trial {
                 trial.hear(&sample);
             }
-            let key = (sample.probe.clone(), sample.replica.clone());
-            state.series.entry(key).or_insert_with(|| self.series(&sample)).push(sample, self.kept());
-        }
-    }
-
-    fn series(&self, sample: &Sample) -> Series {
-        let spec = self.spec.probes.iter().find(|probe| probe.id == sample.probe);
-        Series {
-            probe: sample.probe.clone(),
-            role: spec.map_or(Role::Liveness, |probe| probe.role),
-            replica: sample.replica.clone(),
-            period: spec.map_or(PROCESS_PERIOD, |probe| probe.period),
-            failure_threshold: spec.map_or(1, |probe| probe.failure_threshold),
-            success_threshold: spec.map_or(1, |probe| probe.success_threshold),
-            samples: std::collections::VecDeque::new(),
-            fresh: 0,
+            take_in(&mut state.series, &self.spec.probes, sample, self.kept());
         }
     }
 
