@@ -3,15 +3,15 @@
 //! wasmtime would find most of it, later and in other words: it names the first missing function, not the capability, and
 //! links an empty interface of another version without a murmur.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use heald_model::PluginName;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use crate::config::Grant;
-use crate::error::HostError;
+use crate::metadata::Metadata;
 
 /// The package and the one version of it that is spoken here.
 const PACKAGE: &str = "heald:plugin/";
@@ -64,54 +64,226 @@ impl fmt::Display for Role {
     }
 }
 
-/// The roles that a component has, by its exports.
-pub(crate) fn roles(engine: &Engine, plugin: &PluginName, component: &Component) -> Result<Vec<Role>, HostError> {
-    let broken = |problem| HostError::Contract { plugin: plugin.clone(), problem };
-    let ty = component.component_type();
-    let mut roles = Vec::new();
-    let mut exports = Vec::new();
-    for (name, export) in ty.exports(engine) {
-        if let Some(role) = Role::ALL.into_iter().find(|role| role.interface() == name) {
-            let ComponentItem::ComponentInstance(instance) = export.ty else {
-                return Err(broken(format!("{name} is exported, but is no interface")));
+/// What a component imports and exports, by name: all that the contract is judged by before a type is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<Export>,
+}
+
+/// One export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Export {
+    pub(crate) name: String,
+    /// The functions of an interface; None: it is something else.
+    pub(crate) functions: Option<Vec<String>>,
+}
+
+impl Shape {
+    /// Of what was compiled.
+    pub(crate) fn of(engine: &Engine, component: &Component) -> Self {
+        let ty = component.component_type();
+        let export = |(name, export): (&str, wasmtime::component::types::ComponentExtern)| {
+            let functions = match export.ty {
+                ComponentItem::ComponentInstance(instance) => {
+                    Some(instance.exports(engine).map(|(function, _)| function.to_owned()).collect())
+                }
+                _ => None,
             };
-            let missing: Vec<_> =
-                role.functions().iter().filter(|function| instance.get_export(engine, function).is_none()).collect();
-            if !missing.is_empty() {
-                let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
-                return Err(broken(format!("{name} is exported without {}", missing.join(", "))));
-            }
-            roles.push(role);
+            Export { name: name.to_owned(), functions }
+        };
+        Self {
+            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(engine).map(export).collect(),
         }
-        exports.push(name.to_owned());
+    }
+}
+
+/// The roles that a component has, by its exports; the error compares what is wanted with what is there, and says what to do.
+pub(crate) fn roles(shape: &Shape) -> Result<Vec<Role>, String> {
+    let mut roles = Vec::new();
+    for Export { name, functions } in &shape.exports {
+        let Some(role) = Role::ALL.into_iter().find(|role| role.interface() == name) else { continue };
+        let functions = functions.as_ref().ok_or_else(|| format!("{name} is exported, but is no interface"))?;
+        let missing: Vec<_> =
+            role.functions().iter().filter(|wanted| !functions.iter().any(|known| known == *wanted)).collect();
+        if !missing.is_empty() {
+            let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
+            return Err(format!("{name} is exported without {}; {}", missing.join(", "), REBUILD));
+        }
+        roles.push(role);
     }
     if !roles.is_empty() {
         return Ok(roles);
     }
-    let wanted = Role::ALL.map(Role::interface).join(", ");
-    Err(broken(match exports.iter().find(|name| name.starts_with(PACKAGE)) {
-        Some(other) => format!("it exports {other}, which is not spoken here; wanted is one of {wanted}"),
-        None if exports.is_empty() => format!("it exports nothing; wanted is one of {wanted}"),
-        None => format!("it exports {}; wanted is one of {wanted}", exports.join(", ")),
-    }))
+    let exports: Vec<_> = shape.exports.iter().map(|export| export.name.as_str()).collect();
+    let there = match exports.iter().find(|name| name.starts_with(PACKAGE)) {
+        Some(other) => {
+            let (_, version) = other.split_once('@').unwrap_or((other, ""));
+            format!("it exports {other}, which is not spoken here: {}", another(version))
+        }
+        None if exports.is_empty() => format!("it exports nothing: it is no plug-in; {REBUILD}"),
+        None => format!("it exports {}: it is no plug-in, or one for something else; {REBUILD}", exports.join(", ")),
+    };
+    Err(format!("{there}; wanted is one of {}", Role::ALL.map(Role::interface).join(", ")))
 }
 
-/// Whether any of WASI has to be linked; an error names every import that is refused, and what would allow it.
-pub(crate) fn imports(
-    engine: &Engine,
-    plugin: &PluginName,
-    component: &Component,
-    grant: &Grant,
-) -> Result<bool, HostError> {
+/// What helps a component whose exports are not the contract's.
+const REBUILD: &str =
+    "build it for the world `detector`, `policy` or `action` of heald:plugin@0.1.0 (`heald plugin new` shows how)";
+
+/// What helps a component of another version of the contract.
+fn another(version: &str) -> String {
+    let order = |version: &str| {
+        let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or_default());
+        [(); 3].map(|()| numbers.next().unwrap_or_default())
+    };
+    if order(version) > order(VERSION) {
+        format!("it was built for a newer heald; update heald, or build it with an SDK for heald:plugin@{VERSION}")
+    } else {
+        format!("it was built for an older contract; build it again with an SDK for heald:plugin@{VERSION}")
+    }
+}
+
+/// The word by which something is granted that stands behind an import; None: it needs no grant, or none would help.
+fn capability(import: &str) -> Option<&'static str> {
+    let (interface, _) = import.split_once('@').unwrap_or((import, ""));
+    let (package, _) = interface.split_once('/').unwrap_or((interface, ""));
+    match (interface, package) {
+        ("heald:plugin/kv", _) => Some("kv"),
+        ("heald:plugin/process", _) => Some("process"),
+        ("heald:plugin/process-control", _) => Some("process-control"),
+        (_, "wasi:http") => Some("http"),
+        (_, "wasi:filesystem") => Some("files"),
+        (_, "wasi:clocks") => Some("clock"),
+        (_, "wasi:random") => Some("random"),
+        _ => None,
+    }
+}
+
+/// What a plug-in asks to be granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Requested {
+    /// In the words of [`Grant`]: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
+    pub(crate) words: Vec<&'static str>,
+    /// It imports wasi:filesystem and says that it does not want any file.
+    sealed_files: bool,
+}
+
+/// What a component asks for: what it imports. If it says what it wants, that has to be the same, in both directions, and so do the
+/// roles it says it has: an operator reads the one and gets the other.
+///
+/// There are two exceptions, both for what every program built for WASI imports whether it uses it or not. Clocks and randomness are
+/// there without a grant (they stand still and are loaded), so they need not be said. And a component that does not say it wants
+/// files gets wasi:filesystem with no directory in it, whatever is granted.
+pub(crate) fn requested(metadata: Option<&Metadata>, shape: &Shape) -> Result<Requested, String> {
+    let mut words: Vec<_> = shape.imports.iter().filter_map(|import| capability(import)).collect();
+    words.sort_unstable();
+    words.dedup();
+    let Some(metadata) = metadata else { return Ok(Requested { words, sealed_files: false }) };
+    let said: BTreeSet<&str> = metadata
+        .capabilities
+        .iter()
+        .map(|word| capability(word).unwrap_or(word))
+        .filter(|word| *word != "log")
+        .collect();
+    let unsaid: Vec<_> = words
+        .iter()
+        .copied()
+        .filter(|word| !said.contains(word) && !["files", "clock", "random"].contains(word))
+        .collect();
+    let imported = |word: &str| words.contains(&word) || shape.imports.iter().any(|import| import.starts_with(word));
+    let unmeant: Vec<_> = said.iter().copied().filter(|word| !imported(word)).collect();
+    let mut problems = Vec::new();
+    if !unsaid.is_empty() {
+        problems.push(format!("it imports {} and does not say so", unsaid.join(", ")));
+    }
+    if !unmeant.is_empty() {
+        problems.push(format!("it says it wants {} and does not import it", unmeant.join(", ")));
+    }
+    if !problems.is_empty() {
+        let right: Vec<_> = std::iter::once("log")
+            .chain(words.iter().copied().filter(|word| said.contains(word) || unsaid.contains(word)))
+            .map(|word| format!("\"{word}\""))
+            .collect();
+        return Err(format!(
+            "what it says of itself and what it imports disagree: {}; build it with `capabilities` [{}]",
+            problems.join(", and "),
+            right.join(", ")
+        ));
+    }
+    let sealed_files = words.contains(&"files") && !said.contains("files");
+    words.retain(|word| !sealed_files || *word != "files");
+    Ok(Requested { words, sealed_files })
+}
+
+/// Whether the roles that a component says it has are those it has.
+pub(crate) fn agree(metadata: &Metadata, roles: &[Role]) -> Result<(), String> {
+    let said: BTreeSet<_> = metadata.roles.iter().map(String::as_str).collect();
+    let are: BTreeSet<_> = roles.iter().map(|role| role.as_str()).collect();
+    if said.is_empty() || said == are {
+        return Ok(());
+    }
+    let list = |roles: BTreeSet<&str>| roles.into_iter().collect::<Vec<_>>().join(" and ");
+    Err(format!("it says it is a {} and exports a {}; build it again", list(said), list(are)))
+}
+
+impl Requested {
+    /// What of a grant the plug-in gets: nothing that it did not ask for.
+    pub(crate) fn of(&self, grant: &Grant) -> Grant {
+        let wants = |word: &str| self.words.contains(&word);
+        Grant {
+            http: grant.http.clone().filter(|_| wants("http")),
+            kv: grant.kv && wants("kv"),
+            process: grant.process && wants("process"),
+            process_control: grant.process_control && wants("process-control"),
+            files: if self.sealed_files { Some(Vec::new()) } else { grant.files.clone().filter(|_| wants("files")) },
+            clock: grant.clock && wants("clock"),
+            random: grant.random && wants("random"),
+        }
+    }
+}
+
+/// The words for what is in a grant.
+pub(crate) fn words(grant: &Grant) -> Vec<&'static str> {
+    let Grant { http, kv, process, process_control, files, clock, random } = grant;
+    let each = [
+        (*clock, "clock"),
+        (files.as_ref().is_some_and(|files| !files.is_empty()), "files"),
+        (http.is_some(), "http"),
+        (*kv, "kv"),
+        (*process, "process"),
+        (*process_control, "process-control"),
+        (*random, "random"),
+    ];
+    each.into_iter().filter(|(granted, _)| *granted).map(|(_, word)| word).collect()
+}
+
+/// Whether any of WASI has to be linked; the error names every import that is refused, and what would allow it.
+pub(crate) fn imports(shape: &Shape, grant: &Grant) -> Result<bool, Vec<String>> {
     let mut wasi = false;
     let mut refused = Vec::new();
-    for (name, _) in component.component_type().imports(engine) {
+    for name in &shape.imports {
         match judge(name, grant) {
             Ok(is_wasi) => wasi |= is_wasi,
             Err(why) => refused.push(format!("{name} ({why})")),
         }
     }
-    if refused.is_empty() { Ok(wasi) } else { Err(HostError::Imports { plugin: plugin.clone(), refused }) }
+    if refused.is_empty() { Ok(wasi) } else { Err(refused) }
+}
+
+/// The imports that no grant would allow.
+pub(crate) fn ungrantable(shape: &Shape) -> Vec<String> {
+    let everything = Grant {
+        http: Some(Vec::new()),
+        kv: true,
+        process: true,
+        process_control: true,
+        files: Some(Vec::new()),
+        clock: true,
+        random: true,
+    };
+    imports(shape, &everything).err().unwrap_or_default()
 }
 
 /// True if it may be linked and is of WASI.
@@ -119,7 +291,9 @@ fn judge(import: &str, grant: &Grant) -> Result<bool, String> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     if let Some(interface) = interface.strip_prefix(PACKAGE) {
         return match interface {
-            _ if version != VERSION => Err(format!("this heald speaks {PACKAGE}{interface}@{VERSION}")),
+            _ if version != VERSION => {
+                Err(format!("this heald speaks {PACKAGE}{interface}@{VERSION}: {}", another(version)))
+            }
             "log" | "types" => Ok(false),
             _ => Err("this heald does not offer it".to_owned()),
         };
@@ -169,5 +343,69 @@ mod tests {
         ] {
             assert!(judge(refused, &none).is_err(), "{refused}");
         }
+    }
+
+    fn shape(imports: &[&str], exports: &[(&str, &[&str])]) -> Shape {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let export = |(name, functions): &(&str, &[&str])| Export {
+            name: (*name).to_owned(),
+            functions: Some(owned(functions)),
+        };
+        Shape { imports: owned(imports), exports: exports.iter().map(export).collect() }
+    }
+
+    #[test]
+    fn another_world_and_another_version_are_told_apart_with_what_to_do() {
+        let refused = |exports: &[(&str, &[&str])]| roles(&shape(&[], exports)).unwrap_err();
+        let whole: &[&str] = &["configure", "describe", "decide"];
+        assert_eq!(roles(&shape(&[], &[("heald:plugin/decide@0.1.0", whole)])), Ok(vec![Role::Policy]));
+        for (exports, words) in [
+            (vec![("heald:plugin/detect@0.9.0", whole)], ["heald:plugin/detect@0.9.0", "update heald"]),
+            (vec![("heald:plugin/detect@0.0.3", whole)], ["heald:plugin/detect@0.0.3", "build it again"]),
+            (vec![("a:b/c@1.0.0", whole), ("run", whole)], ["a:b/c@1.0.0, run", "heald plugin new"]),
+            (vec![], ["exports nothing", "heald plugin new"]),
+            (vec![("heald:plugin/detect@0.1.0", whole)], ["without `evaluate`", "heald:plugin@0.1.0"]),
+        ] {
+            let problem = refused(&exports);
+            assert!(words.iter().all(|word| problem.contains(word)), "{problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_and_what_is_imported_must_be_the_same() {
+        let all = [
+            "heald:plugin/log@0.1.0",
+            "heald:plugin/kv@0.1.0",
+            "wasi:filesystem/types@0.2.6",
+            "wasi:clocks/wall-clock@0.2.6",
+        ];
+        let ask = |said: &[&str], imports: &[&str]| {
+            let capabilities = said.iter().map(|&word| word.to_owned()).collect();
+            requested(Some(&Metadata { capabilities, ..Metadata::default() }), &shape(imports, &[]))
+        };
+        assert_eq!(ask(&["log", "kv", "wasi:filesystem"], &all).unwrap().words, ["clock", "files", "kv"]);
+        assert_eq!(requested(None, &shape(&all, &[])).unwrap().words, ["clock", "files", "kv"]);
+        let undeclared = ask(&["log"], &all).unwrap_err();
+        assert!(undeclared.contains("it imports kv and does not say so"), "{undeclared}");
+        assert!(undeclared.contains("[\"log\", \"kv\"]"), "{undeclared}");
+        let unused = ask(&["process", "kv", "telepathy"], &all).unwrap_err();
+        assert!(unused.contains("it says it wants process, telepathy and does not import it"), "{unused}");
+    }
+
+    #[test]
+    fn who_does_not_ask_for_files_gets_an_interface_with_none_in_it() {
+        let imports = ["wasi:filesystem/types@0.2.6", "wasi:random/random@0.2.6"];
+        let sealed = requested(Some(&Metadata::default()), &shape(&imports, &[])).unwrap();
+        assert_eq!(sealed.words, ["random"]);
+        let grant: Grant =
+            serde_json::from_value(serde_json::json!({"files": ["/etc"], "kv": true, "random": true})).unwrap();
+        let given = sealed.of(&grant);
+        assert_eq!(given, Grant { files: Some(Vec::new()), random: true, ..Grant::default() });
+        assert_eq!(words(&given), ["random"]);
+        assert!(super::imports(&shape(&imports, &[]), &sealed.of(&Grant::default())).is_ok());
+        // One that says nothing at all might want them.
+        let silent = requested(None, &shape(&imports, &[])).unwrap();
+        assert_eq!(words(&silent.of(&grant)), ["files", "random"]);
+        assert!(super::imports(&shape(&imports, &[]), &silent.of(&Grant::default())).is_err());
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use heald_model::{Fault, PluginName};
 
+use crate::key::KeyError;
 use crate::schema::Problem;
+use crate::signature::Untrusted;
 
 /// Why a plug-in was not loaded or configured.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,27 @@ pub enum HostError {
     /// The bytes are something else than a component.
     #[error("not a WebAssembly component: {0}")]
     NotComponent(&'static str),
+    /// Its signature does not match, or one is missing that is required.
+    #[error("the component {component} is not trusted")]
+    Untrusted {
+        /// Its file.
+        component: String,
+        /// Why.
+        #[source]
+        source: Untrusted,
+    },
+    /// An entry of `trusted_keys` is no key.
+    #[error("the entry `{entry}` of `trusted_keys` in [plugins] cannot be used")]
+    TrustedKey {
+        /// As it is written there.
+        entry: String,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// Signatures are required, and nobody's would count.
+    #[error("`require_signed` is set in [plugins] and `trusted_keys` names no key: nothing could be loaded; add one")]
+    NoTrustedKeys,
     /// The bytes are no component that can be compiled.
     #[error("the component cannot be compiled")]
     Compile(#[source] wasmtime::Error),

@@ -9,7 +9,9 @@
 //! |---|---|
 //! | `options`, `config` | what the operator and the daemon say |
 //! | `load` | from bytes to a linked plug-in |
+//! | `section`, `signature`, `key` | who vouches for a file |
 //! | `contract`, `metadata`, `schema` | what is checked before anything runs |
+//! | `inspect` | the same, for people |
 //! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
 //! | `detector`, `policy`, `action` | the engine's ports |
 //! | `lower`, `lift` | records into a guest and out of it |
@@ -30,6 +32,8 @@ mod embedded;
 mod engine;
 mod error;
 mod fault;
+mod inspect;
+mod key;
 mod lift;
 mod limits;
 mod load;
@@ -40,6 +44,8 @@ mod policy;
 mod pool;
 mod role;
 mod schema;
+mod section;
+mod signature;
 mod stats;
 mod text;
 mod ticker;
@@ -53,10 +59,13 @@ pub use detector::PluginDetector;
 pub use embedded::Embedded;
 pub use engine::{config, precompile};
 pub use error::HostError;
+pub use inspect::{Inspection, Interface, Producer, Sizes, inspect};
+pub use key::{KeyError, PublicKey, SecretKey};
 pub use limits::Limits;
 pub use load::{Host, Plugin};
 pub use metadata::{Metadata, Suggested};
 pub use options::{Compiler, Options, Reach, Touch, TouchError, Trust};
 pub use policy::PluginPolicy;
 pub use schema::Problem;
+pub use signature::{Signature, Untrusted, digest, sign, signatures, verify};
 pub use stats::Stats;

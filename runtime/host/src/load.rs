@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use heald_model::PluginRef;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
@@ -19,11 +18,12 @@ use crate::action::PluginActions;
 use crate::bindings::heald::plugin::{log, types};
 use crate::config::{Grant, PluginConfig};
 use crate::context::{Context, HasContext};
-use crate::contract::{self, Role};
+use crate::contract::{self, Role, Shape};
 use crate::detector::PluginDetector;
 use crate::embedded::Embedded;
 use crate::engine;
 use crate::error::HostError;
+use crate::key::PublicKey;
 use crate::limits::{COPIED_BYTES, Limits};
 use crate::metadata::Metadata;
 use crate::options::Options;
@@ -31,6 +31,8 @@ use crate::policy::PluginPolicy;
 use crate::pool::{Pool, WARM};
 use crate::role::Exports;
 use crate::schema;
+use crate::section::recognise;
+use crate::signature;
 use crate::stats::{Counters, Stats};
 use crate::ticker::Ticker;
 use crate::voice::{Gate, Voice};
@@ -85,7 +87,7 @@ impl Host {
                     known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
                 })?;
                 let component = builtin.load(&self.machine.engine)?;
-                self.link(config, &component, builtin.digest.to_owned(), Metadata::of(builtin.component))
+                self.link(config, &component, builtin.digest.to_owned(), builtin.component, None)
             }
             None => self.load_bytes(config, &read(Path::new(&config.component))?),
         }
@@ -101,9 +103,10 @@ impl Host {
             return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
         }
         recognise(bytes)?;
+        let signer = signature::verify(bytes, &self.machine.options.trust)
+            .map_err(|source| HostError::Untrusted { component: config.component.clone(), source })?;
         let component = Component::from_binary(&self.machine.engine, bytes).map_err(HostError::Compile)?;
-        let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.link(config, &component, digest, Metadata::of(bytes))
+        self.link(config, &component, signature::digest(bytes), bytes, signer)
     }
 
     fn link(
@@ -111,24 +114,26 @@ impl Host {
         config: &PluginConfig,
         component: &Component,
         digest: String,
-        metadata: Metadata,
+        bytes: &[u8],
+        signer: Option<PublicKey>,
     ) -> Result<Plugin, HostError> {
         let engine = &self.machine.engine;
-        let roles = contract::roles(engine, &config.name, component)?;
-        let wasi = contract::imports(engine, &config.name, component, &config.grant)?;
+        let Fit { roles, metadata, requested, grant, wasi } = fit(config, bytes, &Shape::of(engine, component))?;
         let mut seen = BTreeSet::new();
-        if let Some(twice) = config.grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
+        if let Some(twice) = grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
             return Err(HostError::SamePath { guest: twice.guest.clone() });
         }
-        let pre = linked(engine, component, &config.grant, wasi)
+        let pre = linked(engine, component, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
         let reference = PluginRef { name: config.name.clone(), version: metadata.version.clone(), digest };
         Ok(Plugin(Arc::new(Loaded {
             host: Arc::clone(&self.machine),
             gate: Arc::new(Gate::new(config.name.clone())),
             reference,
-            config: config.clone(),
+            config: PluginConfig { grant, ..config.clone() },
             metadata,
+            requested,
+            signer,
             roles,
             pre,
             wasi,
@@ -140,6 +145,32 @@ impl Host {
     }
 }
 
+/// What came of comparing a component with the contract and with its grant.
+struct Fit {
+    roles: Vec<Role>,
+    metadata: Metadata,
+    requested: Vec<&'static str>,
+    /// What of its grant it asked for.
+    grant: Grant,
+    /// Whether any of WASI has to be linked.
+    wasi: bool,
+}
+
+fn fit(config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
+    let broken = |problem| HostError::Contract { plugin: config.name.clone(), problem };
+    let metadata = Metadata::of(bytes)
+        .map_err(|error| broken(format!("its section heald:plugin cannot be read: {error}; build it again")))?;
+    let roles = contract::roles(shape).map_err(broken)?;
+    if let Some(metadata) = &metadata {
+        contract::agree(metadata, &roles).map_err(broken)?;
+    }
+    let requested = contract::requested(metadata.as_ref(), shape).map_err(broken)?;
+    let grant = requested.of(&config.grant);
+    let wasi = contract::imports(shape, &grant)
+        .map_err(|refused| HostError::Imports { plugin: config.name.clone(), refused })?;
+    Ok(Fit { roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, HostError> {
     let broken = |source| HostError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(broken)?;
@@ -147,24 +178,6 @@ fn read(path: &Path) -> Result<Vec<u8>, HostError> {
     // One byte more than allowed tells that there is more, whatever the file system says of its size.
     file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
     Ok(bytes)
-}
-
-/// Says what a file is when it is no component: wasmtime's parser would only say that byte 4 is unexpected.
-fn recognise(bytes: &[u8]) -> Result<(), HostError> {
-    match bytes {
-        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
-        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            Err(HostError::NotComponent("this is a core module; `heald-plugin-build` makes a component of it"))
-        }
-        [b'\0', b'a', b's', b'm', _, _, _, _, ..] => {
-            Err(HostError::NotComponent("this is of a newer kind of WebAssembly"))
-        }
-        [0x7f, b'E', b'L', b'F', ..] => {
-            Err(HostError::NotComponent("this is machine code; only what heald compiled itself is executed"))
-        }
-        [] => Err(HostError::NotComponent("the file is empty")),
-        _ => Err(HostError::NotComponent("this is no WebAssembly at all")),
-    }
 }
 
 fn linked(engine: &Engine, component: &Component, grant: &Grant, wasi: bool) -> wasmtime::Result<InstancePre<Context>> {
@@ -187,8 +200,11 @@ pub(crate) struct Loaded {
     pub(crate) pre: InstancePre<Context>,
     pub(crate) counters: Counters,
     gate: Arc<Gate>,
+    /// With what of the grant it asked for.
     config: PluginConfig,
     metadata: Metadata,
+    requested: Vec<&'static str>,
+    signer: Option<PublicKey>,
     roles: Vec<Role>,
     wasi: bool,
     detectors: Cache<PluginDetector>,
@@ -232,6 +248,26 @@ impl Plugin {
     /// What it can be.
     pub fn roles(&self) -> &[Role] {
         &self.0.roles
+    }
+
+    /// The trusted key that signed it.
+    pub fn signed_by(&self) -> Option<PublicKey> {
+        self.0.signer
+    }
+
+    /// What it asks to be granted, in the words of a `grant`: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
+    pub fn requested(&self) -> Vec<String> {
+        self.0.requested.iter().map(ToString::to_string).collect()
+    }
+
+    /// What of that it is granted, in the same words.
+    pub fn granted(&self) -> Vec<String> {
+        contract::words(&self.0.config.grant).iter().map(ToString::to_string).collect()
+    }
+
+    /// The JSON Schema of its configuration.
+    pub fn schema(&self) -> &Value {
+        &self.0.metadata.config
     }
 
     /// What it cost and how it failed so far.

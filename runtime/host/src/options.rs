@@ -9,6 +9,7 @@ use heald_engine::ports::{ProcessState, Processes};
 use heald_model::ServiceName;
 
 use crate::embedded::Embedded;
+use crate::key::PublicKey;
 
 /// What a host is started with.
 #[derive(Clone, Default)]
@@ -30,8 +31,8 @@ pub struct Options {
 pub struct Trust {
     /// Nothing is loaded that no trusted key signed. Built-ins are part of the binary.
     pub require_signed: bool,
-    /// Ed25519 public keys, in their 32 bytes.
-    pub keys: Vec<[u8; 32]>,
+    /// Whose.
+    pub keys: Vec<PublicKey>,
 }
 
 /// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it writes what [`precompile`](crate::precompile)

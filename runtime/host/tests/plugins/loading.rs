@@ -62,6 +62,7 @@ fn another_world_is_told_apart_from_another_version() {
     assert!(error.contains("wanted is one of heald:plugin/detect@0.1.0"), "{error}");
     let error = refused("detector-future", component("detector-future")).to_string();
     assert!(error.contains("heald:plugin/detect@0.9.0, which is not spoken here"), "{error}");
+    assert!(error.contains("update heald, or build it with an SDK for heald:plugin@0.1.0"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,253 @@
+//! What a plug-in's file is, read without running or compiling any of it: for an author who wonders what was built, and for an operator
+//! who wonders what to grant.
+//!
+//! A file that breaks the contract can be looked at like any other; what is wrong with it is part of the answer. Whether a plug-in
+//! works is for whoever configures and calls it.
+
+use serde::Serialize;
+use serde_json::Value;
+use wasmparser::component_types::{ComponentEntityType, ComponentItem};
+use wasmparser::types::TypesRef;
+use wasmparser::{
+    ComponentExternalKind, CustomSectionReader, KnownCustom, Parser, Payload, ProducersSectionReader, ValidPayload,
+    Validator,
+};
+
+use crate::contract::{self, Export, Shape};
+use crate::error::HostError;
+use crate::metadata::{Metadata, Suggested};
+use crate::section::recognise;
+use crate::signature::{Signature, digest, signatures};
+
+/// What a component is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// The name it gives itself; empty if it says nothing of itself.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// One line on what it does.
+    pub summary: String,
+    /// What it can be, by its exports: `detector`, `policy`, `action`.
+    pub roles: Vec<String>,
+    /// What it asks to be granted, in the words of a `grant`: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
+    pub capabilities: Vec<String>,
+    /// The limits it suggests.
+    pub limits: Suggested,
+    /// The JSON Schema of its configuration; null if it says nothing of itself.
+    pub schema: Value,
+    /// What it imports.
+    pub imports: Vec<Interface>,
+    /// What it exports.
+    pub exports: Vec<Interface>,
+    /// How large it is.
+    pub sizes: Sizes,
+    /// What made it.
+    pub producers: Vec<Producer>,
+    /// Its identity: SHA-256 of all but its signatures.
+    pub digest: String,
+    /// Who signed it.
+    pub signatures: Vec<Signature>,
+    /// Why heald would refuse it, whatever it were granted; empty if it would not.
+    pub problems: Vec<String>,
+}
+
+/// An interface, imported or exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Such as `heald:plugin/detect`.
+    pub name: String,
+    /// Such as `0.1.0`.
+    pub version: Option<String>,
+    /// The functions in it.
+    pub functions: Vec<String>,
+}
+
+/// Bytes, and what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// The whole file, with its signatures.
+    pub file: u64,
+    /// Instructions.
+    pub code: u64,
+    /// What memory is filled with.
+    pub data: u64,
+    /// Names, debug information and what else nobody executes.
+    pub custom: u64,
+    /// Core modules within, adapters and shims included.
+    pub modules: u32,
+}
+
+/// Something that made the component, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Producer {
+    /// `language`, `processed-by` or `sdk`.
+    pub field: String,
+    /// Such as `Rust` or `rustc`.
+    pub name: String,
+    /// Its version; often empty for a language.
+    pub version: String,
+}
+
+/// Looks at a component.
+///
+/// # Errors
+/// When the bytes are none.
+pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
+    recognise(component)?;
+    let mut reading = Reading::default();
+    reading.sizes.file = u64::try_from(component.len()).unwrap_or(u64::MAX);
+    let mut problems = Vec::new();
+    let whole = reading.read(component);
+    if let Err(error) = &whole {
+        problems.push(format!("it is no valid component: {error}"));
+    }
+    let metadata = Metadata::of(component).unwrap_or_else(|error| {
+        problems.push(format!("its section heald:plugin cannot be read: {error}"));
+        None
+    });
+    let roles = contract::roles(&reading.shape).unwrap_or_else(|problem| {
+        // What could not be read whole lacks this and that; saying so would lead astray.
+        problems.extend(whole.is_ok().then_some(problem));
+        Vec::new()
+    });
+    let requested = contract::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
+        problems.push(problem);
+        // Said or not: what it imports is what it would have to be granted.
+        contract::requested(None, &reading.shape).unwrap_or_default()
+    });
+    if let Some(metadata) = metadata.as_ref().filter(|_| !roles.is_empty()) {
+        problems.extend(contract::agree(metadata, &roles).err());
+    }
+    problems.extend(contract::ungrantable(&reading.shape));
+    let signatures = signatures(component);
+    problems.extend(signatures.iter().filter_map(|signature| {
+        let by = signature.key.map_or_else(String::new, |key| format!(" by {key}"));
+        signature.problem.as_ref().map(|problem| format!("its signature{by}: {problem}"))
+    }));
+    let Metadata { name, version, summary, config, limits, .. } = metadata.unwrap_or_default();
+    Ok(Inspection {
+        name,
+        version,
+        summary,
+        roles: roles.iter().map(ToString::to_string).collect(),
+        capabilities: requested.words.iter().map(ToString::to_string).collect(),
+        limits,
+        schema: config,
+        imports: reading.imports,
+        exports: reading.exports,
+        sizes: reading.sizes,
+        producers: reading.producers,
+        digest: digest(component),
+        signatures,
+        problems,
+    })
+}
+
+/// What was read so far: a file that breaks in its middle is known up to there.
+#[derive(Default)]
+struct Reading {
+    shape: Shape,
+    imports: Vec<Interface>,
+    exports: Vec<Interface>,
+    sizes: Sizes,
+    producers: Vec<Producer>,
+}
+
+impl Reading {
+    fn read(&mut self, component: &[u8]) -> wasmparser::Result<()> {
+        let mut validator = Validator::new();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            let payload = payload?;
+            let outermost = depth == 0;
+            match &payload {
+                Payload::ModuleSection { .. } => {
+                    self.sizes.modules += 1;
+                    depth += 1;
+                }
+                Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CodeSectionStart { size, .. } => self.sizes.code += u64::from(*size),
+                Payload::DataSection(section) => self.sizes.data += section.range().end - section.range().start,
+                Payload::CustomSection(section) => self.custom(section),
+                Payload::ComponentImportSection(section) if outermost => {
+                    for import in section.clone() {
+                        self.shape.imports.push(import?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if outermost => {
+                    for export in section.clone() {
+                        let export = export?;
+                        let functions = (export.kind == ComponentExternalKind::Instance).then(Vec::new);
+                        self.shape.exports.push(Export { name: export.name.name.to_owned(), functions });
+                    }
+                }
+                _ => {}
+            }
+            // Types are checked, since the functions of an interface are read off them; instructions are not: compiling does that.
+            if let ValidPayload::End(types) = validator.payload(&payload)?
+                && outermost
+            {
+                self.look_into(types.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads off the types what is in each interface.
+    fn look_into(&mut self, types: TypesRef<'_>) {
+        for name in &self.shape.imports {
+            self.imports.push(interface(name, types, types.component_item_for_import(name)));
+        }
+        for export in &mut self.shape.exports {
+            let interface = interface(&export.name, types, types.component_item_for_export(&export.name));
+            if let Some(functions) = &mut export.functions {
+                functions.clone_from(&interface.functions);
+            }
+            self.exports.push(interface);
+        }
+    }
+
+    fn custom(&mut self, section: &CustomSectionReader<'_>) {
+        self.sizes.custom += section.range().end - section.range().start;
+        if let KnownCustom::Producers(producers) = section.as_known() {
+            // A section that nobody needs may be broken.
+            for producer in produced(producers).unwrap_or_default() {
+                if !self.producers.contains(&producer) {
+                    self.producers.push(producer);
+                }
+            }
+        }
+    }
+}
+
+/// What a section says of what made it.
+fn produced(section: ProducersSectionReader<'_>) -> wasmparser::Result<Vec<Producer>> {
+    let mut producers = Vec::new();
+    for field in section {
+        let field = field?;
+        for value in field.values {
+            let value = value?;
+            producers.push(Producer {
+                field: field.name.to_owned(),
+                name: value.name.to_owned(),
+                version: value.version.to_owned(),
+            });
+        }
+    }
+    Ok(producers)
+}
+
+/// An interface by its whole name, with what is in it by its type.
+fn interface(name: &str, types: TypesRef<'_>, ty: Option<&ComponentItem>) -> Interface {
+    let functions = match ty.map(|item| &item.ty) {
+        Some(ComponentEntityType::Instance(id)) => types.get(*id).map(|instance| {
+            let functions = instance.exports.iter().filter(|(_, item)| matches!(item.ty, ComponentEntityType::Func(_)));
+            functions.map(|(name, _)| name.clone()).collect()
+        }),
+        _ => None,
+    };
+    let (name, version) = name.split_once('@').map_or((name, None), |(name, version)| (name, Some(version)));
+    Interface { name: name.to_owned(), version: version.map(str::to_owned), functions: functions.unwrap_or_default() }
+}
