@@ -58,8 +58,8 @@ pub struct Api {
     pub control: Arc<dyn Control>,
     /// The plug-ins, asked without anything being done.
     pub consult: Arc<dyn Consult>,
-    /// The plug-ins as they run; None: nobody sees to them, and what is asked about them is answered with 503.
-    pub plugins: Option<Arc<dyn Plugins>>,
+    /// The plug-ins as they run.
+    pub plugins: Arc<dyn Plugins>,
     /// The state of all checks.
     pub board: Arc<dyn Board>,
     /// The past.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use heald_engine::plugins::{Divergence, PluginError, PluginStatus, Plugins};
+use heald_engine::plugins::{Divergence, PluginError, PluginStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,20 +18,15 @@ use crate::failure::Failure;
 use crate::request::{Body, Part};
 use crate::view::operator;
 
-fn plugins(api: &Api) -> Result<Arc<dyn Plugins>, Failure> {
-    let none = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "nobody sees to plug-ins in this heald");
-    api.plugins.clone().ok_or_else(none)
-}
-
 /// `GET /api/plugins`.
-pub(crate) async fn list(State(api): State<Api>) -> Result<Json<Value>, Failure> {
-    let plugins = plugins(&api)?.list();
-    Ok(Json(json!({"count": plugins.len(), "plugins": plugins})))
+pub(crate) async fn list(State(api): State<Api>) -> Json<Value> {
+    let plugins = api.plugins.list();
+    Json(json!({"count": plugins.len(), "plugins": plugins}))
 }
 
 /// `GET /api/plugins/{name}`.
 pub(crate) async fn one(State(api): State<Api>, Part(name): Part<String>) -> Result<Json<PluginStatus>, Failure> {
-    Ok(Json(plugins(&api)?.status(&name)?))
+    Ok(Json(api.plugins.status(&name)?))
 }
 
 /// A comparison with its sum in one number.
@@ -45,7 +40,7 @@ pub(crate) struct Compared {
 
 /// `GET /api/plugins/{name}/divergence`.
 pub(crate) async fn divergence(State(api): State<Api>, Part(name): Part<String>) -> Result<Json<Compared>, Failure> {
-    let divergence = plugins(&api)?.divergence(&name)?;
+    let divergence = api.plugins.divergence(&name)?;
     Ok(Json(Compared { disagreement: divergence.agreement.disagreement(), divergence }))
 }
 
@@ -89,7 +84,7 @@ pub(crate) async fn verb(
     Part((name, verb)): Part<(String, String)>,
     Body(ask): Body<Ask>,
 ) -> Result<Json<PluginStatus>, Failure> {
-    let plugins = plugins(&api)?;
+    let plugins = Arc::clone(&api.plugins);
     let (verb, by) = (Verb::of(&verb)?, operator(ask.by));
     let capability = match (verb, ask.capability) {
         (Verb::Revoke, None) => return Err(Failure::bad("`capability` is missing: say what to take back, such as kv")),

@@ -139,25 +139,6 @@ async fn a_caller_that_hangs_up_does_not_undo_half_a_reload() {
 }
 
 #[tokio::test]
-async fn without_plugins_everything_else_answers() {
-    let face = face_without_plugins().await;
-    for (method, path) in [
-        (Method::GET, "/api/plugins"),
-        (Method::GET, "/api/plugins/threshold"),
-        (Method::GET, "/api/plugins/threshold/divergence"),
-        (Method::POST, "/api/plugins/threshold/reload"),
-    ] {
-        let answer = face.ask(method, path, "", &[]).await;
-        assert_eq!(answer.status, 503, "{path}");
-        assert!(answer.json()["error"].as_str().unwrap().contains("plug-ins"), "{}", answer.text);
-    }
-    let figures = face.get("/metrics").await;
-    assert!(
-        figures.status == 200 && !figures.text.contains("heald_plugin") && figures.text.contains("heald_build_info")
-    );
-}
-
-#[tokio::test]
 async fn the_catalog_joins_what_was_learned_with_what_is_on_offer() {
     let face = face().await;
     let purge = PluginRef { name: "purge".into(), version: "1.0.0".into(), digest: "cd".repeat(32) };

@@ -73,7 +73,7 @@ pub(super) struct Loaded(Vec<PluginStatus>);
 
 impl Loaded {
     pub(super) fn read(api: &Api) -> Self {
-        Self(api.plugins.as_ref().map(|plugins| plugins.list()).unwrap_or_default())
+        Self(api.plugins.list())
     }
 
     /// One sample of each plug-in.

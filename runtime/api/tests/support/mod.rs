@@ -364,20 +364,6 @@ pub async fn face() -> Face {
 
 pub async fn face_with(config: ServerConfig) -> Face {
     let shelf = Shelf::new();
-    let plugins = Arc::clone(&shelf) as Arc<dyn heald_engine::plugins::Plugins>;
-    face_of(config, shelf, Some(plugins)).await
-}
-
-/// A heald that has no plug-ins to speak of.
-pub async fn face_without_plugins() -> Face {
-    face_of(ServerConfig::default(), Shelf::new(), None).await
-}
-
-async fn face_of(
-    config: ServerConfig,
-    shelf: Arc<Shelf>,
-    plugins: Option<Arc<dyn heald_engine::plugins::Plugins>>,
-) -> Face {
     let heald = Cardboard::new();
     let (phase, seen) = watch::channel(Phase::Ready);
     let database = Arc::new(AtomicBool::new(true));
@@ -385,7 +371,7 @@ async fn face_of(
     let api = Api {
         control: heald.clone(),
         consult: heald.clone(),
-        plugins,
+        plugins: Arc::clone(&shelf) as _,
         board: heald.clone(),
         history: heald.clone(),
         phase: seen,
