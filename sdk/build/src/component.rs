@@ -5,7 +5,7 @@ use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 use crate::Error;
-use crate::metadata::{Level, SECTION, parse, section};
+use crate::metadata::{Level, Metadata, SECTION, parse, section};
 
 /// Makes a component of what cargo built, and has it say at component level what it is.
 ///
@@ -22,10 +22,16 @@ pub fn component(wasm: &[u8]) -> Result<Vec<u8>, Error> {
         (wasm.to_vec(), section(wasm, Level::Nested)?)
     };
     if let Some(metadata) = parse(&said)? {
-        let json = serde_json::to_vec(&metadata).map_err(Error::Metadata)?;
-        let custom = CustomSection { name: SECTION.into(), data: json.into() };
-        ComponentSection::append_to_component(&custom, &mut component);
+        component = say(component, &metadata)?;
     }
+    Ok(component)
+}
+
+/// Has a component that says nothing of itself say this.
+pub fn say(mut component: Vec<u8>, metadata: &Metadata) -> Result<Vec<u8>, Error> {
+    let json = serde_json::to_vec(metadata).map_err(Error::Metadata)?;
+    let custom = CustomSection { name: SECTION.into(), data: json.into() };
+    ComponentSection::append_to_component(&custom, &mut component);
     Ok(component)
 }
 

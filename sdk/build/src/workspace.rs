@@ -29,6 +29,7 @@ pub struct Workspace {
     directory: PathBuf,
     target_dir: Option<PathBuf>,
     packages: Vec<String>,
+    may_write_lock_file: bool,
 }
 
 /// A guest that was built.
@@ -55,7 +56,7 @@ impl Guest {
 impl Workspace {
     /// The workspace whose `Cargo.toml` is in this directory.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), target_dir: None, packages: Vec::new() }
+        Self { directory: directory.into(), target_dir: None, packages: Vec::new(), may_write_lock_file: false }
     }
 
     /// Where cargo shall build. In a build script: beside `OUT_DIR`'s many siblings, not within one of them, or else every
@@ -70,6 +71,13 @@ impl Workspace {
     #[must_use]
     pub fn package(mut self, name: impl Into<String>) -> Self {
         self.packages.push(name.into());
+        self
+    }
+
+    /// Where there is no lock file yet, or the manifest asks for more, cargo writes it: for an author's own project.
+    #[must_use]
+    pub fn write_lock_file(mut self) -> Self {
+        self.may_write_lock_file = true;
         self
     }
 
@@ -88,7 +96,7 @@ impl Workspace {
     }
 
     fn guests(&self) -> Result<Vec<Package>, Error> {
-        let output = self.cargo(["metadata", "--no-deps", "--format-version", "1", "--locked"])?;
+        let output = self.cargo(["metadata", "--no-deps", "--format-version", "1"])?;
         let metadata: CargoMetadata = serde_json::from_slice(&output.stdout).map_err(Error::Answer)?;
         let wanted = |package: &Package| {
             package.targets.iter().any(Target::is_guest)
@@ -98,8 +106,7 @@ impl Workspace {
     }
 
     fn build_for(&self, target: &str, packages: Vec<Package>) -> Result<Vec<Guest>, Error> {
-        let mut words =
-            vec!["build", "--release", "--locked", "--lib", "--message-format", "json-render-diagnostics", "--target"];
+        let mut words = vec!["build", "--release", "--lib", "--message-format", "json-render-diagnostics", "--target"];
         words.push(target);
         for package in &packages {
             words.extend(["--package", &package.name]);
@@ -131,6 +138,9 @@ impl Workspace {
         let program = PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let mut command = Command::new(&program);
         command.current_dir(&self.directory).args(words);
+        if !self.may_write_lock_file {
+            command.arg("--locked");
+        }
         for (name, _) in std::env::vars_os() {
             if belongs_to_outer_build(&name) {
                 command.env_remove(name);
