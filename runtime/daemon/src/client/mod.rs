@@ -5,6 +5,7 @@
 
 mod http;
 mod line;
+mod plugins;
 mod show;
 mod stream;
 
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{ActArgs, ClientArgs, Command, EventsArgs, IncidentsArgs, TriggerArgs, WhyArgs};
 use crate::config;
+use crate::plugin::PluginCommand;
 use http::Client;
 use line::line;
 use stream::Next;
@@ -73,11 +75,29 @@ async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn 
             session(args)?.halt("/api/halt", said, out).await
         }
         Command::Act(args) => session(&args.client)?.act(args, out).await,
-        Command::Run(_)
+        Command::Plugin(PluginCommand::List(args)) => session(args)?.plugins(out).await,
+        Command::Plugin(PluginCommand::Show(args)) => session(&args.client)?.plugin(&args.name, out).await,
+        Command::Plugin(PluginCommand::Divergence(args)) => session(&args.client)?.divergence(&args.name, out).await,
+        Command::Plugin(PluginCommand::Reload(args)) => {
+            session(&args.client)?.order_plugin(&args.name, "reload", out).await
+        }
+        Command::Plugin(PluginCommand::Enable(args)) => {
+            session(&args.client)?.order_plugin(&args.name, "enable", out).await
+        }
+        Command::Plugin(PluginCommand::Disable(args)) => {
+            session(&args.client)?.order_plugin(&args.name, "disable", out).await
+        }
+        Command::Plugin(PluginCommand::Promote(args)) => {
+            session(&args.client)?.order_plugin(&args.name, "promote", out).await
+        }
+        Command::Plugin(PluginCommand::Revoke(args)) => {
+            session(&args.client)?.revoke(&args.name, &args.capability, out).await
+        }
+        Command::Plugin(_)
+        | Command::Run(_)
         | Command::Demo(_)
         | Command::Decide(_)
         | Command::Config(_)
-        | Command::Plugin(_)
         | Command::DemoService(_) => {
             bail!("this command is no question to a running heald")
         }

@@ -109,7 +109,7 @@ impl TryFrom<String> for When {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
+pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> anyhow::Result<T> {
     T::deserialize(answer).context("this heald answers in a way that this command does not know; try --json")
 }
 
@@ -321,7 +321,7 @@ pub(super) fn done(answer: &Value) -> String {
 }
 
 /// Columns as wide as what is in them, two spaces apart; the last is not padded.
-fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let clean = |cell: &String| {
         let cell = plain(cell);
         if cell.chars().count() > WIDEST {
@@ -346,12 +346,12 @@ fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-fn since(from: Timestamp, to: Timestamp) -> Duration {
+pub(super) fn since(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 /// A length of time in its largest unit and, above a minute, the next smaller one: `12 ms`, `1.2 s`, `3 min 4 s`, `2 h`.
-fn lasting(time: Duration) -> String {
+pub(super) fn lasting(time: Duration) -> String {
     let seconds = time.as_secs();
     let two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
         0 => format!("{large} {unit}"),
@@ -375,7 +375,7 @@ fn offset(time: Duration) -> String {
     }
 }
 
-fn many(number: usize, what: &str) -> String {
+pub(super) fn many(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

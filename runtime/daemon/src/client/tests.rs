@@ -141,6 +141,34 @@ async fn a_no_is_an_error_in_healds_words() {
 }
 
 #[tokio::test]
+async fn orders_about_plugins_name_the_capability_and_fail_in_healds_words() {
+    let status = json!({
+        "name": "queue", "state": "running", "mode": "active", "component": "x", "origin": "folder", "summary": "",
+        "roles": [], "actions": [], "requested": [], "granted": ["http"], "revoked": ["kv"], "services": [],
+        "counters": heald_engine::plugins::PluginCounters::default(), "quarantine": [], "schema": {},
+    });
+    let unknown = json!({"error": "no plug-in is named `cue`; there are queue"}).to_string();
+    let stub = Stub::answering(vec![
+        ("200 OK", status.to_string()),
+        ("404 Not Found", unknown),
+        ("409 Conflict", json!({"error": "it is active already"}).to_string()),
+    ])
+    .await;
+    let url = &stub.url;
+    let revoked = say(&format!("heald plugin revoke queue kv --url {url}")).await.unwrap();
+    assert_eq!(revoked, "queue is granted kv no more; it keeps http\n");
+    let error = say(&format!("heald plugin show cue --url {url}")).await.unwrap_err();
+    assert_eq!(error, "no plug-in is named `cue`; there are queue");
+    let error = say(&format!("heald plugin promote queue --url {url}")).await.unwrap_err();
+    assert_eq!(error, "it is active already");
+    let asked = stub.asked();
+    assert!(asked[0].starts_with("POST /api/plugins/queue/revoke "), "{}", asked[0]);
+    let order: Value = serde_json::from_str(asked[0].split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(order, json!({"by": "ada", "capability": "kv"}));
+    assert!(asked[1].starts_with("GET /api/plugins/cue ") && asked[2].starts_with("POST /api/plugins/queue/promote "));
+}
+
+#[tokio::test]
 async fn one_service_of_a_trigger_or_an_error() {
     let checks = json!({"health": "healthy", "last_check": null, "response_time_ms": null, "error_message": null,
         "consecutive_failures": 0, "total_checks": 1, "successful_checks": 1, "uptime_percentage": 100.0,
