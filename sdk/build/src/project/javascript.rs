@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::fresh::Inputs;
 use super::tool::Tool;
 use super::{Manifest, SCRATCH};
 use crate::Error;
@@ -24,6 +25,11 @@ pub(super) fn build(directory: &Path, manifest: &Manifest, note: &mut dyn FnMut(
     let scratch = directory.join(SCRATCH);
     super::make_directory(&scratch)?;
     let out = scratch.join("component.wasm");
+    let inputs = Inputs::of(directory, &["src", "package.json", "package-lock.json"], &wit, &[SCRIPT, &world])?;
+    if inputs.made(&out) {
+        note("nothing has changed since the last build");
+        return super::read(&out);
+    }
     note("componentize-js (some seconds)");
     // From standard input, so that the import is looked up from the project.
     Tool::new("node", FIX, directory)
@@ -31,6 +37,7 @@ pub(super) fn build(directory: &Path, manifest: &Manifest, note: &mut dyn FnMut(
         .args([Path::new(SOURCE), &wit, Path::new(&world), &out])
         .input(SCRIPT)
         .run("making a component of the JavaScript")?;
+    inputs.note(&out)?;
     super::read(&out)
 }
 

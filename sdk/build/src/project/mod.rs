@@ -5,6 +5,7 @@
 //! `.heald` (Rust: `target`, JavaScript: `node_modules`), and nothing is installed outside the project.
 
 mod c;
+mod fresh;
 mod javascript;
 mod manifest;
 mod python;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::fresh::Inputs;
 use super::tool::{Tool, first_of};
 use super::{Manifest, SCRATCH};
 use crate::Error;
@@ -18,6 +19,12 @@ pub(super) fn build(directory: &Path, manifest: &Manifest, note: &mut dyn FnMut(
     let venv = scratch.join("venv");
     set_up(directory, &venv, note)?;
     let (wit, world) = super::world(directory, manifest)?;
+    let out = scratch.join("component.wasm");
+    let inputs = Inputs::of(directory, &[SOURCES, REQUIREMENTS], &wit, &[&world])?;
+    if inputs.made(&out) {
+        note("nothing has changed since the last build");
+        return super::read(&out);
+    }
     let componentize =
         || {
             Tool::new(venv.join("bin/componentize-py"), "requirements.txt must ask for componentize-py", directory)
@@ -29,13 +36,13 @@ pub(super) fn build(directory: &Path, manifest: &Manifest, note: &mut dyn FnMut(
         std::fs::remove_dir_all(&bindings).map_err(|source| Error::Write { path: bindings.clone(), source })?;
     }
     componentize().args(["bindings".as_ref(), bindings.as_os_str()]).run("writing the Python bindings")?;
-    let out = scratch.join("component.wasm");
     note("componentize-py (some seconds)");
     componentize()
         // Without stubs it would import all of WASI, which a plug-in is not given.
         .args(["componentize", "--stub-wasi", MODULE, "-p", SOURCES, "-o"])
         .args([&out])
         .run("making a component of the Python")?;
+    inputs.note(&out)?;
     super::read(&out)
 }
 
