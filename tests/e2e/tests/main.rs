@@ -2,11 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, unreachable_pub)]
 
+mod author;
 mod bad_input;
 mod command_line;
 mod crash;
 mod health_api;
 mod illness;
 mod own_death;
+mod plugin_commands;
 mod plugin_faults;
+mod plugin_life;
 mod setup;
