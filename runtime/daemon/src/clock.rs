@@ -8,7 +8,7 @@ use heald_engine::ports::{Clock, Entropy};
 use heald_model::Moment;
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// The wall clock as it was at the start, carried on by the monotonic one: it never runs backwards, whatever is done to the
+/// The wall clock in microseconds as it was at the start, carried on by the monotonic one: it never runs backwards, whatever is done to the
 /// machine's clock meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
@@ -20,14 +20,19 @@ impl SystemClock {
     /// A clock set by the machine's.
     pub fn start() -> Arc<Self> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Arc::new(Self { wall: Moment::EPOCH + wall, mono: Instant::now() })
+        Arc::new(Self { wall: whole(Moment::EPOCH + wall), mono: Instant::now() })
     }
+}
+
+/// In whole microseconds: what is finer is noise, and would be a quarter of the tape that replays are made from.
+fn whole(moment: Moment) -> Moment {
+    Moment::from_nanos(moment.nanos() / 1_000 * 1_000)
 }
 
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        self.wall + self.mono.elapsed()
+        whole(self.wall + self.mono.elapsed())
     }
 
     async fn sleep_until(&self, then: Moment) {

@@ -20,11 +20,23 @@ pub struct StoreConfig {
     /// Journal rows older than this are deleted, except those of incidents that are still open.
     #[serde(with = "heald_model::time::text")]
     pub retention: Duration,
+    /// Calls of plug-ins, whole, are kept for so long, for explaining and replaying; "0s": not at all.
+    #[serde(with = "heald_model::time::text")]
+    pub calls: Duration,
+    /// The tape, all that detectors were shown, is kept for so long, for replaying; "0s": not at all.
+    #[serde(with = "heald_model::time::text")]
+    pub tape: Duration,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { path: "heald.db".into(), desired: None, retention: Duration::from_hours(30 * 24) }
+        Self {
+            path: "heald.db".into(),
+            desired: None,
+            retention: Duration::from_hours(30 * 24),
+            calls: Duration::from_hours(30 * 24),
+            tape: Duration::from_hours(7 * 24),
+        }
     }
 }
 
@@ -70,7 +82,12 @@ mod tests {
     #[test]
     fn what_cannot_work_is_named() {
         assert_eq!(StoreConfig::default().problems(), Vec::<String>::new());
-        let wrong = StoreConfig { path: "".into(), desired: Some("".into()), retention: Duration::from_secs(60) };
+        let wrong = StoreConfig {
+            path: "".into(),
+            desired: Some("".into()),
+            retention: Duration::from_secs(60),
+            ..StoreConfig::default()
+        };
         assert_eq!(wrong.problems().len(), 3);
     }
 

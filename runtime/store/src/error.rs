@@ -27,6 +27,16 @@ pub enum StoreError {
         /// The newest that is known here.
         known: i64,
     },
+    /// An older heald wrote it, and nothing but reading was asked for.
+    #[error("{} has schema {found}, this heald reads schema {known}: let this heald run on it once", .path.display())]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The one that is read here.
+        known: i64,
+    },
     /// It is a database, but somebody else's.
     #[error("{} is not a heald database (application id {found:#010x})", .path.display())]
     Foreign {
@@ -45,7 +55,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The database refused.
-    #[error("cannot open {}", .path.display())]
+    #[error("cannot use the database {}", .path.display())]
     Database {
         /// The database.
         path: PathBuf,

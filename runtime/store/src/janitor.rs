@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use heald_model::Moment;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::config::StoreConfig;
 use crate::error::is_damage;
+use crate::retain::Cutoffs;
 use crate::schema;
 use crate::writer::Job;
 
@@ -25,7 +27,8 @@ pub(crate) enum Chore {
 }
 
 /// Works until it is told to close.
-pub(crate) fn run(path: &Path, retention: Duration, chores: &Receiver<Chore>, jobs: &Sender<Job>) {
+pub(crate) fn run(config: &StoreConfig, chores: &Receiver<Chore>, jobs: &Sender<Job>) {
+    let path = config.path.as_path();
     let mut trim_at = Instant::now() + TRIM.0;
     loop {
         match chores.recv_timeout(trim_at.saturating_duration_since(Instant::now())) {
@@ -35,7 +38,10 @@ pub(crate) fn run(path: &Path, retention: Duration, chores: &Receiver<Chore>, jo
             Err(RecvTimeoutError::Timeout) => {
                 trim_at = Instant::now() + TRIM.1;
                 let now = Moment::EPOCH + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let _ = jobs.send(Job::Trim { cutoff: now - retention, done: None });
+                let kept = |age: Duration| now - age.min(config.retention);
+                let cutoffs =
+                    Cutoffs { rows: kept(config.retention), calls: kept(config.calls), tape: kept(config.tape) };
+                let _ = jobs.send(Job::Trim { cutoffs, done: None });
             }
         }
     }

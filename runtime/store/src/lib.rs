@@ -2,13 +2,21 @@
 //!
 //! [`Store`] implements the engine's ports [`Journal`] and [`History`] on SQLite. One thread writes (writer.rs): it
 //! drains its queue into one transaction of rows and projections and answers commits after it. Reads have connections
-//! of their own (read.rs). [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the
+//! of their own (read.rs). What is kept for replay, calls of plug-ins and the tape of what detectors were shown, is packed
+//! on another thread (archivist.rs) and dropped rather than let an entry wait. [`Archive`] reads a database from outside, beside a
+//! running heald or a copy. [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the
 //! database.
 //!
 //! What it refuses: to open a database that another heald uses, that a newer heald wrote, or that is not heald's; to
 //! delete a damaged one; to lose an entry without saying so.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod archivist;
+mod blob;
+mod calls;
+mod chunk;
+mod columns;
 mod config;
 mod error;
 mod janitor;
@@ -16,8 +24,10 @@ mod lock;
 mod project;
 mod read;
 mod retain;
+mod rice;
 mod row;
 mod schema;
+mod tape;
 mod wishes;
 mod writer;
 
@@ -28,24 +38,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use heald_engine::calls::{CallQuery, Kept};
 use heald_engine::learn::Catalog;
 use heald_engine::ports::{Durability, History, IncidentQuery, Journal, JournalError, Page};
 use heald_model::{Attempt, Entry, Experience, Incident, IncidentId, Moment, Row, ServiceName};
 use rusqlite::TransactionBehavior;
 use tokio::sync::{broadcast, oneshot};
 
+pub use crate::archive::{Archive, Looks};
+pub use crate::calls::{Calls, UnreadableCall};
 pub use crate::config::StoreConfig;
 pub use crate::error::StoreError;
 pub use crate::read::ServiceRecord;
 pub use crate::retain::Trimmed;
 pub use crate::row::Origin;
-pub use crate::wishes::{OpenedWishes, WishFile};
+pub use crate::tape::{Place, Strip};
+pub use crate::wishes::{OpenedWishes, WishFile, replace_file};
 pub use crate::writer::Degraded;
 
+use crate::archivist::{Archivist, Tally};
 use crate::janitor::Chore;
 use crate::lock::Lock;
 use crate::project::Projection;
 use crate::read::Readers;
+use crate::retain::Cutoffs;
 use crate::row::Stamped;
 use crate::schema::Database;
 use crate::writer::{Job, Plight, State, Writer};
@@ -61,6 +77,8 @@ pub struct Store {
     rows: broadcast::Sender<Arc<Row>>,
     readers: Arc<Readers>,
     plight: Arc<Plight>,
+    tally: Arc<Tally>,
+    archivist: Archivist,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -93,6 +111,7 @@ impl Store {
         let (chores, list) = mpsc::channel();
         let (rows, _) = broadcast::channel(SUBSCRIPTION);
         let plight = Arc::new(Plight::default());
+        let tally = Arc::new(Tally::default());
         let mut writer = Writer {
             seq: 0,
             projection: Projection::default(),
@@ -102,6 +121,7 @@ impl Store {
             jobs: queue,
             rows: rows.clone(),
             plight: Arc::clone(&plight),
+            tally: Arc::clone(&tally),
             chores: chores.clone(),
             state: State::default(),
         };
@@ -110,21 +130,75 @@ impl Store {
             let _ = chores.send(Chore::Examine);
         }
         let failed = |source| StoreError::Io { path: path.into(), source };
-        let (its_path, its_jobs, retention) = (config.path.clone(), jobs.clone(), config.retention);
+        let (its_config, its_jobs) = (config.clone(), jobs.clone());
         let threads = vec![
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(failed)?,
             std::thread::Builder::new()
                 .name("journal-janitor".into())
-                .spawn(move || janitor::run(&its_path, retention, &list, &its_jobs))
+                .spawn(move || janitor::run(&its_config, &list, &its_jobs))
                 .map_err(failed)?,
         ];
+        let wanted = (!config.tape.is_zero(), !config.calls.is_zero());
+        let archivist =
+            Archivist::start(jobs.clone(), Arc::clone(&plight), Arc::clone(&tally), wanted).map_err(failed)?;
         let readers = Readers::new(config.path.clone());
-        Ok(Opened { store: Self { jobs, chores, rows, readers, plight, threads: Mutex::new(threads) }, notes })
+        let threads = Mutex::new(threads);
+        Ok(Opened { store: Self { jobs, chores, rows, readers, plight, tally, archivist, threads }, notes })
     }
 
     /// What the database refuses to take now; None: all is well.
     pub fn degraded(&self) -> Option<Degraded> {
         self.plight.get()
+    }
+
+    /// How many kept calls and looks were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.tally.dropped()
+    }
+
+    /// Puts all that was handed over to be kept where it can be read, unfinished chunks of the tape too.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn flush(&self) -> Result<(), JournalError> {
+        self.archivist.flush().await;
+        self.commit(Vec::new(), Durability::Process).await
+    }
+
+    /// One page of kept calls, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn calls(&self, query: CallQuery) -> Result<Calls, JournalError> {
+        self.readers.read(move |connection| calls::read(connection, &query)).await
+    }
+
+    /// The services that are on tape.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn taped(&self) -> Result<Vec<ServiceName>, JournalError> {
+        self.readers.read(tape::services).await
+    }
+
+    /// Where to begin reading a service's tape, so that all looks since then can be understood: some of them are from before.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn tape(&self, service: ServiceName, since: Moment) -> Result<Place, JournalError> {
+        self.readers.read(move |connection| tape::begin(connection, &service, since)).await
+    }
+
+    /// The next piece of a service's tape, and where to go on; None: it ends here.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn looks(&self, service: ServiceName, mut from: Place) -> Result<Option<(Strip, Place)>, JournalError> {
+        let read = move |connection: &rusqlite::Connection| {
+            let strip = tape::next(connection, &service, &mut from)?;
+            Ok(strip.map(|strip| (strip, from)))
+        };
+        self.readers.read(read).await
     }
 
     /// Every incident that is not resolved, whole, oldest first.
@@ -190,13 +264,15 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn trim(&self, cutoff: Moment) -> Result<Trimmed, JournalError> {
-        self.ask(|done| Job::Trim { cutoff, done: Some(done) }).await
+        self.ask(|done| Job::Trim { cutoffs: Cutoffs::all(cutoff), done: Some(done) }).await
     }
 
     /// Writes what was handed over and closes the files. Nothing is taken afterwards. Blocks until it is done; dropping
     /// the store does the same.
     pub fn close(&self) {
         let _ = self.chores.send(Chore::Close);
+        // It has the last of the tape to hand over.
+        self.archivist.close();
         let _ = self.jobs.send(Job::Close);
         // The last connection to close is the writer's, which then leaves one file without a log.
         self.readers.close();
@@ -251,7 +327,9 @@ impl Writer {
 
 #[async_trait]
 impl Journal for Store {
-    fn keep(&self, _: heald_engine::calls::Kept) {}
+    fn keep(&self, kept: Kept) {
+        self.archivist.take(kept);
+    }
 
     fn write(&self, entries: Vec<Entry>) {
         if !entries.is_empty() && self.jobs.send(Job::Write(Stamped::all(entries))).is_err() {

@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::error::unavailable;
 use crate::row::{self, from_json, moment, wall};
@@ -114,6 +115,17 @@ pub(crate) fn incident(connection: &Connection, id: IncidentId) -> rusqlite::Res
         .query_row([id.0.as_bytes()], |row| row.get::<_, String>(0))
         .optional()?;
     body.map(|body| whole(connection, from_json(&body)?)).transpose()
+}
+
+/// The ids that begin with these hexadecimal digits, newest first.
+pub(crate) fn ids(connection: &Connection, beginning: &str, limit: u32) -> rusqlite::Result<Vec<IncidentId>> {
+    let digits: String = beginning.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
+    connection
+        .prepare_cached(
+            "SELECT id FROM incidents WHERE substr(lower(hex(id)), 1, length(?1)) = ?1 ORDER BY id DESC LIMIT ?2",
+        )?
+        .query_map(params![digits, limit], |row| Ok(IncidentId(Uuid::from_bytes(row.get(0)?))))?
+        .collect()
 }
 
 /// Every incident that is not resolved, whole, oldest first.

@@ -2,7 +2,8 @@
 //!
 //! What is forgotten goes as a whole: a resolved incident with its rows, timeline and attempts; an operator's action
 //! outside any incident; rows about nothing but a service. So a rebuild after retention gives what was there before it.
-//! What attempts taught stays in the catalog. It never touches an open incident, an attempt under way, a service's last
+//! What attempts taught stays in the catalog. Kept calls and the
+//! tape go by their age alone. It never touches an open incident, an attempt under way, a service's last
 //! word, or the newest row (whose number must not be given again).
 
 use heald_engine::learn::Catalog;
@@ -12,7 +13,7 @@ use rusqlite::{Transaction, params};
 use crate::project::{learn, read_catalog, write_tally};
 use crate::row::{from_json, wall};
 
-/// Incidents, attempts or loose rows deleted in one transaction: about a millisecond, which an intent can wait for.
+/// Incidents, attempts, kept calls or chunks deleted in one transaction: about a millisecond, which an intent can wait for.
 const PORTION: usize = 50;
 /// Rows are cheaper than incidents.
 const LOOSE_PORTION: usize = 500;
@@ -26,6 +27,25 @@ pub struct Trimmed {
     pub incidents: usize,
     /// Attempts.
     pub attempts: usize,
+    /// Kept calls of plug-ins.
+    pub calls: usize,
+    /// Chunks of the tape.
+    pub chunks: usize,
+}
+
+/// Older than this is old, by what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cutoffs {
+    pub(crate) rows: Moment,
+    pub(crate) calls: Moment,
+    pub(crate) tape: Moment,
+}
+
+impl Cutoffs {
+    /// The same for everything.
+    pub(crate) fn all(cutoff: Moment) -> Self {
+        Self { rows: cutoff, calls: cutoff, tape: cutoff }
+    }
 }
 
 impl Trimmed {
@@ -34,12 +54,21 @@ impl Trimmed {
         self.rows += other.rows;
         self.incidents += other.incidents;
         self.attempts += other.attempts;
+        self.calls += other.calls;
+        self.chunks += other.chunks;
     }
 }
 
-/// Deletes one portion of what is older than `cutoff`; nothing deleted means that nothing is left to delete.
-pub(crate) fn step(tx: &Transaction<'_>, cutoff: Moment) -> rusqlite::Result<Trimmed> {
-    let mut trimmed = Trimmed::default();
+/// Deletes one portion of what is old; nothing deleted means that nothing is left to delete.
+pub(crate) fn step(tx: &Transaction<'_>, cutoffs: Cutoffs) -> rusqlite::Result<Trimmed> {
+    let cutoff = cutoffs.rows;
+    let mut trimmed = Trimmed {
+        calls: older(tx, "calls", "at", cutoffs.calls)?,
+        // What is left of a life that is cut begins at its next checkpoint.
+        chunks: older(tx, "tape", "last", cutoffs.tape)?,
+        ..Trimmed::default()
+    };
+    tx.prepare_cached("DELETE FROM settings WHERE used < ?")?.execute([wall(cutoffs.calls.min(cutoffs.tape))])?;
     let old = ids(
         tx,
         "SELECT id FROM incidents INDEXED BY incidents_over WHERE stage = 'resolved' AND updated < ? LIMIT ?",
@@ -69,6 +98,13 @@ pub(crate) fn step(tx: &Transaction<'_>, cutoff: Moment) -> rusqlite::Result<Tri
         )?
         .execute(params![wall(cutoff), LOOSE_PORTION])?;
     Ok(trimmed)
+}
+
+fn older(tx: &Transaction<'_>, table: &str, time: &str, cutoff: Moment) -> rusqlite::Result<usize> {
+    tx.prepare_cached(&format!(
+        "DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE {time} < ? ORDER BY {time} LIMIT ?)"
+    ))?
+    .execute(params![wall(cutoff), PORTION])
 }
 
 fn ids(tx: &Transaction<'_>, sql: &str, cutoff: Moment) -> rusqlite::Result<Vec<[u8; 16]>> {

@@ -14,7 +14,7 @@ use crate::lock::beside;
 
 /// Each brings the schema from its index to its index + 1; applied once, in one transaction each, never edited after a
 /// release.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql"), include_str!("migrations/0002_calls.sql")];
 
 /// `heal` in ASCII, in the header of the file: whose database this is.
 const APPLICATION_ID: i32 = 0x6865_616c;
@@ -81,8 +81,8 @@ fn attempt(path: &Path, suspect: bool) -> Result<Database, StoreError> {
     Ok(Database { connection, notes: Vec::new(), examined })
 }
 
-/// Reads whose database it is and of what age, before anything is written to it.
-fn identify(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// Reads whose database it is and of what age, which it gives, before anything is written to it.
+fn identify(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let failed = |source| StoreError::Database { path: path.into(), source };
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
     let tables: i64 =
@@ -95,7 +95,42 @@ fn identify(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::Newer { path: path.into(), found, known });
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Opens somebody's database to read in it, beside a running heald or a copy. It must be one of heald's, and of this age.
+pub(crate) fn visit(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| StoreError::Database { path: path.into(), source };
+    fs::metadata(path).map_err(|source| StoreError::Io { path: path.into(), source })?;
+    let connection = reader(path).map_err(failed)?;
+    let (connection, found) = match identify(&connection, path) {
+        // SQLite wants to put its index beside the file; where it may not, and no heald writes, the file alone will do.
+        Err(StoreError::Database { .. }) if !beside(path, "-wal").exists() => {
+            let connection = alone(path).map_err(failed)?;
+            let found = identify(&connection, path)?;
+            (connection, found)
+        }
+        other => (connection, other?),
+    };
+    let known = MIGRATIONS.len() as i64;
+    if found < known {
+        return Err(StoreError::Older { path: path.into(), found, known });
+    }
+    Ok(connection)
+}
+
+/// A connection to a file that nobody writes, without anything beside it.
+fn alone(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(uri, flags)
 }
 
 /// Fails with `DatabaseCorrupt` if a look at every page finds anything wrong.

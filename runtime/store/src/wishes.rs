@@ -136,10 +136,20 @@ fn read(path: &Path) -> Result<BTreeMap<ServiceName, Desired>, String> {
 }
 
 fn write(path: &Path, document: &Document) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(document)?;
+    text.push(b'\n');
+    replace_file(path, &text)
+}
+
+/// Puts a file in the place of another so that at every moment, and after a crash, one of the two is there, whole. Durable when
+/// it returns.
+///
+/// # Errors
+/// When the file system refuses; then the old one is still there.
+pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let new = beside(path, ".new");
     let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(document)?)?;
-    file.write_all(b"\n")?;
+    file.write_all(contents)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     // The rename is durable once the folder is.

@@ -16,11 +16,12 @@ use heald_model::{Entry, Moment, Record, Row};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, oneshot};
 
+use crate::archivist::{Packed, Tally};
 use crate::error::{is_damage, unavailable};
 use crate::janitor::Chore;
 use crate::lock::Lock;
 use crate::project::{self, Draft, Projection};
-use crate::retain::{self, Trimmed};
+use crate::retain::{self, Cutoffs, Trimmed};
 use crate::row::{self, Origin, Stamped};
 
 /// Entries in one transaction. More would make the first commit in it wait for the last.
@@ -31,6 +32,8 @@ const BACKLOG: usize = 20_000;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Rows between two checkpoints: the log stays at a few MB.
 const CHECKPOINT: usize = 2_000;
+/// The bytes of a blob that weigh as much as a row there.
+const ROW: usize = 512;
 
 /// What the writer is asked.
 #[derive(Debug)]
@@ -42,8 +45,10 @@ pub(crate) enum Job {
         done: Done<()>,
     },
     Rebuild(Done<()>),
+    /// What the archivist packed.
+    Shelve(Vec<Packed>),
     Trim {
-        cutoff: Moment,
+        cutoffs: Cutoffs,
         done: Option<Done<Trimmed>>,
     },
     /// The janitor's look at all pages found damage.
@@ -89,7 +94,7 @@ struct Batch {
 /// Retention under way.
 #[derive(Debug)]
 struct Trim {
-    cutoff: Moment,
+    cutoffs: Cutoffs,
     so_far: Trimmed,
     done: Option<Done<Trimmed>>,
 }
@@ -106,6 +111,7 @@ pub(crate) struct Writer {
     pub(crate) jobs: Receiver<Job>,
     pub(crate) rows: broadcast::Sender<Arc<Row>>,
     pub(crate) plight: Arc<Plight>,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) chores: Sender<Chore>,
     pub(crate) state: State,
 }
@@ -191,12 +197,13 @@ impl Writer {
                 let rebuilt = self.rebuild();
                 let _ = done.send(rebuilt);
             }
-            Job::Trim { cutoff, done } => {
+            Job::Trim { cutoffs, done } => {
                 if let Some(before) = self.state.trim.take() {
                     before.finish();
                 }
-                self.state.trim = Some(Trim { cutoff, so_far: Trimmed::default(), done });
+                self.state.trim = Some(Trim { cutoffs, so_far: Trimmed::default(), done });
             }
+            Job::Shelve(packed) => self.shelve(&packed),
             Job::Suspect(why) => self.damaged(why),
             Job::Close => self.state.closing = true,
             Job::Write(_) | Job::Commit { .. } => {}
@@ -280,11 +287,17 @@ impl Writer {
     }
 
     fn after(&mut self, rows: Vec<Row>) {
-        self.state.since_checkpoint += rows.len();
+        let count = rows.len();
         for row in rows {
             // Nobody listening is no fault.
             let _ = self.rows.send(Arc::new(row));
         }
+        self.advance(count);
+    }
+
+    /// So many rows more are in the log.
+    fn advance(&mut self, rows: usize) {
+        self.state.since_checkpoint += rows;
         if self.state.since_checkpoint >= CHECKPOINT {
             self.state.since_checkpoint = 0;
             let _ = self.chores.send(Chore::Checkpoint);
@@ -337,6 +350,30 @@ impl Writer {
         }
     }
 
+    /// Writes what is kept for replay. What is refused is lost: no entry waits behind it.
+    fn shelve(&mut self, packed: &[Packed]) {
+        self.tally.waiting.fetch_sub(packed.len(), std::sync::atomic::Ordering::Relaxed);
+        if let Some((_, _, why)) = &self.state.refused {
+            return self.tally.lose(packed.len(), why);
+        }
+        let written = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
+            packed.iter().try_for_each(|packed| packed.insert(&tx))?;
+            tx.commit()
+        });
+        match written {
+            Ok(()) => {
+                let bytes: usize = packed.iter().map(Packed::len).sum();
+                self.advance(packed.len() + bytes / ROW);
+            }
+            Err(error) => {
+                self.tally.lose(packed.len(), &error.to_string());
+                if is_damage(&error) {
+                    self.damaged(error.to_string());
+                }
+            }
+        }
+    }
+
     fn rebuild(&mut self) -> Result<(), JournalError> {
         let rebuilt = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             let projection = project::rebuild(&tx)?;
@@ -350,13 +387,13 @@ impl Writer {
     fn trim(&mut self) {
         let Some(mut trim) = self.state.trim.take() else { return };
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
-            let trimmed = retain::step(&tx, trim.cutoff)?;
+            let trimmed = retain::step(&tx, trim.cutoffs)?;
             tx.commit().map(|()| trimmed)
         });
         match step {
             Ok(trimmed) if trimmed == Trimmed::default() => trim.finish(),
             Ok(trimmed) => {
-                self.state.since_checkpoint += trimmed.rows;
+                self.state.since_checkpoint += trimmed.rows + trimmed.calls + trimmed.chunks;
                 trim.so_far.add(trimmed);
                 self.state.trim = Some(trim);
             }
@@ -386,8 +423,8 @@ impl Writer {
 impl Trim {
     fn finish(self) {
         if self.so_far != Trimmed::default() {
-            let Trimmed { rows, incidents, attempts } = self.so_far;
-            tracing::info!(rows, incidents, attempts, "old journal rows deleted");
+            let Trimmed { rows, incidents, attempts, calls, chunks } = self.so_far;
+            tracing::info!(rows, incidents, attempts, calls, chunks, "what is old was deleted from the journal");
         }
         if let Some(done) = self.done {
             let _ = done.send(Ok(self.so_far));
@@ -398,6 +435,7 @@ impl Trim {
 fn weight(job: &Job) -> usize {
     match job {
         Job::Write(entries) | Job::Commit { entries, .. } => entries.len().max(1),
+        Job::Shelve(packed) => packed.len() * 8,
         _ => 1,
     }
 }

@@ -1,6 +1,8 @@
 //! Entries as the engine writes them, and a look at the files from outside.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod kept;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,0 +1,189 @@
+//! Kept calls to and from their rows. A call that cannot be read is told, and hides none of the others.
+
+use std::io;
+
+use heald_engine::calls::{Asked, Call, CallQuery, Numbered, Part, Said, Settings};
+use heald_model::{IncidentId, Moment, PluginRef, ServiceName};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use uuid::Uuid;
+
+use crate::blob::{Unreadable, cbor, from_cbor, pack, unpack};
+use crate::row::{moment, wall};
+
+/// A call on its way into its row: all that takes time is done.
+#[derive(Debug)]
+pub(crate) struct PackedCall {
+    at: Moment,
+    service: ServiceName,
+    incident: Option<IncidentId>,
+    plugin: PluginRef,
+    settings: Settings,
+    part: Part,
+    replayable: bool,
+    role: &'static str,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl PackedCall {
+    pub(crate) fn of(call: Call) -> io::Result<Self> {
+        let Call { at, service, incident, plugin, settings, part, replayable, asked, said } = call;
+        let role = match asked {
+            Asked::Detector(_) => "detector",
+            Asked::Policy(_) => "policy",
+        };
+        let (input, output) = (pack(&cbor(&asked)?)?, pack(&cbor(&said)?)?);
+        Ok(Self { at, service, incident, plugin, settings, part, replayable, role, input, output })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.input.len() + self.output.len()
+    }
+
+    pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO settings (digest, text, used) VALUES (?, ?, ?)
+                 ON CONFLICT (digest) DO UPDATE SET used = max(used, excluded.used)",
+            )?
+            .execute(params![&*self.settings.digest, &*self.settings.text, wall(self.at)])?;
+        connection
+            .prepare_cached(
+                "INSERT INTO calls (at, service, incident, plugin, version, digest, settings, part, replayable, role, input, output)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                wall(self.at),
+                self.service.as_str(),
+                self.incident.as_ref().map(|id| id.0.as_bytes()),
+                self.plugin.name.as_str(),
+                self.plugin.version,
+                self.plugin.digest,
+                &*self.settings.digest,
+                word(self.part),
+                self.replayable,
+                self.role,
+                self.input,
+                self.output,
+            ])?;
+        Ok(())
+    }
+}
+
+/// Notes that configurations are still in use.
+pub(crate) fn touch_settings(connection: &Connection, digests: &[String], at: Moment) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE settings SET used = max(used, ?) WHERE digest = ?")?;
+    for digest in digests {
+        statement.execute(params![wall(at), digest])?;
+    }
+    Ok(())
+}
+
+fn word(part: Part) -> &'static str {
+    match part {
+        Part::Active => "active",
+        Part::Shadow => "shadow",
+    }
+}
+
+/// A kept call that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableCall {
+    /// Its number.
+    pub seq: u64,
+    /// When it was made.
+    pub at: Moment,
+    /// Of which plug-in.
+    pub plugin: PluginRef,
+    /// Why.
+    pub why: String,
+}
+
+/// Kept calls, in the order that was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    /// Those that can be read.
+    pub calls: Vec<Numbered>,
+    /// And those that cannot.
+    pub unreadable: Vec<UnreadableCall>,
+}
+
+impl Calls {
+    /// Where the next page begins, as [`CallQuery::after`]; None: there was nothing in this one.
+    pub fn next(&self) -> Option<u64> {
+        let newest = self.calls.last().map(|numbered| numbered.seq);
+        newest.max(self.unreadable.last().map(|unreadable| unreadable.seq))
+    }
+}
+
+/// One page of calls.
+pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Result<Calls> {
+    let mut conditions = vec!["seq > ?"];
+    let mut values = vec![Value::from(crate::row::integer(query.after))];
+    if let Some(incident) = &query.incident {
+        conditions.push("incident = ?");
+        values.push(Value::from(incident.0.as_bytes().to_vec()));
+    }
+    if let Some(plugin) = &query.plugin {
+        conditions.push("plugin = ?");
+        values.push(Value::from(plugin.as_str().to_owned()));
+    }
+    if let Some(service) = &query.service {
+        conditions.push("service = ?");
+        values.push(Value::from(service.as_str().to_owned()));
+    }
+    if let Some(since) = query.since {
+        conditions.push("at >= ?");
+        values.push(Value::from(wall(since)));
+    }
+    values.push(Value::from(query.limit));
+    let sql = format!(
+        "SELECT seq, at, service, incident, plugin, version, calls.digest, settings, text, part, replayable, input, output
+         FROM calls LEFT JOIN settings ON settings.digest = calls.settings
+         WHERE {} ORDER BY seq {} LIMIT ?",
+        conditions.join(" AND "),
+        if query.newest { "DESC" } else { "ASC" },
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(&values))?;
+    let mut page = Calls::default();
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let at = moment(row.get(1)?);
+        let plugin = PluginRef { name: row.get::<_, String>(4)?.into(), version: row.get(5)?, digest: row.get(6)? };
+        let settings = row.get::<_, String>(7)?;
+        let text = row.get::<_, Option<String>>(8)?.unwrap_or_default();
+        match bodies(row.get_ref(11)?.as_blob()?, row.get_ref(12)?.as_blob()?) {
+            Err(why) => page.unreadable.push(UnreadableCall { seq, at, plugin, why: why.to_string() }),
+            Ok((asked, said)) => page.calls.push(Numbered {
+                seq,
+                call: Call {
+                    at,
+                    service: row.get::<_, String>(2)?.into(),
+                    incident: row.get::<_, Option<[u8; 16]>>(3)?.map(|bytes| IncidentId(Uuid::from_bytes(bytes))),
+                    plugin,
+                    settings: Settings { digest: settings.into(), text: text.into() },
+                    part: if row.get_ref(9)?.as_str()? == word(Part::Shadow) { Part::Shadow } else { Part::Active },
+                    replayable: row.get(10)?,
+                    asked,
+                    said,
+                },
+            }),
+        }
+    }
+    Ok(page)
+}
+
+fn bodies(input: &[u8], output: &[u8]) -> Result<(Asked, Said), Unreadable> {
+    Ok((from_cbor(&unpack(input)?)?, from_cbor(&unpack(output)?)?))
+}
+
+/// A configuration by its digest.
+pub(crate) fn settings(connection: &Connection, digest: &str) -> rusqlite::Result<Option<Settings>> {
+    let text = connection
+        .prepare_cached("SELECT text FROM settings WHERE digest = ?")?
+        .query_row([digest], |row| row.get::<_, String>(0))
+        .optional()?;
+    Ok(text.map(|text| Settings { digest: digest.into(), text: text.into() }))
+}
