@@ -4,5 +4,8 @@
 mod actions;
 mod detectors;
 mod guests;
+mod inspection;
 mod loading;
 mod policies;
+mod signing;
+mod surgery;
