@@ -66,6 +66,20 @@ pub enum Command {
     /// A service of the demo.
     #[command(hide = true)]
     DemoService(RawArgs),
+    /// Compiles a plug-in to machine code, for the heald that started it.
+    #[command(hide = true)]
+    CompilePlugin(CompilePluginArgs),
+}
+
+/// `heald compile-plugin`.
+#[derive(Debug, Args)]
+pub struct CompilePluginArgs {
+    /// The component
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Where the machine code goes; must not be there
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
 }
 
 /// `heald run`.

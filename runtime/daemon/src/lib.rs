@@ -47,6 +47,10 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
             tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::patient::serve(args))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::CompilePlugin(args) => {
+            heald_host::compile_file(&args.input, &args.output)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Decide(args) => decide::decide(args),
         Command::Config(command) => config::command(command),
         Command::Plugin(command) => plugin::command(command),

@@ -70,6 +70,24 @@ pub enum HostError {
     /// The bytes are no component that can be compiled.
     #[error("the component cannot be compiled")]
     Compile(#[source] wasmtime::Error),
+    /// The process that compiles large components failed.
+    #[error("the component cannot be compiled; the process that does it said: {problem}")]
+    Compiler {
+        /// How it ended, and what it said.
+        problem: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The work was given up: heald is ending.
+    #[error("loading was given up")]
+    GivenUp,
     /// It exports nothing that heald could call, or not as the contract has it.
     #[error("plug-in `{plugin}` does not keep the contract: {problem}")]
     Contract {

@@ -144,6 +144,13 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
     })
 }
 
+/// What a component imports and exports; None: it is no valid one.
+pub(crate) fn shape(component: &[u8]) -> Option<Shape> {
+    let mut reading = Reading::default();
+    reading.read(component).ok()?;
+    Some(reading.shape)
+}
+
 /// What was read so far: a file that breaks in its middle is known up to there.
 #[derive(Default)]
 struct Reading {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `options`, `config` | what the operator and the daemon say |
 //! | `load` | from bytes to a linked plug-in |
+//! | `compile`, `cache`, `entry`, `vouched` | machine code: made, kept, believed |
 //! | `section`, `signature`, `key` | who vouches for a file |
 //! | `contract`, `metadata`, `schema` | what is checked before anything runs |
 //! | `inspect` | the same, for people |
@@ -23,13 +24,16 @@
 
 mod action;
 mod bindings;
+mod cache;
 mod clock;
+mod compile;
 mod config;
 mod context;
 mod contract;
 mod detector;
 mod embedded;
 mod engine;
+mod entry;
 mod error;
 mod fault;
 mod inspect;
@@ -50,9 +54,11 @@ mod stats;
 mod text;
 mod ticker;
 mod voice;
+mod vouched;
 mod wasi;
 
 pub use action::{ActionFailure, Plan, PluginActions, Task};
+pub use compile::compile_file;
 pub use config::{CanaryConfig, Directory, Endpoint, Grant, LimitsConfig, PluginConfig, PluginsConfig, Secret, merged};
 pub use contract::Role;
 pub use detector::PluginDetector;

@@ -1,8 +1,10 @@
-//! From a file, bytes or a built-in to a plug-in that can be configured: read, checked, compiled, linked to what it is granted.
+//! From a file, bytes or a built-in to a plug-in that can be configured: read, verified, compiled or recalled, compared with the
+//! contract, linked to what it is granted.
 //!
-//! Nothing of the plug-in runs here. Compiling takes 30 ms for a small guest and seconds for one with a whole interpreter in
-//! it, so do it off the threads that heal.
+//! Nothing of the plug-in runs here, and nothing of it is compiled before its signature was checked. Compiling takes 30 ms for a small
+//! guest and seconds for one with a whole interpreter in it: [`Host::fetch`] does it off the threads that heal.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
@@ -16,6 +18,8 @@ use wasmtime::{Engine, Store};
 
 use crate::action::PluginActions;
 use crate::bindings::heald::plugin::{log, types};
+use crate::cache::Cache;
+use crate::compile::{Elsewhere, LARGE, elsewhere};
 use crate::config::{Grant, PluginConfig};
 use crate::context::{Context, HasContext};
 use crate::contract::{self, Role, Shape};
@@ -23,12 +27,13 @@ use crate::detector::PluginDetector;
 use crate::embedded::Embedded;
 use crate::engine;
 use crate::error::HostError;
+use crate::inspect::shape;
 use crate::key::PublicKey;
 use crate::limits::{COPIED_BYTES, Limits};
 use crate::metadata::Metadata;
 use crate::options::Options;
 use crate::policy::PluginPolicy;
-use crate::pool::{Pool, WARM};
+use crate::pool::{Pool, WARM, chain};
 use crate::role::Exports;
 use crate::schema;
 use crate::section::recognise;
@@ -46,6 +51,9 @@ pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     pub(crate) options: Options,
+    cache: Option<Cache>,
+    /// Large components are compiled one at a time: two with an interpreter in them would have 700 MiB.
+    compiling: tokio::sync::Mutex<()>,
 }
 
 /// Where plug-ins run. One for a process; copies are the same one.
@@ -70,62 +78,157 @@ impl Host {
     pub fn with(options: Options) -> Result<Self, HostError> {
         let engine = engine::start()?;
         let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
-        Ok(Self { machine: Arc::new(Machine { engine, ticker, options }) })
+        let cache = options.cache.as_ref().and_then(|path| {
+            let opened = Cache::open(path, &engine);
+            opened.inspect_err(|error| tracing::error!("plug-ins are compiled anew each time: {}", chain(error))).ok()
+        });
+        let compiling = tokio::sync::Mutex::default();
+        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling }) })
     }
 
-    /// Loads what a `[[plugin]]` table names. The file is read anew every time.
+    /// Loads what a `[[plugin]]` table names. The file is read anew every time, and compiled in this process and on this thread unless
+    /// it was before: for the command line, and for tests. A running heald [`fetch`](Self::fetch)es.
     ///
     /// # Errors
-    /// When it cannot be read or compiled, breaks the contract, or wants more than it is granted.
+    /// When it cannot be read or compiled, is not trusted, breaks the contract, or wants more than it is granted.
     pub fn load(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
-        match config.component.strip_prefix("builtin:") {
-            Some(name) => {
-                let builtins = &self.machine.options.builtins;
-                let builtin = builtins.iter().find(|builtin| builtin.name == name);
-                let builtin = builtin.ok_or_else(|| HostError::NoBuiltin {
-                    name: name.to_owned(),
-                    known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
-                })?;
-                let component = builtin.load(&self.machine.engine)?;
-                self.link(config, &component, builtin.digest.to_owned(), builtin.component, None)
-            }
+        match self.builtin(config)? {
+            Some(builtin) => self.load_builtin(config, builtin),
             None => self.load_bytes(config, &read(Path::new(&config.component))?),
         }
     }
 
-    /// Loads a component from memory; `config.component` is not looked at.
+    /// Loads a component from memory; `config.component` is what it is called in errors.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_bytes(&self, config: &PluginConfig, bytes: &[u8]) -> Result<Plugin, HostError> {
+        let verified = self.verify(config, bytes.into())?;
+        let component = self.component(config, &verified)?;
+        self.link(config, &component, &verified)
+    }
+
+    /// Loads what a `[[plugin]]` table names without holding up the thread that asks: everything that takes long is done on tokio's
+    /// threads for that, and large components are compiled by a process of their own if there is a [`Compiler`](crate::Compiler) and a
+    /// cache to compile into. When the future is dropped, that process is ended.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn fetch(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
+        if let Some(builtin) = self.builtin(config)? {
+            let (host, config) = (self.clone(), config.clone());
+            return aside(move || host.load_builtin(&config, builtin)).await;
+        }
+        let (host, table) = (self.clone(), config.clone());
+        let (verified, known) = aside(move || {
+            let verified = host.verify(&table, read(Path::new(&table.component))?.into())?;
+            let known = host.recall(&verified);
+            if known.is_none() {
+                promising(&table, &verified)?;
+            }
+            Ok((verified, known))
+        })
+        .await?;
+        if known.is_none() {
+            self.prepare(&verified).await?;
+        }
+        let (host, table) = (self.clone(), config.clone());
+        aside(move || {
+            let component = known.map_or_else(|| host.component(&table, &verified), Ok)?;
+            host.link(&table, &component, &verified)
+        })
+        .await
+    }
+
+    /// The built-in plug-in that a table names; None: it names a file.
+    fn builtin(&self, config: &PluginConfig) -> Result<Option<Embedded>, HostError> {
+        let Some(name) = config.component.strip_prefix("builtin:") else { return Ok(None) };
+        let builtins = &self.machine.options.builtins;
+        match builtins.iter().find(|builtin| builtin.name == name) {
+            Some(builtin) => Ok(Some(*builtin)),
+            None => Err(HostError::NoBuiltin {
+                name: name.to_owned(),
+                known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
+            }),
+        }
+    }
+
+    fn load_builtin(&self, config: &PluginConfig, builtin: Embedded) -> Result<Plugin, HostError> {
+        let component = builtin.load(&self.machine.engine)?;
+        let verified = Verified { content: builtin.component.into(), digest: builtin.digest.to_owned(), signer: None };
+        self.link(config, &component, &verified)
+    }
+
+    /// What has to be true of a file before anything is made of it.
+    fn verify<'b>(&self, config: &PluginConfig, mut bytes: Cow<'b, [u8]>) -> Result<Verified<'b>, HostError> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if size > FILE_LIMIT {
             return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
         }
-        recognise(bytes)?;
-        let signer = signature::verify(bytes, &self.machine.options.trust)
+        recognise(&bytes)?;
+        let signer = signature::verify(&bytes, &self.machine.options.trust)
             .map_err(|source| HostError::Untrusted { component: config.component.clone(), source })?;
-        let component = Component::from_binary(&self.machine.engine, bytes).map_err(HostError::Compile)?;
-        self.link(config, &component, signature::digest(bytes), bytes, signer)
+        let digest = signature::digest(&bytes);
+        let length = signature::split(&bytes).0.len();
+        match &mut bytes {
+            Cow::Borrowed(bytes) => *bytes = bytes.get(..length).unwrap_or(bytes),
+            Cow::Owned(bytes) => bytes.truncate(length),
+        }
+        Ok(Verified { content: bytes, digest, signer })
     }
 
-    fn link(
-        &self,
-        config: &PluginConfig,
-        component: &Component,
-        digest: String,
-        bytes: &[u8],
-        signer: Option<PublicKey>,
-    ) -> Result<Plugin, HostError> {
+    fn recall(&self, verified: &Verified<'_>) -> Option<Component> {
+        self.machine.cache.as_ref()?.recall(&self.machine.engine, &verified.digest)
+    }
+
+    /// Recalled or compiled, here and now.
+    fn component(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<Component, HostError> {
+        if let Some(known) = self.recall(verified) {
+            return Ok(known);
+        }
+        promising(config, verified)?;
+        let component = Component::from_binary(&self.machine.engine, &verified.content).map_err(HostError::Compile)?;
+        if let Some(cache) = &self.machine.cache {
+            match component.serialize() {
+                Ok(code) => cache.keep(&verified.digest, &code),
+                Err(error) => tracing::warn!("a compiled plug-in cannot be kept: {error:#}"),
+            }
+        }
+        Ok(component)
+    }
+
+    /// Has a large component compiled by another process, into the cache. Whether it is there afterwards shows when it is recalled.
+    async fn prepare(&self, verified: &Verified<'_>) -> Result<(), HostError> {
+        let machine = &self.machine;
+        let (Some(compiler), Some(cache)) = (&machine.options.compiler, &machine.cache) else { return Ok(()) };
+        if verified.content.len() < LARGE {
+            return Ok(());
+        }
+        let _turn = machine.compiling.lock().await;
+        if cache.holds(&verified.digest) {
+            return Ok(());
+        }
+        match elsewhere(compiler, cache, &verified.content, &verified.digest).await {
+            Ok(()) => Ok(()),
+            Err(Elsewhere::Failed(error)) => Err(error),
+            Err(Elsewhere::Untried(why)) => {
+                tracing::warn!("a large plug-in is compiled within heald, since another process cannot: {why}");
+                Ok(())
+            }
+        }
+    }
+    fn link(&self, config: &PluginConfig, component: &Component, verified: &Verified<'_>) -> Result<Plugin, HostError> {
         let engine = &self.machine.engine;
-        let Fit { roles, metadata, requested, grant, wasi } = fit(config, bytes, &Shape::of(engine, component))?;
+        let Verified { content, digest, signer } = verified;
+        let Fit { roles, metadata, requested, grant, wasi } = fit(config, content, &Shape::of(engine, component))?;
         let mut seen = BTreeSet::new();
         if let Some(twice) = grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
             return Err(HostError::SamePath { guest: twice.guest.clone() });
         }
         let pre = linked(engine, component, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
-        let reference = PluginRef { name: config.name.clone(), version: metadata.version.clone(), digest };
+        let version = metadata.version.clone();
+        let reference = PluginRef { name: config.name.clone(), version, digest: digest.clone() };
         Ok(Plugin(Arc::new(Loaded {
             host: Arc::clone(&self.machine),
             gate: Arc::new(Gate::new(config.name.clone())),
@@ -133,14 +236,14 @@ impl Host {
             config: PluginConfig { grant, ..config.clone() },
             metadata,
             requested,
-            signer,
+            signer: *signer,
             roles,
             pre,
             wasi,
             counters: Counters::default(),
-            detectors: Cache::default(),
-            policies: Cache::default(),
-            actions: Cache::default(),
+            detectors: Known::default(),
+            policies: Known::default(),
+            actions: Known::default(),
         })))
     }
 }
@@ -169,6 +272,33 @@ fn fit(config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostEr
     let wasi = contract::imports(shape, &grant)
         .map_err(|refused| HostError::Imports { plugin: config.name.clone(), refused })?;
     Ok(Fit { roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
+}
+
+/// A component that may be compiled.
+struct Verified<'b> {
+    /// Without its signatures.
+    content: Cow<'b, [u8]>,
+    digest: String,
+    signer: Option<PublicKey>,
+}
+
+/// Does what takes long on a thread for that.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
+) -> Result<T, HostError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(HostError::GivenUp),
+        },
+    }
+}
+
+/// Whether compiling it is worth the while: one that breaks the contract by its names alone need not be.
+fn promising(config: &PluginConfig, verified: &Verified<'_>) -> Result<(), HostError> {
+    // What cannot be read is for the compiler to complain of, in its own words.
+    shape(&verified.content).map_or(Ok(()), |shape| fit(config, &verified.content, &shape).map(drop))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, HostError> {
@@ -207,9 +337,9 @@ pub(crate) struct Loaded {
     signer: Option<PublicKey>,
     roles: Vec<Role>,
     wasi: bool,
-    detectors: Cache<PluginDetector>,
-    policies: Cache<PluginPolicy>,
-    actions: Cache<PluginActions>,
+    detectors: Known<PluginDetector>,
+    policies: Known<PluginPolicy>,
+    actions: Known<PluginActions>,
 }
 
 impl Loaded {
@@ -304,7 +434,7 @@ impl Plugin {
     async fn configured<E: Exports, T>(
         &self,
         config: &Map<String, Value>,
-        cache: &Cache<T>,
+        cache: &Known<T>,
         limits: Limits,
         keep: usize,
         new: impl FnOnce(Pool<E>, E::About) -> Result<T, HostError>,
@@ -333,15 +463,15 @@ impl Plugin {
 }
 
 /// What was configured and is still in use, by its configuration.
-struct Cache<T>(Mutex<HashMap<String, Weak<T>>>);
+struct Known<T>(Mutex<HashMap<String, Weak<T>>>);
 
-impl<T> Default for Cache<T> {
+impl<T> Default for Known<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Cache<T> {
+impl<T> Known<T> {
     fn get(&self, config: &str) -> Option<Arc<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
     }

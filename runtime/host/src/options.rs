@@ -20,7 +20,7 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Whose signatures count.
     pub trust: Trust,
-    /// How large components are compiled; None: in this process.
+    /// How components of 1 MiB and more are compiled, into the cache; None, or no cache: in this process.
     pub compiler: Option<Compiler>,
     /// What of the world can be granted.
     pub reach: Reach,
@@ -35,9 +35,8 @@ pub struct Trust {
     pub keys: Vec<PublicKey>,
 }
 
-/// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it writes what [`precompile`](crate::precompile)
-/// makes of the file IN for this very machine to the file OUT. Interpreters in a component take seconds and hundreds of
-/// MiB to compile, which a process that ends gives back.
+/// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it does what [`compile_file`](crate::compile_file)
+/// does. Interpreters in a component take seconds and hundreds of MiB to compile, which a process that ends gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
     /// The program; heald's own image.

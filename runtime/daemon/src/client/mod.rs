@@ -98,7 +98,8 @@ async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn 
         | Command::Demo(_)
         | Command::Decide(_)
         | Command::Config(_)
-        | Command::DemoService(_) => {
+        | Command::DemoService(_)
+        | Command::CompilePlugin(_) => {
             bail!("this command is no question to a running heald")
         }
     }

@@ -1,0 +1,278 @@
+//! Where compiled plug-ins are kept from one start to the next, for this user alone.
+//!
+//! What lies here is executed. So the directory must be this user's and nobody else's to write to, every file in it an ordinary one with
+//! the same owner, no access for others and no second name, and whatever is not is compiled anew rather than believed. A path from
+//! elsewhere is never taken. Everything goes by the directory that was opened and checked, not by its name.
+//!
+//! It may vanish or be emptied at any time; it never is the reason that a plug-in cannot be loaded.
+
+use std::fs::{DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW};
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::entry::{self, Key};
+use crate::signature::hex;
+use crate::vouched::revive;
+
+/// Bytes of all files together: a dozen plug-ins with interpreters in them, or a thousand without.
+const ROOM: u64 = 512 << 20;
+/// What nobody used for so long is not needed.
+const UNUSED: Duration = Duration::from_hours(30 * 24);
+/// A file that was not finished in so long never will be.
+const UNFINISHED: Duration = Duration::from_hours(1);
+/// The machine code of the largest component that is loaded (64 MiB) has less.
+const LARGEST: u64 = 512 << 20;
+/// How finished files are called at their end, and unfinished ones.
+const FINISHED: &str = ".compiled";
+const TEMPORARY: &str = ".tmp";
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CacheError {
+    #[error("the cache of compiled plug-ins {path} cannot be used")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the cache of compiled plug-ins {path} {problem}, and what is in it would be executed; empty it and make it yours alone \
+         (`rm -r {path}`), or name another directory as `cache` in [plugins]"
+    )]
+    NotOurs { path: PathBuf, problem: String },
+}
+
+/// The cache of one engine.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    path: PathBuf,
+    folder: OwnedFd,
+    engine: String,
+}
+
+/// A file of the cache that was found to be ours alone, in memory.
+pub(crate) struct Private(Vec<u8>);
+
+impl Private {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Cache {
+    /// Opens the directory, and makes it if it is not there.
+    pub(crate) fn open(path: &Path, engine: &Engine) -> Result<Self, CacheError> {
+        let broken = |source| CacheError::Io { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(broken)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| broken(error.into()))?;
+        let stat = rustix::fs::fstat(&folder).map_err(|error| broken(error.into()))?;
+        let not_ours = |problem: String| CacheError::NotOurs { path: path.to_owned(), problem };
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(not_ours(format!("belongs to the user with number {}", stat.st_uid)));
+        }
+        if stat.st_mode & 0o022 != 0 {
+            return Err(not_ours(format!("can be written to by others (its mode is {:o})", stat.st_mode & 0o7777)));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            // Who could only read cannot have left anything.
+            rustix::fs::fchmod(&folder, Mode::RWXU).map_err(|error| broken(error.into()))?;
+        }
+        let cache = Self { path: path.to_owned(), folder, engine: hash(engine) };
+        cache.sweep(SystemTime::now());
+        Ok(cache)
+    }
+
+    /// What was compiled of a component, for this engine. A file that is not as it should be is told of once, and taken away.
+    pub(crate) fn recall(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let name = self.name(digest);
+        let component = match self.read(&name) {
+            Ok(file) => revive(engine, &file, self.key(digest)).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(error.to_string()),
+        };
+        component
+            .inspect_err(|problem| {
+                tracing::warn!(file = %self.path.join(&name).display(), "a compiled plug-in is not used: {problem}");
+                self.remove(&name);
+            })
+            .ok()
+    }
+
+    /// Whether there is a file for a component, good or not.
+    pub(crate) fn holds(&self, digest: &str) -> bool {
+        rustix::fs::statat(&self.folder, self.name(digest), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Keeps what was compiled of a component.
+    pub(crate) fn keep(&self, digest: &str, code: &[u8]) {
+        let file = entry::seal(self.key(digest), code);
+        let kept = self.write("code", &file).and_then(|temporary| temporary.adopt(digest));
+        if let Err(error) = kept {
+            tracing::warn!(cache = %self.path.display(), %error, "a compiled plug-in cannot be kept");
+        }
+        self.sweep(SystemTime::now());
+    }
+
+    /// A new file with these contents that is gone when dropped, unless it is adopted.
+    pub(crate) fn write(&self, kind: &str, contents: &[u8]) -> io::Result<Temporary<'_>> {
+        let temporary = self.temporary(kind);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, &temporary.name, flags, Mode::RUSR | Mode::WUSR)?;
+        File::from(file).write_all(contents)?;
+        Ok(temporary)
+    }
+
+    /// The name for a new file.
+    pub(crate) fn temporary(&self, kind: &str) -> Temporary<'_> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // The number of a process that died comes again; what it left must not be in the way.
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let name = format!(".{kind}-{}-{since}-{count}{TEMPORARY}", std::process::id());
+        Temporary { cache: self, name }
+    }
+
+    fn key<'k>(&'k self, digest: &'k str) -> Key<'k> {
+        Key { digest, engine: &self.engine }
+    }
+
+    fn name(&self, digest: &str) -> String {
+        // Enough of the engine's hash to keep two of them apart; the whole of it is in the file.
+        format!("{digest}-{}{FINISHED}", self.engine.get(..16).unwrap_or_default())
+    }
+
+    /// Reads a file if it is ours alone, and marks it as used.
+    fn read(&self, name: &str) -> io::Result<Private> {
+        // Not blocking, should it be a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if let Some(problem) = strange(&stat) {
+            return Err(io::Error::other(problem));
+        }
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        // Only the order of removal depends on it.
+        let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or_default());
+        File::from(file).take(LARGEST).read_to_end(&mut bytes)?;
+        Ok(Private(bytes))
+    }
+
+    fn remove(&self, name: &str) {
+        if let Err(error) = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())
+            && error != rustix::io::Errno::NOENT
+        {
+            tracing::warn!(file = %self.path.join(name).display(), %error, "a file of the plug-in cache cannot be removed");
+        }
+    }
+
+    /// Removes what nobody used for long, and of the rest what was used least recently until there is room.
+    fn sweep(&self, now: SystemTime) {
+        let mut finished = self.list(FINISHED);
+        finished.sort_unstable_by_key(|file| std::cmp::Reverse(file.used));
+        let mut size = 0_u64;
+        for file in finished {
+            size = size.saturating_add(file.size);
+            if size > ROOM || now.duration_since(file.used).is_ok_and(|unused| unused > UNUSED) {
+                self.remove(&file.name);
+            }
+        }
+        for file in self.list(TEMPORARY) {
+            if now.duration_since(file.used).is_ok_and(|old| old > UNFINISHED) {
+                self.remove(&file.name);
+            }
+        }
+    }
+
+    /// The files with this ending. What is called otherwise is not ours to touch.
+    fn list(&self, ending: &str) -> Vec<Listed> {
+        let Ok(folder) = rustix::fs::Dir::read_from(&self.folder) else { return Vec::new() };
+        let each = folder.filter_map(|entry| {
+            let name = entry.ok()?.file_name().to_str().ok()?.to_owned();
+            let stat = rustix::fs::statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let used = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_mtime).ok()?))?;
+            Some(Listed { name, size: u64::try_from(stat.st_size).ok()?, used })
+        });
+        each.filter(|file| file.name.ends_with(ending)).collect()
+    }
+}
+
+struct Listed {
+    name: String,
+    size: u64,
+    used: SystemTime,
+}
+
+/// A file under way, gone when dropped.
+pub(crate) struct Temporary<'c> {
+    cache: &'c Cache,
+    name: String,
+}
+
+impl Temporary<'_> {
+    /// Where another process finds it.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.cache.path.join(&self.name)
+    }
+
+    /// Makes it the one that is recalled for a component, in place of any other.
+    pub(crate) fn adopt(self, digest: &str) -> io::Result<()> {
+        let folder = &self.cache.folder;
+        Ok(rustix::fs::renameat(folder, &self.name, folder, self.cache.name(digest))?)
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // Not there if it was adopted, or never made.
+        let _ = rustix::fs::unlinkat(&self.cache.folder, &self.name, AtFlags::empty());
+    }
+}
+
+/// Why a file is not ours alone.
+fn strange(stat: &Stat) -> Option<String> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Some("it is no regular file".to_owned());
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Some(format!("it belongs to the user with number {}", stat.st_uid));
+    }
+    if stat.st_mode & 0o077 != 0 {
+        return Some(format!("others have access to it (its mode is {:o})", stat.st_mode & 0o7777));
+    }
+    if stat.st_nlink != 1 {
+        return Some("it has another name".to_owned());
+    }
+    (u64::try_from(stat.st_size).unwrap_or(u64::MAX) > LARGEST).then(|| "it is too large".to_owned())
+}
+
+/// What compiled code depends on beside the component, in one text.
+pub(crate) fn hash(engine: &Engine) -> String {
+    /// The standard library's hasher may change with its version; this one is the same for ever.
+    struct Steady(Sha256);
+
+    impl Hasher for Steady {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            self.0.clone().finalize().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+        }
+    }
+
+    let mut steady = Steady(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut steady);
+    hex(&steady.0.finalize())
+}
