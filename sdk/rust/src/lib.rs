@@ -44,7 +44,8 @@
 //!
 //! Its `Cargo.toml` says `crate-type = ["cdylib", "rlib"]`; `heald-plugin-build` makes the
 //! component. Detectors and policies are built for `wasm32-unknown-unknown`, so that they import the contract's own
-//! interfaces and nothing else; an action that needs files or the network is built for `wasm32-wasip2`.
+//! interfaces and nothing else; so is an action that sends requests ([`http`], a cargo feature), while one that needs files is built
+//! for `wasm32-wasip2`.
 //!
 //! Rules that the host holds a plug-in to, and that this crate cannot: the same input gives the same answer (no clock, no
 //! randomness but `now` and `seed`), a finding is repeated while it holds, and an instance may be thrown away at any time
@@ -52,10 +53,15 @@
 #![deny(unsafe_code)]
 
 pub mod bindings;
-pub mod capability;
 pub mod duration;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "kv")]
+pub mod kv;
 pub mod log;
 pub mod metadata;
+#[cfg(any(feature = "process", feature = "process-control"))]
+pub mod process;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 

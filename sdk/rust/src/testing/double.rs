@@ -8,10 +8,18 @@ use process::Child;
 
 #[derive(Default)]
 struct Played {
-    kv: BTreeMap<String, Vec<u8>>,
+    kv: BTreeMap<String, Value>,
+    /// Nanoseconds that have passed.
+    now: u64,
+    refusal: Option<Error>,
     children: Vec<Child>,
     orders: Vec<String>,
     denied: bool,
+}
+
+struct Value {
+    bytes: Vec<u8>,
+    until: Option<u64>,
 }
 
 thread_local! {
@@ -44,27 +52,70 @@ fn order(text: String) -> Result<(), Error> {
     })
 }
 
-/// The interface `kv`, in memory. `keep` is not played: no time passes here.
+/// The interface `kv`, in this thread's memory, with the host's rules for keys and values. Time passes when [`pass`](kv::pass) says so.
 pub mod kv {
-    use super::{Error, PLAYED};
+    use std::time::Duration;
+
+    use super::{Error, PLAYED, Value};
+
+    const KEY: usize = 128;
+    const VALUE: usize = 64 << 10;
+
+    /// Lets time pass, and with it the values that were kept for less.
+    pub fn pass(time: Duration) {
+        PLAYED.with(|played| {
+            let mut played = played.borrow_mut();
+            played.now += crate::duration::nanoseconds(time);
+            let now = played.now;
+            played.kv.retain(|_, value| value.until.is_none_or(|until| now < until));
+        });
+    }
+
+    /// From now on everything is answered with this error: `over-quota`, `denied`; none: as usual again.
+    pub fn refuse(error: Option<Error>) {
+        PLAYED.with(|played| played.borrow_mut().refusal = error);
+    }
+
+    fn judge(key: &str) -> Result<(), Error> {
+        if let Some(error) = PLAYED.with(|played| played.borrow().refusal.clone()) {
+            return Err(error);
+        }
+        let good = !key.is_empty() && key.len() <= KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if good { Ok(()) } else { Err(Error::BadInput(format!("`{key}` is no key"))) }
+    }
+
+    fn judge_value(value: &[u8]) -> Result<(), Error> {
+        if value.len() <= VALUE { Ok(()) } else { Err(Error::OverQuota(format!("{} bytes are too many", value.len()))) }
+    }
 
     /// The value of that key.
     pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(PLAYED.with(|played| played.borrow().kv.get(key).cloned()))
+        judge(key)?;
+        Ok(PLAYED.with(|played| played.borrow().kv.get(key).map(|value| value.bytes.clone())))
     }
     /// Puts a value.
-    pub fn set(key: &str, value: &[u8], _keep: Option<u64>) -> Result<(), Error> {
-        PLAYED.with(|played| played.borrow_mut().kv.insert(key.to_owned(), value.to_vec()));
+    pub fn set(key: &str, value: &[u8], keep: Option<u64>) -> Result<(), Error> {
+        judge(key)?;
+        judge_value(value)?;
+        PLAYED.with(|played| {
+            let mut played = played.borrow_mut();
+            let until = keep.map(|keep| played.now.saturating_add(keep));
+            played.kv.insert(key.to_owned(), Value { bytes: value.to_vec(), until });
+        });
         Ok(())
     }
     /// Puts a value if the key is as expected.
     pub fn swap(key: &str, expected: Option<&[u8]>, value: Option<&[u8]>) -> Result<bool, Error> {
+        judge(key)?;
+        judge_value(value.unwrap_or_default())?;
         PLAYED.with(|played| {
             let kv = &mut played.borrow_mut().kv;
-            let as_expected = kv.get(key).map(Vec::as_slice) == expected;
+            let present = kv.get(key);
+            let as_expected = present.map(|value| value.bytes.as_slice()) == expected;
+            let until = present.and_then(|value| value.until);
             match value {
                 _ if !as_expected => {}
-                Some(value) => drop(kv.insert(key.to_owned(), value.to_vec())),
+                Some(value) => drop(kv.insert(key.to_owned(), Value { bytes: value.to_vec(), until })),
                 None => drop(kv.remove(key)),
             }
             Ok(as_expected)
@@ -72,11 +123,12 @@ pub mod kv {
     }
     /// The keys of that prefix, sorted, a page at a time.
     pub fn keys(prefix: &str, after: Option<&str>, limit: u32) -> Result<Vec<String>, Error> {
+        judge(if prefix.is_empty() { "any" } else { prefix })?;
         PLAYED.with(|played| {
             let played = played.borrow();
             let keys = played.kv.keys().filter(|key| key.starts_with(prefix));
             let page = keys.filter(|key| after.is_none_or(|after| key.as_str() > after));
-            Ok(page.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
+            Ok(page.take(usize::try_from(limit).unwrap_or(usize::MAX).min(256)).cloned().collect())
         })
     }
 }
@@ -122,6 +174,39 @@ pub mod process_control {
     /// Changes how many replicas there shall be.
     pub fn scale(wanted: u32) -> Result<(), Error> {
         order(format!("scale to {wanted}"))
+    }
+}
+
+/// Requests, answered by whoever [`serve`](http::serve) puts there.
+#[cfg(feature = "http")]
+pub mod http {
+    use std::cell::RefCell;
+
+    use crate::http::{Error, Request, Response};
+
+    type Server = Box<dyn FnMut(&Request) -> Result<Response, Error>>;
+
+    thread_local! {
+        static SERVER: RefCell<Option<Server>> = RefCell::default();
+        static SENT: RefCell<Vec<Request>> = RefCell::default();
+    }
+
+    /// From now on this answers.
+    pub fn serve(server: impl FnMut(&Request) -> Result<Response, Error> + 'static) {
+        SERVER.set(Some(Box::new(server)));
+    }
+
+    /// The requests that were sent since this was asked before, oldest first.
+    pub fn sent() -> Vec<Request> {
+        SENT.take()
+    }
+
+    pub(crate) fn answer(request: &Request) -> Result<Response, Error> {
+        SENT.with_borrow_mut(|sent| sent.push(request.clone()));
+        SERVER.with_borrow_mut(|server| match server {
+            Some(server) => server(request),
+            None => Err(Error::Unreachable("nobody serves in this test".to_owned())),
+        })
     }
 }
 
