@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use crate::bindings::exports::heald::plugin::act;
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
-use crate::clock::timed;
+use crate::clock::{Cut, Spent, timed};
+use crate::context::Call;
 use crate::error::HostError;
-use crate::pool::{Pool, Turn};
+use crate::heard::Ear;
+use crate::pool::{Kind, Pool, Turn};
 use crate::schema::{self, Problem};
-use crate::{fault, lift, lower};
+use crate::{fault, lift, lower, weigh};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -134,34 +136,39 @@ impl PluginActions {
     }
 
     async fn try_check(&self, task: &Task<'_>) -> Result<Plan, Fault> {
-        let mut turn = self.pool.turn().await?;
+        let mut turn = self.pool.turn(Kind::Live).await?;
         let warm = &mut *turn;
-        warm.store.data().set_ambient(task.now, task.seed);
+        warm.store.data_mut().begin(Call::looking(task.now, task.seed, task.service), Ear::Deaf);
         let input = self.lowered(&warm.scratch, task);
+        let revoked = self.pool.revoked(&warm.store);
         let call = warm.guest.call_check(&mut warm.store, input);
-        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        turn.store.data_mut().end();
         let said = returned(turn.judge(outcome, spent)?)?;
+        turn.carried(weigh::plan(&said));
         turn.finish();
         Ok(Plan { summary: lift::message(&said.summary), facts: lift::facts(said.facts)? })
     }
 
     async fn try_perform(&self, task: &Task<'_>) -> Result<Receipt, Fault> {
-        let mut turn = self.pool.turn().await?;
+        let mut turn = self.pool.turn(Kind::Live).await?;
         let warm = &mut *turn;
-        warm.store.data().set_ambient(task.now, task.seed);
+        warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
         let input = self.lowered(&warm.scratch, task);
+        let revoked = self.pool.revoked(&warm.store);
         let call = warm.guest.call_perform(&mut warm.store, input);
-        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
         receipt(turn, outcome, spent, task.now)
     }
 
     async fn try_undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault> {
-        let mut turn = self.pool.turn().await?;
+        let mut turn = self.pool.turn(Kind::Live).await?;
         let warm = &mut *turn;
-        warm.store.data().set_ambient(task.now, task.seed);
+        warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
         let input = self.lowered(&warm.scratch, task);
+        let revoked = self.pool.revoked(&warm.store);
         let call = warm.guest.call_undo(&mut warm.store, input, token);
-        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
         receipt(turn, outcome, spent, task.now)
     }
 
@@ -185,12 +192,14 @@ fn returned<T>(said: Result<T, Said>) -> Result<T, Fault> {
 
 /// The claim, dated with the call's `now`. What it says is checked as any answer; the effect it had stands in any case.
 fn receipt(
-    turn: Turn<'_, act::Guest>,
-    outcome: Result<wasmtime::Result<Result<act::Receipt, Said>>, crate::clock::Late>,
-    spent: crate::clock::Spent,
+    mut turn: Turn<'_, act::Guest>,
+    outcome: Result<wasmtime::Result<Result<act::Receipt, Said>>, Cut>,
+    spent: Spent,
     now: Moment,
 ) -> Result<Receipt, Fault> {
+    turn.store.data_mut().end();
     let said = returned(turn.judge(outcome, spent)?)?;
+    turn.carried(weigh::receipt(&said));
     let receipt = Receipt {
         summary: lift::message(&said.summary),
         changed: said.changed,

@@ -14,13 +14,17 @@ wasmtime::component::bindgen!({
         package heald:host;
         world roles {
             import heald:plugin/log@0.1.0;
+            import heald:plugin/kv@0.1.0;
+            import heald:plugin/process@0.1.0;
+            import heald:plugin/process-control@0.1.0;
             export heald:plugin/detect@0.1.0;
             export heald:plugin/decide@0.1.0;
             export heald:plugin/act@0.1.0;
         }
     ",
     world: "heald:host/roles",
-    imports: { default: trappable },
+    // Touching a process takes as long as that takes; all the rest is answered at once.
+    imports: { "heald:plugin/process-control": async | trappable, default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
 });

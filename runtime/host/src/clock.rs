@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-/// The call did not end in time. Its future is gone, and with it the instance.
+/// Why a call did not end by itself. Its future is gone, and with it the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Late;
+pub(crate) enum Cut {
+    /// It did not end in time.
+    Late,
+    /// It had more than the plug-in now holds.
+    Revoked,
+}
 
 /// What a call took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,13 +25,19 @@ pub(crate) struct Spent {
     pub busy: Duration,
 }
 
-/// Runs a call to its end or to its deadline.
+/// Runs a call to its end, to its deadline, or until its grant is `revoked`.
 ///
 /// Nearly every call is over the first time it is polled; a timer is made only for one that is not, since making one costs as
-/// much as a small call.
-pub(crate) async fn timed<F: Future>(call: F, wall: Duration) -> (Result<F::Output, Late>, Spent) {
+/// much as a small call. A guest that computes is polled once in a tick, so neither it nor one that waits in a host call goes
+/// on without its grant.
+pub(crate) async fn timed<F: Future>(
+    call: F,
+    wall: Duration,
+    revoked: impl Future<Output = ()>,
+) -> (Result<F::Output, Cut>, Spent) {
     let began = Instant::now();
     let mut call = pin!(call);
+    let mut revoked = pin!(revoked);
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let mut busy = Duration::ZERO;
     let mut polled = began;
@@ -42,7 +53,10 @@ pub(crate) async fn timed<F: Future>(call: F, wall: Duration) -> (Result<F::Outp
             Poll::Pending => {
                 let left = wall.saturating_sub(now - began);
                 let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-                alarm.as_mut().poll(cx).map(|()| (Err(Late), now))
+                match revoked.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready((Err(Cut::Revoked), now)),
+                    Poll::Pending => alarm.as_mut().poll(cx).map(|()| (Err(Cut::Late), now)),
+                }
             }
         }
     });
@@ -52,12 +66,21 @@ pub(crate) async fn timed<F: Future>(call: F, wall: Duration) -> (Result<F::Outp
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_waits_too_long_is_late() {
-        let (output, _) = timed(std::future::pending::<()>(), Duration::from_secs(3)).await;
-        assert_eq!(output, Err(Late));
+        let (output, _) = timed(pending::<()>(), Duration::from_secs(3), pending()).await;
+        assert_eq!(output, Err(Cut::Late));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_ends_with_its_grant() {
+        let revoked = tokio::time::sleep(Duration::from_secs(1));
+        let (output, _) = timed(pending::<()>(), Duration::from_secs(3), revoked).await;
+        assert_eq!(output, Err(Cut::Revoked));
     }
 
     #[tokio::test(start_paused = true)]
@@ -66,13 +89,13 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             7
         };
-        assert_eq!(timed(call, Duration::from_secs(3)).await.0, Ok(7));
+        assert_eq!(timed(call, Duration::from_secs(3), pending()).await.0, Ok(7));
     }
 
     #[test]
     fn a_call_that_never_waits_needs_no_timer() {
         // No runtime here: making a timer would panic.
-        let mut call = pin!(timed(std::future::ready(7), Duration::ZERO));
+        let mut call = pin!(timed(std::future::ready(7), Duration::ZERO, pending()));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let Poll::Ready((output, spent)) = call.as_mut().poll(&mut cx) else { panic!("it waits") };
         assert_eq!(output, Ok(7));

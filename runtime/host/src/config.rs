@@ -1,7 +1,5 @@
 //! One `[[plugin]]` table of heald's configuration.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use heald_model::PluginName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 
 /// A plug-in as the operator configures it.
@@ -97,15 +96,16 @@ pub struct PluginsConfig {
 /// What a plug-in is allowed beyond the log. Nothing is, unless it stands here.
 ///
 /// ```toml
-/// grant = { kv = true, process = true, http = ["hooks.example.com:443"], files = ["/var/cache/app"] }
+/// grant = { kv = true, process = true, http = ["hooks.example.com"], files = ["/var/cache/app"] }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Hosts that it may send requests to, over wasi:http.
+    /// Hosts that it may send requests to, over wasi:http. An empty list grants the interface with no host behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Vec<Endpoint>>,
-    /// The small memory that all its services share.
+    /// The small memory that all its services share: at most 1 024 keys, 64 KiB in one and 4 MiB in all. It is kept over reloads of the
+    /// plug-in, in heald's own memory, and gone when heald ends.
     #[serde(default)]
     pub kv: bool,
     /// Looking at the processes of the service a call is about.
@@ -124,73 +124,6 @@ pub struct Grant {
     /// Real randomness; otherwise WASI's is derived from the `seed` of the call.
     #[serde(default)]
     pub random: bool,
-}
-
-/// A granted host: `"hooks.example.com:443"`, or a table with more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "EndpointForm")]
-pub struct Endpoint {
-    /// Host and port, such as `hooks.example.com:443`, `127.0.0.1:9000` or `[::1]:80`; without a port: 443.
-    pub host: String,
-    /// A name may resolve to a private or loopback address too. Addresses given as numbers, and `localhost`, always may be.
-    pub private: bool,
-    /// Headers that the host adds to each request, such as an `authorization`. The plug-in never sees them.
-    #[serde(skip)]
-    pub headers: BTreeMap<String, Secret>,
-}
-
-/// A text that is used and never shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text from being shown.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, to be used.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a host is granted as \"host:port\" or as { host = \"host:port\", private = true, headers = { authorization = \"...\" } }"
-)]
-enum EndpointForm {
-    Host(String),
-    Whole(EndpointTable),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndpointTable {
-    host: String,
-    #[serde(default)]
-    private: bool,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-}
-
-impl From<EndpointForm> for Endpoint {
-    fn from(form: EndpointForm) -> Self {
-        match form {
-            EndpointForm::Host(host) => Self { host, private: false, headers: BTreeMap::new() },
-            EndpointForm::Whole(EndpointTable { host, private, headers }) => {
-                let headers = headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-                Self { host, private, headers }
-            }
-        }
-    }
 }
 
 /// A granted directory, and all beneath it.

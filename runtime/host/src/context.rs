@@ -1,40 +1,121 @@
-//! What the host keeps beside one instance: its counters, its voice, and its sealed piece of WASI.
+//! What the host keeps beside one instance: its counters, its voice, what it may reach, and its sealed piece of WASI.
+//!
+//! A call begins with everything set ([`Context::begin`]) and ends with everything taken away: between calls, as while it is
+//! configured, an instance reaches nothing but the log. Nothing of one call is left for the next.
 
 use std::sync::Arc;
 
-use heald_model::Moment;
-use wasmtime::component::{HasData, ResourceTable};
+use heald_model::{Fault, FaultCause, Moment, ServiceName, ServiceView};
+use serde_json::Value;
+use tokio::time::Instant;
+use wasmtime::component::HasData;
 use wasmtime::{Result, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bindings::heald::plugin::log::{self, Level};
-use crate::bindings::heald::plugin::types::{self, FactResult};
-use crate::limits::{HOST_CALLS, Limiter, Limits, Stop};
+use crate::bindings::heald::plugin::types::{self, Error as Said, FactResult};
+use crate::heard::{Ear, Tell};
+use crate::kv::Shelf;
+use crate::leash::{Capability, Leash};
+use crate::limits::{CARRIED_BYTES, HOST_CALLS, Limiter, Limits, Stop};
+use crate::options::Reach;
 use crate::voice::Voice;
-use crate::wasi::Ambient;
+use crate::wasi::{Ambient, Sealed};
+use crate::weigh;
+
+/// What all instances of one plug-in can reach, while it is granted.
+pub(crate) struct Premises {
+    pub(crate) leash: Arc<Leash>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) reach: Reach,
+}
+
+impl Premises {
+    /// Whether calls can be made again: not if the plug-in holds what no record can tell it again.
+    pub(crate) fn judge_replay(&self) -> Result<(), Fault> {
+        const UNTOLD: [Capability; 4] = [Capability::Http, Capability::Files, Capability::Clock, Capability::Random];
+        match UNTOLD.into_iter().find(|capability| self.leash.opens(*capability)) {
+            None => Ok(()),
+            Some(capability) => {
+                let why = format!("it is granted {capability}, and what it saw there no record can show it again");
+                Err(Fault::new(FaultCause::Refused, why))
+            }
+        }
+    }
+}
+
+/// The call under way.
+pub(crate) struct Call {
+    /// Its `now`.
+    pub(crate) now: Moment,
+    /// For its dice.
+    pub(crate) seed: u64,
+    /// The service it is about.
+    pub(crate) service: ServiceName,
+    /// Every running copy of that is ready.
+    pub(crate) ready: bool,
+    /// It may touch the service's processes: it is `perform` or `undo`.
+    pub(crate) touch: bool,
+}
+
+impl Call {
+    /// A call that looks and touches nothing.
+    pub(crate) fn looking(now: Moment, seed: u64, service: &ServiceView) -> Self {
+        let ready = service.ready >= service.running;
+        Self { now, seed, service: service.name.clone(), ready, touch: false }
+    }
+
+    /// A call that does something.
+    pub(crate) fn touching(now: Moment, seed: u64, service: &ServiceView) -> Self {
+        Self { touch: true, ..Self::looking(now, seed, service) }
+    }
+}
+
+/// What one call asked of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) host_calls: u32,
+    /// Bytes that it handed over.
+    pub(crate) bytes: usize,
+}
 
 /// The data of a store.
 pub(crate) struct Context {
     pub(crate) limiter: Limiter,
     pub(crate) voice: Voice,
-    /// Ticks that the guest may still see, and host calls that it may still make, in this call.
-    ticks: u32,
-    host_calls: u32,
+    pub(crate) premises: Arc<Premises>,
+    /// What of its grant was left when it was made.
+    pub(crate) generation: u32,
     limits: Limits,
+    /// Ticks that the guest may still see in this call.
+    ticks: u32,
+    used: Used,
+    call: Option<Call>,
+    ear: Ear,
     ambient: Arc<Ambient>,
-    wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+    wasi: Option<Box<Sealed>>,
 }
 
 impl Context {
-    pub(crate) fn new(limits: Limits, voice: Voice, ambient: Arc<Ambient>, wasi: Option<WasiCtx>) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        voice: Voice,
+        premises: Arc<Premises>,
+        generation: u32,
+        ambient: Arc<Ambient>,
+        wasi: Option<Sealed>,
+    ) -> Self {
         Self {
             limiter: Limiter::new(limits.memory),
             voice,
-            ticks: 0,
-            host_calls: 0,
+            premises,
+            generation,
             limits,
+            ticks: 0,
+            used: Used::default(),
+            call: None,
+            ear: Ear::Deaf,
             ambient,
-            wasi: wasi.map(|wasi| Box::new((wasi, ResourceTable::new()))),
+            wasi: wasi.map(Box::new),
         }
     }
 
@@ -42,12 +123,33 @@ impl Context {
     pub(crate) fn allow(&mut self, limits: Limits) {
         self.limits = limits;
         self.ticks = limits.ticks();
-        self.host_calls = HOST_CALLS;
+        self.used = Used::default();
     }
 
-    /// What the guest's clocks and dice show in this call, if it has any.
-    pub(crate) fn set_ambient(&self, now: Moment, seed: u64) {
-        self.ambient.set(now, seed);
+    /// A call begins. With an ear that is told, nothing of the world is asked, changed or written.
+    pub(crate) fn begin(&mut self, call: Call, ear: Ear) {
+        let rehearsed = ear.is_told();
+        self.voice.begin(rehearsed);
+        self.ambient.set(call.now, call.seed);
+        if let Some(wasi) = self.wasi.as_mut().filter(|_| !rehearsed) {
+            wasi.open(Instant::now() + self.limits.wall);
+        }
+        self.call = Some(call);
+        self.ear = ear;
+    }
+
+    /// It is over: what it heard.
+    pub(crate) fn end(&mut self) -> Ear {
+        if let Some(wasi) = &mut self.wasi {
+            wasi.close();
+        }
+        self.call = None;
+        std::mem::take(&mut self.ear)
+    }
+
+    /// What the call used, what it printed included.
+    pub(crate) fn used(&self) -> Used {
+        Used { bytes: self.used.bytes + self.voice.printed_bytes(), ..self.used }
     }
 
     /// The guest saw the epoch move on. It hands the thread back for a moment, so that others on it get their turn, until it
@@ -61,11 +163,66 @@ impl Context {
             None => Err(Stop::Cpu(self.limits.cpu).into()),
         }
     }
+
+    /// Counts a call of the host, with so many bytes handed over, against what one guest call may do.
+    pub(crate) fn called(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.used.host_calls += 1;
+        self.used.bytes += bytes;
+        if self.used.host_calls > HOST_CALLS {
+            return Err(Stop::HostCalls);
+        }
+        if self.used.bytes > CARRIED_BYTES {
+            return Err(Stop::Carried);
+        }
+        Ok(())
+    }
+
+    /// Granted, and not taken back meanwhile.
+    pub(crate) fn holds(&self, capability: Capability) -> bool {
+        self.premises.leash.holds(capability)
+    }
+
+    /// The call under way, if one is.
+    pub(crate) fn call(&self) -> Option<&Call> {
+        self.call.as_ref()
+    }
+
+    /// The call under way, if the plug-in still holds what this function needs.
+    pub(crate) fn call_with(&self, needed: Capability) -> Result<&Call, Said> {
+        // What it would learn while it is set up would be part of no call's input, and of no record.
+        let call = self
+            .call
+            .as_ref()
+            .ok_or_else(|| Said::Denied(format!("{needed} is there in a call, not in `configure` and `describe`")))?;
+        if self.holds(needed) { Ok(call) } else { Err(Said::Denied(format!("the grant of {needed} was revoked"))) }
+    }
+
+    /// Answers a question that a replay will answer from the record: from the world, and noted; or from the record.
+    pub(crate) fn hear<T: Tell>(
+        &mut self,
+        call: &str,
+        asked: impl FnOnce() -> Value,
+        answer: impl FnOnce(&Self) -> Result<T, Said>,
+    ) -> Result<Result<T, Said>> {
+        if let Ear::Told(record) = &mut self.ear {
+            return Ok(record.answer(call, &asked())?);
+        }
+        let answer = answer(self);
+        if let Ear::Noting(notes) = &mut self.ear {
+            notes.note(call, asked(), &answer);
+        }
+        Ok(answer)
+    }
+
+    /// WASI is linked only where there is some; should it ever not be so, the guest finds a world with nothing in it.
+    pub(crate) fn sealed(&mut self) -> &mut Sealed {
+        self.wasi.get_or_insert_with(|| Box::new(Sealed::empty()))
+    }
 }
 
 impl log::Host for Context {
     fn write(&mut self, level: Level, message: String, facts: Vec<FactResult>) -> Result<()> {
-        self.host_calls = self.host_calls.checked_sub(1).ok_or(Stop::HostCalls)?;
+        self.called(message.len() + weigh::facts(&facts))?;
         self.voice.line(level, &message, &facts);
         Ok(())
     }
@@ -78,13 +235,4 @@ pub(crate) struct HasContext;
 
 impl HasData for HasContext {
     type Data<'a> = &'a mut Context;
-}
-
-impl WasiView for Context {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        // WASI is linked only where there is a context; should it ever not be so, the guest finds a world with nothing in it.
-        let (ctx, table) =
-            &mut **self.wasi.get_or_insert_with(|| Box::new((WasiCtxBuilder::new().build(), ResourceTable::new())));
-        WasiCtxView { ctx, table }
-    }
 }

@@ -295,6 +295,14 @@ fn judge(import: &str, grant: &Grant) -> Result<bool, String> {
                 Err(format!("this heald speaks {PACKAGE}{interface}@{VERSION}: {}", another(version)))
             }
             "log" | "types" => Ok(false),
+            "kv" if grant.kv => Ok(false),
+            "process" if grant.process => Ok(false),
+            "process-control" if grant.process_control => Ok(false),
+            "kv" => Err("not granted; `grant.kv = true` in its [[plugin]] table grants it".to_owned()),
+            "process" => Err("not granted; `grant.process = true` in its [[plugin]] table grants it".to_owned()),
+            "process-control" => {
+                Err("not granted; `grant.process_control = true` in its [[plugin]] table grants it".to_owned())
+            }
             _ => Err("this heald does not offer it".to_owned()),
         };
     }
@@ -309,6 +317,11 @@ fn judge(import: &str, grant: &Grant) -> Result<bool, String> {
         ("filesystem", _) if grant.files.is_some() => Ok(true),
         ("filesystem", _) => Err("not granted; `grant.files = [\"/a/directory\"]` in its [[plugin]] table grants a \
                                   directory, `grant.files = []` the interface without any"
+            .to_owned()),
+        ("http", "types" | "outgoing-handler") if grant.http.is_some() => Ok(true),
+        ("http", "types" | "outgoing-handler") => Err("not granted; `grant.http = [\"host.example.com\"]` in its \
+                                                       [[plugin]] table grants a host, `grant.http = []` the interface \
+                                                       without any"
             .to_owned()),
         _ => Err("this heald does not offer it".to_owned()),
     }

@@ -1,15 +1,18 @@
 //! A plug-in as the engine's [`Detector`].
 
 use async_trait::async_trait;
+use heald_engine::calls::{Heard, Settings};
 use heald_engine::ports::{Blob, Detector, Observation, Verdict, Window};
 use heald_model::{Fault, PluginRef};
 
 use crate::bindings::exports::heald::plugin::detect::{self, About};
 use crate::bindings::heald::plugin::types::Error as Said;
 use crate::clock::timed;
+use crate::context::Call;
 use crate::error::HostError;
-use crate::pool::Pool;
-use crate::{fault, lift, lower};
+use crate::heard::Ear;
+use crate::pool::{Kind, Pool};
+use crate::{fault, lift, lower, weigh};
 
 /// Conditions that one detector may announce.
 const CONDITIONS: usize = 256;
@@ -29,15 +32,41 @@ impl PluginDetector {
         Ok(Self { pool, conditions, window: lift::window(about.window) })
     }
 
-    /// The conditions it may report.
-    pub fn conditions(&self) -> &[String] {
-        &self.conditions
+    /// Makes a call again that was made before: what it then heard of the host it is told from the record, and nothing of the
+    /// world is asked, changed, counted or written. The limits are as ever. What is heard is in the verdict again, so that two
+    /// verdicts of the same call are equal.
+    ///
+    /// # Errors
+    /// A fault, as in any call; [`FaultCause::BadOutput`](heald_model::FaultCause::BadOutput) also where it asked the host for
+    /// something else than the record has; and [`FaultCause::Refused`](heald_model::FaultCause::Refused) where it is not
+    /// [`replayable`](Detector::replayable).
+    pub async fn replay(&self, input: &Observation, heard: &[Heard]) -> Result<Verdict, Fault> {
+        self.pool.plugin().premises.judge_replay()?;
+        self.look(input, Kind::Replay, Ear::told(heard)).await
     }
 
-    async fn ask(&self, input: &Observation, state: Option<&[u8]>) -> Result<Option<Verdict>, Fault> {
-        let mut turn = self.pool.turn().await?;
+    async fn look(&self, input: &Observation, kind: Kind, mut ear: Ear) -> Result<Verdict, Fault> {
+        let state = input.state.as_ref().map(|state| state.0.as_slice());
+        let said = match self.ask(input, state, kind, &mut ear).await? {
+            None => self.ask(input, None, kind, &mut ear).await?,
+            said => said,
+        };
+        // Without state there is no `bad-state` to say.
+        let verdict = said.unwrap_or_default();
+        Ok(Verdict { heard: ear.into_heard(), ..verdict })
+    }
+
+    async fn ask(
+        &self,
+        input: &Observation,
+        state: Option<&[u8]>,
+        kind: Kind,
+        ear: &mut Ear,
+    ) -> Result<Option<Verdict>, Fault> {
+        let mut turn = self.pool.turn(kind).await?;
         let warm = &mut *turn;
-        warm.store.data().set_ambient(input.now, input.seed);
+        let call = Call::looking(input.now, input.seed, &input.service);
+        warm.store.data_mut().begin(call, std::mem::take(ear));
         let arena = &warm.scratch;
         let observation = detect::Observation {
             now: input.now.nanos(),
@@ -46,10 +75,15 @@ impl PluginDetector {
             series: lower::all_series(arena, &input.series),
             state,
         };
+        let revoked = self.pool.revoked(&warm.store);
         let call = warm.guest.call_evaluate(&mut warm.store, observation);
-        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        *ear = turn.store.data_mut().end();
         let verdict = match turn.judge(outcome, spent)? {
-            Ok(said) => Some(verdict(said)?),
+            Ok(said) => {
+                turn.carried(weigh::verdict(&said));
+                Some(verdict(said)?)
+            }
             // Its state is none of its own; whoever asked may ask again without.
             Err(Said::BadState) if state.is_some() => None,
             Err(said) => return Err(fault::of_answer(&said)),
@@ -78,12 +112,20 @@ impl Detector for PluginDetector {
         self.window
     }
 
+    fn conditions(&self) -> &[String] {
+        &self.conditions
+    }
+
+    fn settings(&self) -> Settings {
+        self.pool.settings().clone()
+    }
+
+    fn replayable(&self) -> bool {
+        self.pool.plugin().premises.judge_replay().is_ok()
+    }
+
     async fn evaluate(&self, input: &Observation) -> Result<Verdict, Fault> {
-        let said = match self.ask(input, input.state.as_ref().map(|state| state.0.as_slice())).await {
-            Ok(None) => self.ask(input, None).await,
-            said => said,
-        };
-        // Without state there is no `bad-state` to say.
-        self.pool.plugin().faulted(said.map(Option::unwrap_or_default))
+        let said = self.look(input, Kind::Live, Ear::noting()).await;
+        self.pool.plugin().faulted(said)
     }
 }

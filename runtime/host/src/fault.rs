@@ -7,6 +7,7 @@ use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::heald::plugin::types::Error as Said;
+use crate::heard::Strayed;
 use crate::limits::Stop;
 use crate::schema::Problem;
 use crate::text;
@@ -22,10 +23,13 @@ pub(crate) fn of_call(error: &Error, last_words: Option<String>) -> Fault {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         let cause = match stop {
             Stop::Cpu(_) => FaultCause::CpuBudget,
-            Stop::HostCalls => FaultCause::HostBudget,
+            Stop::HostCalls | Stop::Carried => FaultCause::HostBudget,
             Stop::Memory { .. } | Stop::Table(_) | Stop::NoMemory => FaultCause::Memory,
         };
         return Fault::new(cause, format!("{stop}{}", place(error)));
+    }
+    if let Some(strayed) = error.downcast_ref::<Strayed>() {
+        return Fault::new(FaultCause::BadOutput, strayed.to_string());
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return match trap {

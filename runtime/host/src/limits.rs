@@ -16,6 +16,8 @@ pub(crate) const HOST_CALLS: u32 = 2_000;
 /// Bytes that one call of the host, or one answer, may copy out of a guest. wasmtime's default would let a 2 GiB list
 /// through that is the same few bytes over and over.
 pub(crate) const COPIED_BYTES: usize = 2 << 20;
+/// Bytes that all calls of the host in one guest call may hand over: 2 000 log lines as long as they are shown are 2 MiB.
+pub(crate) const CARRIED_BYTES: usize = 8 << 20;
 /// Memories, tables and core instances of one component: JavaScript and Python guests come as a dozen modules.
 const MEMORIES: usize = 4;
 const TABLES: usize = 32;
@@ -75,6 +77,8 @@ pub(crate) enum Stop {
     Cpu(Duration),
     #[error("it called the host more than {HOST_CALLS} times in one call")]
     HostCalls,
+    #[error("it handed the host more than {CARRIED_BYTES} bytes in one call")]
+    Carried,
     #[error("it asked for {wanted} bytes of memory; its limit is {limit}")]
     Memory { wanted: usize, limit: usize },
     #[error("it asked for a table of {0} elements; the limit is {TABLE_CEILING}")]
@@ -92,6 +96,11 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, used: 0 }
+    }
+
+    /// Bytes of linear memory that the instance has. It never gives any back, so this is also the most that it had.
+    pub(crate) fn used(&self) -> usize {
+        self.used
     }
 }
 

@@ -17,18 +17,21 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
 use crate::action::PluginActions;
-use crate::bindings::heald::plugin::{log, types};
+use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
 use crate::cache::Cache;
 use crate::compile::{Elsewhere, LARGE, elsewhere};
 use crate::config::{Grant, PluginConfig};
-use crate::context::{Context, HasContext};
+use crate::context::{Context, HasContext, Premises};
 use crate::contract::{self, Role, Shape};
 use crate::detector::PluginDetector;
 use crate::embedded::Embedded;
 use crate::engine;
 use crate::error::HostError;
+use crate::http::{Outgoing, Outside};
 use crate::inspect::shape;
 use crate::key::PublicKey;
+use crate::kv::Shelves;
+use crate::leash::{Capability, Leash};
 use crate::limits::{COPIED_BYTES, Limits};
 use crate::metadata::Metadata;
 use crate::options::Options;
@@ -37,6 +40,7 @@ use crate::pool::{Pool, WARM, chain};
 use crate::role::Exports;
 use crate::schema;
 use crate::section::recognise;
+use crate::settings::settle;
 use crate::signature;
 use crate::stats::{Counters, Stats};
 use crate::ticker::Ticker;
@@ -51,6 +55,9 @@ pub(crate) struct Machine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     pub(crate) options: Options,
+    pub(crate) outside: Arc<Outside>,
+    /// What plug-ins keep in `kv`, by their names: it outlives them.
+    pub(crate) shelves: Shelves,
     cache: Option<Cache>,
     /// Large components are compiled one at a time: two with an interpreter in them would have 700 MiB.
     compiling: tokio::sync::Mutex<()>,
@@ -83,7 +90,9 @@ impl Host {
             opened.inspect_err(|error| tracing::error!("plug-ins are compiled anew each time: {}", chain(error))).ok()
         });
         let compiling = tokio::sync::Mutex::default();
-        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling }) })
+        let outside = Arc::new(Outside::new(&options.network));
+        let shelves = Shelves::default();
+        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling, outside, shelves }) })
     }
 
     /// Loads what a `[[plugin]]` table names. The file is read anew every time, and compiled in this process and on this thread unless
@@ -227,11 +236,17 @@ impl Host {
         }
         let pre = linked(engine, component, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
+        let premises = Premises {
+            leash: Arc::new(Leash::of(&grant)),
+            shelf: self.machine.shelves.of(&config.name),
+            reach: self.machine.options.reach.clone(),
+        };
         let version = metadata.version.clone();
         let reference = PluginRef { name: config.name.clone(), version, digest: digest.clone() };
         Ok(Plugin(Arc::new(Loaded {
             host: Arc::clone(&self.machine),
             gate: Arc::new(Gate::new(config.name.clone())),
+            outgoing: Arc::new(Outgoing::of(&config.name, &config.grant, &self.machine.outside)),
             reference,
             config: PluginConfig { grant, ..config.clone() },
             metadata,
@@ -241,6 +256,7 @@ impl Host {
             pre,
             wasi,
             counters: Counters::default(),
+            premises: Arc::new(premises),
             detectors: Known::default(),
             policies: Known::default(),
             actions: Known::default(),
@@ -314,6 +330,15 @@ fn linked(engine: &Engine, component: &Component, grant: &Grant, wasi: bool) -> 
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
     log::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    if grant.kv {
+        kv::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    }
+    if grant.process {
+        process::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    }
+    if grant.process_control {
+        process_control::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
+    }
     if wasi {
         wasi::link(&mut linker, grant)?;
     }
@@ -329,7 +354,9 @@ pub(crate) struct Loaded {
     pub(crate) reference: PluginRef,
     pub(crate) pre: InstancePre<Context>,
     pub(crate) counters: Counters,
+    pub(crate) premises: Arc<Premises>,
     gate: Arc<Gate>,
+    outgoing: Arc<Outgoing>,
     /// With what of the grant it asked for.
     config: PluginConfig,
     metadata: Metadata,
@@ -347,8 +374,12 @@ impl Loaded {
     pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, HostError> {
         let voice = Voice::new(Arc::clone(&self.gate));
         let ambient = Arc::new(Ambient::default());
-        let wasi = if self.wasi { Some(wasi::seal(&self.config.grant, &ambient, &voice)?) } else { None };
-        let mut store = Store::new(&self.host.engine, Context::new(limits, voice, ambient, wasi));
+        let leash = &self.premises.leash;
+        let generation = leash.generation();
+        let grant = leash.left(&self.config.grant);
+        let wasi = if self.wasi { Some(wasi::seal(&grant, &self.outgoing, &ambient, &voice)?) } else { None };
+        let premises = Arc::clone(&self.premises);
+        let mut store = Store::new(&self.host.engine, Context::new(limits, voice, premises, generation, ambient, wasi));
         store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(COPIED_BYTES);
         store.epoch_deadline_callback(|mut store| store.data_mut().ticked());
@@ -390,14 +421,28 @@ impl Plugin {
         self.0.requested.iter().map(ToString::to_string).collect()
     }
 
-    /// What of that it is granted, in the same words.
+    /// What of that it is granted and was not taken back, in the same words.
     pub fn granted(&self) -> Vec<String> {
-        contract::words(&self.0.config.grant).iter().map(ToString::to_string).collect()
+        let revoked = self.revoked();
+        let words = contract::words(&self.0.config.grant).into_iter();
+        words.filter(|word| !revoked.iter().any(|revoked| revoked.as_str() == *word)).map(str::to_owned).collect()
     }
 
     /// The JSON Schema of its configuration.
     pub fn schema(&self) -> &Value {
         &self.0.metadata.config
+    }
+
+    /// Takes back what it was granted; true if it had it. It reaches the instances at work: what they ask for from now on is
+    /// denied, and where files, the clock or randomness are taken, calls under way are stopped. It holds until the plug-in is
+    /// loaded again, and what it has in `kv` stays there for then.
+    pub fn revoke(&self, capability: Capability) -> bool {
+        self.0.premises.leash.revoke(capability)
+    }
+
+    /// What it was granted, and has had taken back.
+    pub fn revoked(&self) -> Vec<Capability> {
+        self.0.premises.leash.revoked()
     }
 
     /// What it cost and how it failed so far.
@@ -447,23 +492,23 @@ impl Plugin {
                 roles: plugin.roles.iter().map(|role| role.as_str()).collect(),
             });
         }
-        let value = Value::Object(config.clone());
-        let text = value.to_string();
-        if let Some(known) = cache.get(&text) {
+        let settings = settle(config);
+        if let Some(known) = cache.get(&settings.text) {
             return Ok(known);
         }
-        let problems = schema::check(&plugin.metadata.config, &value);
+        let problems = schema::check(&plugin.metadata.config, &Value::Object(config.clone()));
         if !problems.is_empty() {
             return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
         }
         let limits = plugin.config.limits.over(limits.tightened(plugin.metadata.limits));
-        let (pool, about) = Pool::fill(Arc::clone(plugin), text.clone(), limits, keep).await?;
+        let text = Arc::clone(&settings.text);
+        let (pool, about) = Pool::fill(Arc::clone(plugin), settings, limits, keep).await?;
         Ok(cache.put(text, Arc::new(new(pool, about)?)))
     }
 }
 
 /// What was configured and is still in use, by its configuration.
-struct Known<T>(Mutex<HashMap<String, Weak<T>>>);
+struct Known<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
@@ -476,7 +521,7 @@ impl<T> Known<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
     }
 
-    fn put(&self, config: String, value: Arc<T>) -> Arc<T> {
+    fn put(&self, config: Arc<str>, value: Arc<T>) -> Arc<T> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, value| value.strong_count() > 0);
         known.insert(config, Arc::downgrade(&value));

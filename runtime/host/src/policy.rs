@@ -1,15 +1,18 @@
 //! A plug-in as the engine's [`Policy`].
 
 use async_trait::async_trait;
+use heald_engine::calls::{Heard, Settings};
 use heald_engine::ports::{Answer, Blob, Policy, Question, Window};
 use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, Proposal, Source};
 
 use crate::bindings::exports::heald::plugin::decide::{self, About};
 use crate::bindings::heald::plugin::types::Error as Said;
 use crate::clock::timed;
+use crate::context::Call;
 use crate::error::HostError;
-use crate::pool::Pool;
-use crate::{fault, lift, lower};
+use crate::heard::Ear;
+use crate::pool::{Kind, Pool};
+use crate::{fault, lift, lower, weigh};
 
 /// Actions that one policy may announce, and alternatives that one decision may weigh.
 const ACTIONS: usize = 64;
@@ -40,10 +43,37 @@ impl PluginPolicy {
         self.window
     }
 
-    async fn ask(&self, question: &Question, state: Option<&[u8]>) -> Result<Option<Answer>, Fault> {
-        let mut turn = self.pool.turn().await?;
+    /// Makes a call again that was made before; as [`PluginDetector::replay`](crate::PluginDetector::replay).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn replay(&self, question: &Question, heard: &[Heard]) -> Result<Answer, Fault> {
+        self.pool.plugin().premises.judge_replay()?;
+        self.weigh_up(question, Kind::Replay, Ear::told(heard)).await
+    }
+
+    async fn weigh_up(&self, question: &Question, kind: Kind, mut ear: Ear) -> Result<Answer, Fault> {
+        let state = question.state.as_ref().map(|state| state.0.as_slice());
+        let said = match self.ask(question, state, kind, &mut ear).await? {
+            None => self.ask(question, None, kind, &mut ear).await?,
+            said => said,
+        };
+        // Only with state can it say `bad-state`.
+        let answer = said.ok_or_else(|| Fault::new(FaultCause::Refused, "it says that its state is not its own"))?;
+        Ok(Answer { heard: ear.into_heard(), ..answer })
+    }
+
+    async fn ask(
+        &self,
+        question: &Question,
+        state: Option<&[u8]>,
+        kind: Kind,
+        ear: &mut Ear,
+    ) -> Result<Option<Answer>, Fault> {
+        let mut turn = self.pool.turn(kind).await?;
         let warm = &mut *turn;
-        warm.store.data().set_ambient(question.now, question.seed);
+        let call = Call::looking(question.now, question.seed, &question.service);
+        warm.store.data_mut().begin(call, std::mem::take(ear));
         let arena = &warm.scratch;
         let input = decide::Question {
             now: question.now.nanos(),
@@ -55,10 +85,15 @@ impl PluginPolicy {
             experience: lower::experience(arena, &question.experience),
             state,
         };
+        let revoked = self.pool.revoked(&warm.store);
         let call = warm.guest.call_decide(&mut warm.store, input);
-        let (outcome, spent) = timed(call, self.pool.limits().wall).await;
+        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        *ear = turn.store.data_mut().end();
         let answer = match turn.judge(outcome, spent)? {
-            Ok(said) => Some(self.answer(said)?),
+            Ok(said) => {
+                turn.carried(weigh::decision(&said));
+                Some(self.answer(said)?)
+            }
             Err(Said::BadState) if state.is_some() => None,
             Err(said) => return Err(fault::of_answer(&said)),
         };
@@ -107,15 +142,16 @@ impl Policy for PluginPolicy {
         &self.pool.plugin().reference
     }
 
+    fn settings(&self) -> Settings {
+        self.pool.settings().clone()
+    }
+
+    fn replayable(&self) -> bool {
+        self.pool.plugin().premises.judge_replay().is_ok()
+    }
+
     async fn decide(&self, question: &Question) -> Result<Answer, Fault> {
-        let said = match self.ask(question, question.state.as_ref().map(|state| state.0.as_slice())).await {
-            Ok(None) => self.ask(question, None).await,
-            said => said,
-        };
-        let answered = said.and_then(|answer| {
-            // Only with state can it say `bad-state`.
-            answer.ok_or_else(|| Fault::new(FaultCause::Refused, "it says that its state is not its own"))
-        });
+        let answered = self.weigh_up(question, Kind::Live, Ear::noting()).await;
         self.pool.plugin().faulted(answered)
     }
 }

@@ -8,6 +8,7 @@ use heald_model::FaultCause;
 use heald_model::time::nanos;
 
 use crate::clock::Spent;
+use crate::context::Used;
 
 /// Every cause, in the order of their counters.
 const CAUSES: [FaultCause; 10] = [
@@ -38,6 +39,12 @@ pub struct Stats {
     pub instances: u64,
     /// Log lines dropped for being too many.
     pub dropped_lines: u64,
+    /// Calls of heald's own interfaces: log, kv, process, process-control.
+    pub host_calls: u64,
+    /// Bytes that answers, those calls and standard output carried out of the guest.
+    pub bytes_out: u64,
+    /// Bytes of linear memory that one instance had at most.
+    pub peak_memory: u64,
 }
 
 #[derive(Default)]
@@ -47,13 +54,33 @@ pub(crate) struct Counters {
     busy: AtomicU64,
     wall: AtomicU64,
     instances: AtomicU64,
+    host_calls: AtomicU64,
+    bytes_out: AtomicU64,
+    peak_memory: AtomicU64,
 }
 
 impl Counters {
-    pub(crate) fn called(&self, spent: Spent) {
+    /// A call is over, however it ended: what it took, what it asked of the host, and how much memory the instance has.
+    pub(crate) fn called(&self, spent: Spent, used: Used, memory: usize) {
+        if used.host_calls > 0 {
+            self.host_calls.fetch_add(u64::from(used.host_calls), Ordering::Relaxed);
+        }
+        self.carried(used.bytes);
+        let memory = u64::try_from(memory).unwrap_or(u64::MAX);
+        // A look costs less than a change, and the first call usually had it.
+        if memory > self.peak_memory.load(Ordering::Relaxed) {
+            self.peak_memory.fetch_max(memory, Ordering::Relaxed);
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.busy.fetch_add(nanos(spent.busy), Ordering::Relaxed);
         self.wall.fetch_add(nanos(spent.wall), Ordering::Relaxed);
+    }
+
+    /// So many bytes came out of the guest.
+    pub(crate) fn carried(&self, bytes: usize) {
+        if bytes > 0 {
+            self.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn faulted(&self, cause: FaultCause) {
@@ -75,6 +102,9 @@ impl Counters {
             wall: Duration::from_nanos(self.wall.load(Ordering::Relaxed)),
             instances: self.instances.load(Ordering::Relaxed),
             dropped_lines,
+            host_calls: self.host_calls.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            peak_memory: self.peak_memory.load(Ordering::Relaxed),
         }
     }
 }

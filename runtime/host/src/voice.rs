@@ -3,8 +3,8 @@
 //! It never fails and never blocks. What is too much is dropped and counted, and the count goes with the next line that is
 //! let through.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use heald_model::PluginName;
@@ -91,39 +91,79 @@ impl Gate {
 #[derive(Clone)]
 pub(crate) struct Voice {
     gate: Arc<Gate>,
-    last_words: Arc<Mutex<Option<String>>>,
+    mouth: Arc<Mouth>,
+}
+
+/// What the copies of one voice share.
+#[derive(Default)]
+struct Mouth {
+    last_words: Mutex<Option<String>>,
+    /// There may be last words.
+    spoke: AtomicBool,
+    /// A replay: it was said before.
+    mute: AtomicBool,
+    /// Bytes of standard output and error since the call began.
+    printed: AtomicUsize,
 }
 
 impl Voice {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, last_words: Arc::default() }
+        Self { gate, mouth: Arc::default() }
+    }
+
+    /// A call begins. What was said before has nothing to do with how this one ends; muted, nothing of it is written.
+    pub(crate) fn begin(&self, mute: bool) {
+        if self.mouth.spoke.load(Ordering::Relaxed) {
+            self.mouth.spoke.store(false, Ordering::Relaxed);
+            self.last_words();
+        }
+        self.mouth.mute.store(mute, Ordering::Relaxed);
+        self.mouth.printed.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes of standard output and error since the call began.
+    pub(crate) fn printed_bytes(&self) -> usize {
+        self.mouth.printed.load(Ordering::Relaxed)
+    }
+
+    fn words(&self) -> MutexGuard<'_, Option<String>> {
+        self.mouth.last_words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, level: Level, line: impl FnOnce() -> String) {
+        if !self.mouth.mute.load(Ordering::Relaxed) {
+            self.gate.say(level, line);
+        }
     }
 
     /// One line, as a guest wrote it.
     pub(crate) fn line(&self, level: Level, message: &str, facts: &[Fact]) {
         if level == Level::Error {
             // The SDK's panic hook writes here just before the trap.
-            *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(text::clean(message, LINE));
+            self.mouth.spoke.store(true, Ordering::Relaxed);
+            *self.words() = Some(text::clean(message, LINE));
         }
-        self.gate.say(level, || render(message, facts));
+        self.say(level, || render(message, facts));
     }
 
     /// One line of a guest's standard output or error. A panic that is printed has several lines, so they are put together.
     pub(crate) fn printed(&self, level: Level, line: &str) {
+        self.mouth.printed.fetch_add(line.len(), Ordering::Relaxed);
         if level == Level::Error {
-            let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            self.mouth.spoke.store(true, Ordering::Relaxed);
+            let mut words = self.words();
             let words = words.get_or_insert_default();
             let separator = if words.is_empty() { "" } else { " " };
             let left = LINE.saturating_sub(words.len());
             words.push_str(separator);
             words.push_str(&text::clean(line, left));
         }
-        self.gate.say(level, || text::clean(line, LINE));
+        self.say(level, || text::clean(line, LINE));
     }
 
     /// The last error line since this was asked before.
     pub(crate) fn last_words(&self) -> Option<String> {
-        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.words().take()
     }
 }
 

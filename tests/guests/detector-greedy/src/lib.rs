@@ -2,8 +2,8 @@
 //! within `evaluate`, where even a granted `process-control` has to deny it. What came of it is in the finding's evidence.
 #![deny(unsafe_code)]
 
-use heald_plugin::capability::{kv, process, process_control};
-use heald_plugin::{About, Detector, Error, Finding, Observation, Problem, Severity, Verdict};
+use heald_plugin::process::{self, control};
+use heald_plugin::{About, Detector, Error, Finding, Observation, Problem, Severity, Verdict, kv};
 
 /// See the crate.
 #[derive(serde::Deserialize)]
@@ -24,9 +24,9 @@ impl Detector for Greedy {
 
     fn evaluate(&self, _: &Observation, (): &mut ()) -> Result<Verdict, Error> {
         let finding = Finding::new("greed", Severity::Info, "it tried everything")
-            .with("kv", format!("{:?}", kv::set("key", b"value", None)))
+            .with("kv", format!("{:?}", kv::set("key", b"value")))
             .with("process", format!("{:?}", process::children().map(|children| children.len())))
-            .with("process-control", format!("{:?}", process_control::restart(None)));
+            .with("process-control", format!("{:?}", control::restart(None)));
         Ok(vec![finding].into())
     }
 }
