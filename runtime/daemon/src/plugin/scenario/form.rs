@@ -61,7 +61,7 @@ pub struct ServiceForm {
     /// The operator's tags.
     pub tags: Vec<String>,
     /// What it needs, and whether that serves: `{ db = "down" }`.
-    pub depends_on: BTreeMap<String, Up>,
+    pub depends_on: BTreeMap<String, Serving>,
     /// Copies that are wanted.
     pub wanted: u32,
     /// Copies that run; as many as wanted if left out.
@@ -97,7 +97,7 @@ impl Default for ServiceForm {
 #[serde(deny_unknown_fields, default)]
 pub struct ChangeForm {
     /// These of what it needs.
-    pub depends_on: BTreeMap<String, Up>,
+    pub depends_on: BTreeMap<String, Serving>,
     /// Copies that are wanted.
     pub wanted: Option<u32>,
     /// Copies that run.
@@ -113,7 +113,7 @@ pub struct ChangeForm {
 /// Whether a service serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Up {
+pub enum Serving {
     /// It does.
     Up,
     /// It does not.
@@ -122,7 +122,7 @@ pub enum Up {
     Unknown,
 }
 
-impl Up {
+impl Serving {
     /// As the engine says it.
     pub fn known(self) -> Option<bool> {
         match self {
