@@ -2,16 +2,16 @@
 //!
 //! This is where a permit is spent. It decides nothing: it does what the permit says, once.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use heald_engine::guard::Permit;
 use heald_engine::ports::{ActionError, Actions, Clock, Entropy, ProcessState, Processes};
-use heald_host::{PluginActions, Task};
+use heald_host::{PluginActions, Task, Touch, TouchError};
 use heald_model::{
-    ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, Receipt, Replica, ServiceName, ServiceSpec,
+    ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, PluginName, Receipt, Replica, ServiceName, ServiceSpec,
     ServiceView, Source,
 };
 use heald_supervisor::{Process, Supervisor, Which};
@@ -29,8 +29,8 @@ pub struct Hands {
     pub supervisor: Option<Supervisor>,
     /// Every service, by name.
     pub specs: BTreeMap<ServiceName, ServiceSpec>,
-    /// What plug-ins offer, by service.
-    pub plugins: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>,
+    /// What plug-ins offer, by service; replaced as a whole when plug-ins change.
+    pub plugins: RwLock<BTreeMap<ServiceName, Vec<Arc<PluginActions>>>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Dice for plug-ins.
@@ -61,9 +61,33 @@ impl Hands {
         Some((self.supervisor.as_ref()?, spec))
     }
 
-    fn plugin_of(&self, service: &ServiceName, action: &str) -> Option<&Arc<PluginActions>> {
-        let plugins = self.plugins.get(service)?;
-        plugins.iter().find(|plugin| plugin.infos().iter().any(|info| info.name == action))
+    /// From now on plug-ins offer this. An action under way ends on the plug-in it began with.
+    pub fn offer(&self, actions: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>) {
+        *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = actions;
+    }
+
+    /// The services that are offered something by the plug-in of that name.
+    pub fn audience(&self, plugin: &PluginName) -> BTreeSet<ServiceName> {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        let offered = plugins.iter().filter(|(_, offered)| offered.iter().any(|actions| actions.plugin().name == *plugin));
+        offered.map(|(service, _)| service.clone()).collect()
+    }
+
+    /// The actions that the plug-in of that name offers to any service.
+    pub fn offered_by(&self, plugin: &PluginName) -> Vec<String> {
+        let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
+        let its = plugins.values().flatten().filter(|actions| actions.plugin().name == *plugin);
+        let names: BTreeSet<String> = its.flat_map(|actions| actions.infos().iter().map(|info| info.name.clone())).collect();
+        names.into_iter().collect()
+    }
+
+    fn plugins_of(&self, service: &ServiceName) -> Vec<Arc<PluginActions>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).get(service).cloned().unwrap_or_default()
+    }
+
+    fn plugin_of(&self, service: &ServiceName, action: &str) -> Option<Arc<PluginActions>> {
+        let mut plugins = self.plugins_of(service).into_iter();
+        plugins.find(|plugin| plugin.infos().iter().any(|info| info.name == action))
     }
 
     /// The act on heald's own processes.
@@ -182,7 +206,7 @@ impl Actions for Hands {
         }
         let text = json!({ "message": { "type": "string", "description": "what to say" } });
         offers.push(native("notify", "says it in heald's log", text, false));
-        for plugin in self.plugins.get(service).into_iter().flatten() {
+        for plugin in self.plugins_of(service) {
             let source = Source::Plugin(plugin.plugin().clone());
             let infos = plugin.infos().iter();
             offers.extend(infos.map(|info| Offer { action: info.clone(), source: source.clone(), blocked: None }));
@@ -251,6 +275,57 @@ impl Hands {
 impl Processes for Hands {
     fn of(&self, service: &ServiceName) -> Vec<ProcessState> {
         self.supervised(service).map(|(supervisor, _)| states(supervisor, service)).unwrap_or_default()
+    }
+}
+
+/// What a plug-in's action does to processes goes the way of heald's own actions: the supervisor starts, the keeper spawns.
+#[async_trait]
+impl Touch for Hands {
+    async fn start(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError> {
+        let (supervisor, which, id) = self.hold(service, replica)?;
+        supervisor.start(service, which, &id).await.map(drop).map_err(untouched)
+    }
+
+    async fn stop(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError> {
+        let (supervisor, which, _) = self.hold(service, replica)?;
+        supervisor.stop(service, which, None).await.map(drop).map_err(untouched)
+    }
+
+    async fn restart(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError> {
+        let (supervisor, which, id) = self.hold(service, replica)?;
+        supervisor.restart(service, which, &id, None).await.map(drop).map_err(untouched)
+    }
+
+    async fn signal(&self, service: &ServiceName, replica: Option<&str>, name: &str) -> Result<(), TouchError> {
+        let (supervisor, which, _) = self.hold(service, replica)?;
+        let number = heald_supervisor::config::signal_number(name)
+            .ok_or_else(|| TouchError::BadInput(format!("`{name}` is no signal's name, such as HUP")))?;
+        supervisor.signal(service, which, number).await.map(drop).map_err(untouched)
+    }
+
+    fn children(&self, service: &ServiceName) -> Vec<ProcessState> {
+        self.of(service)
+    }
+}
+
+fn untouched(error: heald_supervisor::SupervisorError) -> TouchError {
+    TouchError::Failed(error.to_string())
+}
+
+impl Hands {
+    /// What touching needs: the supervisor, which copies, and an id for what is started.
+    fn hold(&self, service: &ServiceName, replica: Option<&str>) -> Result<(&Supervisor, Which, String), TouchError> {
+        let (supervisor, _) = self
+            .supervised(service)
+            .ok_or_else(|| TouchError::NotFound(format!("heald runs no processes of {service}")))?;
+        let which = match replica.map(|replica| (replica, replica.parse())) {
+            None => Which::All,
+            Some((_, Ok(number))) => Which::One(number),
+            Some((replica, Err(_))) => {
+                return Err(TouchError::NotFound(format!("{service} has no copy `{replica}`")));
+            }
+        };
+        Ok((supervisor, which, self.entropy.id(self.clock.now()).to_string()))
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
 use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
-use heald_engine::{Cast, Charge, Consultants, Healer, Past, Ports};
-use heald_host::Host;
+use heald_engine::{Charge, Consultants, Healer, Past, Ports};
+use heald_host::{Compiler, Host, Options, Reach, Trust};
 use heald_keeper::client::Inherited;
-use heald_model::{Desired, Entry, Mode, Record, ServiceName, ServiceSpec};
+use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
 use heald_probe::{Outside, Prober, ServiceProbes};
 use heald_store::{Origin, Store, WishFile};
 use heald_supervisor::{Event, Found, ServiceProcess, Supervisor};
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::actions::Hands;
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::{Config, ServiceConfig};
-use crate::plugins::Plugins;
+use crate::platform::{self, Casting, Enrolled, Parts, Platform, Roster, Stage, chain};
 use crate::{builtins, keepers};
 
 /// How often a supervised process is measured.
@@ -37,6 +37,8 @@ pub struct Assembled {
     pub prober: Prober,
     /// The journal.
     pub store: Arc<Store>,
+    /// The plug-ins, to be looked at and changed.
+    pub platform: Arc<Platform>,
     /// The plug-ins, to be consulted.
     pub consultants: Arc<Consultants>,
     /// The processes heald runs; None without a keeper.
@@ -45,7 +47,7 @@ pub struct Assembled {
     pub order: Vec<ServiceName>,
     /// The healer at work; it ends when the samples do.
     pub healing: tokio::task::JoinHandle<()>,
-    /// News of processes and checks on their way into the record.
+    /// News of processes and checks on their way into the record, the watched folder, the judging of trials.
     pub witnesses: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -81,38 +83,31 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         tracing::warn!("{note}");
     }
 
-    let host = Host::start(&builtins::embedded()).context("cannot start the plug-in host")?;
-    // In safe mode the runtimes before this one died young: whatever the reason is, plug-ins stay out of it.
-    let mut plugins = if safe_mode { Plugins::default() } else { Plugins::load(&host, &config) };
-    if safe_mode {
-        tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
-    }
-    let mut charges = Vec::new();
-    let mut offered = BTreeMap::new();
-    let mut specs = BTreeMap::new();
-    for service in &config.service {
-        let probes = probes(&config, service);
-        let spec = spec(&config, service, &probes);
-        offered.insert(service.name.clone(), plugins.actions(&config, config.actions(service), service).await);
-        charges.push(Charge {
-            spec: spec.clone(),
-            cast: Cast::active(
-                plugins.detectors(&config, config.detectors(service), Some(service)).await,
-                plugins.policies(&config, config.policies(service), Some(service)).await,
-            ),
-        });
-        specs.insert(service.name.clone(), spec);
-    }
-    let profiles = plugins.profiles(&config).await;
-    let consultants = Arc::new(Consultants::new(profiles, Arc::clone(&clock), Arc::clone(&entropy)));
-
+    let config = Arc::new(config);
+    let specs: BTreeMap<ServiceName, ServiceSpec> =
+        config.service.iter().map(|service| (service.name.clone(), spec(&config, service))).collect();
     let hands = Arc::new(Hands {
         supervisor: supervisor.clone(),
-        specs,
-        plugins: offered,
+        specs: specs.clone(),
+        plugins: RwLock::default(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     });
+    let reach = Reach { processes: Some(Arc::clone(&hands) as _), control: Some(Arc::clone(&hands) as _) };
+    let host = host(&config, reach)?;
+    let parts = Parts { host, config: Arc::clone(&config), clock: Arc::clone(&clock), store: Arc::clone(&store) };
+    if safe_mode {
+        tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
+    }
+    // In safe mode the runtimes before this one died young: whatever the reason is, plug-ins stay out of it.
+    let (platform, mut casting, told) = Platform::open(parts, safe_mode).await;
+    told.iter().for_each(|note| tracing::warn!("{note}"));
+    notes.extend(told);
+    hands.offer(casting.actions);
+    let charge = |(name, spec)| Charge { spec, cast: casting.casts.remove(&name).unwrap_or_default() };
+    let charges: Vec<Charge> = specs.into_iter().map(charge).collect();
+    let consultants = Arc::new(Consultants::new(casting.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
+
     let (samples, inbox) = mpsc::unbounded_channel();
     let (changes, changed) = mpsc::unbounded_channel();
     let outside = Outside {
@@ -132,20 +127,20 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         journal: Arc::clone(&store) as Arc<dyn Journal>,
         probes: Arc::new(prober.clone()),
         actions: Arc::clone(&hands) as _,
-        processes: hands,
+        processes: Arc::clone(&hands) as _,
         wishes: Arc::clone(&wishes) as Arc<dyn Wishes>,
     };
     let past = past(&store, &config, clock.now()).await?;
     let healer = Healer::new(config.healing.clone(), ports, charges, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
-    for (plugin, fault) in &plugins.faults {
-        healer.faulted(None, plugin, fault);
-    }
+    let stage = Stage { healer: Arc::clone(&healer), hands, consultants: Arc::clone(&consultants) };
+    let platform_tasks = platform.start(stage);
     for (service, desired) in wishes.all() {
         heald_engine::ports::Probes::hold(&prober, &service, desired == Desired::Stopped);
     }
 
-    let mut witnesses = vec![tokio::spawn(keepers::witness_changes(changed, Arc::clone(&healer), supervisor.clone()))];
+    let mut witnesses = platform_tasks;
+    witnesses.push(tokio::spawn(keepers::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
     let healing = tokio::spawn(Arc::clone(&healer).run(inbox));
     if let (Some(supervisor), Some((found, events))) = (&supervisor, found) {
         let crew = keepers::Crew {
@@ -160,7 +155,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         witnesses.push(tokio::spawn(crew.clone().witness_processes(events)));
         witnesses.push(tokio::spawn(crew.take_over(found, order.clone(), wishes, blind)));
     }
-    Ok(Assembled { healer, prober, store, consultants, supervisor, order, healing, witnesses })
+    Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
 }
 
 /// The plug-ins alone, to be consulted with no runtime.
@@ -168,10 +163,49 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 /// # Errors
 /// When the plug-in host cannot be started.
 pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
-    let host = Host::start(&builtins::embedded()).context("cannot start the plug-in host")?;
-    let mut plugins = Plugins::load(&host, config);
-    let profiles = plugins.profiles(config).await;
-    Ok(Consultants::new(profiles, SystemClock::start(), Arc::new(SystemEntropy)))
+    let host = host(config, Reach::default())?;
+    let mut roster = Roster::new();
+    let faults = load_all(&host, config, &mut roster).await;
+    let casting = Casting::of(&Config { service: Vec::new(), ..config.clone() }, &roster).await;
+    for (plugin, why) in faults.iter().chain(&casting.faults) {
+        tracing::error!(plugin = %plugin, "cannot be used: {why}");
+    }
+    Ok(Consultants::new(casting.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
+}
+
+/// Loads every plug-in of the configuration; returns what was refused, and why.
+///
+/// # Errors
+/// Never: a refusal is no error here.
+pub async fn load_all(host: &Host, config: &Config, roster: &mut Roster) -> Vec<(PluginName, String)> {
+    let mut faults = Vec::new();
+    for table in &config.plugin {
+        let mut enrolled = Enrolled::new(table.clone(), platform::Origin::Configuration, Default::default());
+        match host.fetch(table).await {
+            Ok(plugin) => enrolled.plugin = Some(plugin),
+            Err(error) => faults.push((table.name.clone(), format!("{}: {}", table.component, chain(&error)))),
+        }
+        roster.insert(table.name.clone(), enrolled);
+    }
+    faults
+}
+
+/// The plug-in host as the configuration has it.
+///
+/// # Errors
+/// When a trusted key cannot be read, or wasmtime cannot be set up.
+pub fn host(config: &Config, reach: Reach) -> anyhow::Result<Host> {
+    let trust = Trust::read(&config.plugins).context("[plugins] trusted_keys")?;
+    let cache = config.plugins.cache.clone().unwrap_or_else(|| config.store.path.with_extension("cache"));
+    let compiler = std::env::current_exe().ok().map(|program| {
+        // What this process was started from, even if another file has that name by now.
+        let image = Path::new("/proc/self/exe");
+        let program = if image.exists() { image.to_owned() } else { program };
+        Compiler { program, arguments: vec!["compile-plugin".into()] }
+    });
+    let options =
+        Options { builtins: builtins::embedded(), cache: Some(cache), trust, compiler, reach, ..Options::default() };
+    Host::with(options).context("cannot start the plug-in host")
 }
 
 async fn attach(
@@ -218,7 +252,8 @@ fn probes(config: &Config, service: &ServiceConfig) -> ServiceProbes {
     }
 }
 
-fn spec(config: &Config, service: &ServiceConfig, probes: &ServiceProbes) -> ServiceSpec {
+fn spec(config: &Config, service: &ServiceConfig) -> ServiceSpec {
+    let probes = probes(config, service);
     ServiceSpec {
         name: service.name.clone(),
         tags: service.tags.clone(),

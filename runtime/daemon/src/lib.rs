@@ -16,7 +16,7 @@ pub mod demo;
 pub mod keepers;
 pub mod logging;
 pub mod plugin;
-pub mod plugins;
+pub mod platform;
 pub mod run;
 
 use std::process::ExitCode;

@@ -118,7 +118,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
     let api = Api {
         control: Arc::new(Arc::clone(&assembled.healer)) as Arc<dyn Control>,
         consult: Arc::clone(&assembled.consultants) as Arc<dyn Consult>,
-        plugins: None,
+        plugins: Arc::clone(&assembled.platform) as _,
         board: Arc::new(assembled.prober.clone()) as Arc<dyn Board>,
         history: Arc::clone(&assembled.store) as Arc<dyn History>,
         phase: phases.clone(),

@@ -162,6 +162,8 @@ pub struct CallQuery {
     pub since: Option<Moment>,
     /// At most so many.
     pub limit: u32,
+    /// True: the newest, newest first; else the oldest, oldest first.
+    pub newest: bool,
 }
 
 /// A kept call with its number: calls are numbered in the order in which they were made.

@@ -15,6 +15,7 @@ impl Healer {
     /// Puts a plug-in's failure on record, as an incident about the plug-in.
     pub fn faulted(&self, about: Option<&ServiceName>, plugin: &PluginRef, fault: &Fault) {
         let now = self.now();
+        self.last_faults().insert(plugin.name.clone(), fault.clone());
         let nobody = ServiceName::from("");
         let (strikes, rested_until) = self.strikes().failed(plugin, about.unwrap_or(&nobody), now);
         tracing::warn!(plugin = %plugin, service = about.map(ServiceName::as_str), strikes, "{fault}");

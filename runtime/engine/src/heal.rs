@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use heald_model::{
-    Choice, Dependency, Desired, Entry, Experience, Incident, Moment, PluginName, Record, Sample, ServiceName,
+    Choice, Dependency, Desired, Entry, Experience, Fault, Incident, Moment, PluginName, Record, Sample, ServiceName,
     ServiceView, Severity, Signature, Stage,
 };
 use tokio::sync::{mpsc, watch};
@@ -78,6 +78,7 @@ pub struct Healer {
     /// Itself, for work that goes on beside the healing.
     pub(crate) me: Weak<Self>,
     faults: Mutex<BTreeMap<PluginName, Incident>>,
+    last_faults: Mutex<BTreeMap<PluginName, Fault>>,
     catalog: Mutex<Catalog>,
     halted: AtomicBool,
     /// Counts what may let a waiting service go on: an action that settled, a dependency that returned, an operator's word.
@@ -125,6 +126,7 @@ impl Healer {
             ledger: Mutex::new(ledger),
             strikes: Mutex::default(),
             faults: Mutex::new(faults),
+            last_faults: Mutex::default(),
             catalog: Mutex::new(past.catalog),
             halted: AtomicBool::new(false),
             turn: watch::Sender::new(0),
@@ -476,6 +478,10 @@ impl Healer {
 
     pub(crate) fn trials(&self) -> MutexGuard<'_, Trials> {
         self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn last_faults(&self) -> MutexGuard<'_, BTreeMap<PluginName, Fault>> {
+        self.last_faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, BTreeMap<PluginName, Incident>> {

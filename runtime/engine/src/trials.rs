@@ -1,6 +1,8 @@
 //! Plug-ins on trial in a running healer, and changing who is asked.
 
-use heald_model::{Moment, PluginName, PluginRef, ServiceName};
+use std::collections::BTreeSet;
+
+use heald_model::{Fault, Moment, PluginName, PluginRef, ServiceName};
 use tokio::sync::watch;
 
 use crate::agreement::{Occasion, Pair, Trial};
@@ -42,6 +44,17 @@ impl Healer {
     /// Where a plug-in is rested, or has failed lately.
     pub fn quarantine(&self, plugin: &PluginRef) -> Vec<Quarantine> {
         self.strikes().of(plugin)
+    }
+
+    /// The services about which the plug-in of that name is asked.
+    pub fn audience(&self, plugin: &PluginName) -> BTreeSet<ServiceName> {
+        let asked = self.wards.iter().filter(|(_, ward)| ward.cast().names().contains(plugin));
+        asked.map(|(service, _)| service.clone()).collect()
+    }
+
+    /// The newest fault that is on record about the plug-in of that name.
+    pub fn last_fault(&self, plugin: &PluginName) -> Option<Fault> {
+        self.last_faults().get(plugin).cloned()
     }
 
     pub(crate) fn compared(&self, plugin: &PluginName, occasion: &Occasion, pair: &Pair) {

@@ -12,4 +12,5 @@ mod own_death;
 mod plugin_commands;
 mod plugin_faults;
 mod plugin_life;
+mod plugin_life;
 mod setup;

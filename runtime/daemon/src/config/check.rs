@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use heald_engine::plugins::PluginMode;
+use heald_host::PluginConfig;
 use heald_model::{PluginName, ServiceName};
 
 use super::document::Node;
 use super::problem::Problem;
 use super::read::alternatives;
 use super::{Config, ServiceConfig};
+use crate::platform::chain;
 
 /// Longer names make no sense in a table, a metric's label or a file's name.
 const LONGEST_NAME: usize = 100;
@@ -124,9 +127,19 @@ impl<'a> Check<'a> {
 
     fn plugins(&mut self, builtin: &[&str]) {
         let config = self.config;
+        if let Some(folder) = config.plugins.folder.as_ref().filter(|folder| !folder.is_dir()) {
+            let message = format!("there is no folder `{}`; make it, or leave it out", folder.display());
+            self.wrong(&["plugins", "folder"], message);
+        }
+        if let Err(error) = heald_host::Trust::read(&config.plugins) {
+            self.wrong(&["plugins", "trusted_keys"], chain(&error));
+        } else if config.plugins.require_signed && config.plugins.trusted_keys.is_empty() {
+            self.wrong(&["plugins", "require_signed"], "no key is trusted; name at least one in plugins.trusted_keys");
+        }
         for plugin in &config.plugin {
             let name = plugin.name.as_str();
             self.name(&["plugin", name, "name"], name);
+            self.trial(plugin);
             let path = ["plugin", name, "component"];
             match plugin.component.strip_prefix("builtin:") {
                 Some(known) if builtin.contains(&known) => {}
@@ -145,6 +158,27 @@ impl<'a> Check<'a> {
                     self.wrong(&path, message);
                 }
                 None => {}
+            }
+        }
+    }
+
+    /// Whom it is compared with, and how it is judged.
+    fn trial(&mut self, plugin: &PluginConfig) {
+        let name = plugin.name.as_str();
+        if let Some(other) = &plugin.instead_of {
+            let path = ["plugin", name, "instead_of"];
+            self.declared(&path, other);
+            if *other == plugin.name {
+                self.wrong(&path, "is the plug-in itself; name another");
+            }
+        } else if plugin.mode == PluginMode::Canary {
+            let message = "a canary replaces another plug-in; name it with instead_of = \"NAME\"";
+            self.wrong(&["plugin", name, "mode"], message);
+        }
+        let canary = &plugin.canary;
+        for (field, share) in [("share", canary.share), ("disagreement", canary.disagreement)] {
+            if !(0.0..=1.0).contains(&share) {
+                self.wrong(&["plugin", name, "canary", field], format!("is {share}; it is a share from 0 to 1"));
             }
         }
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use heald_api::ServerConfig;
 use heald_breaker::BreakerConfig;
 use heald_engine::HealingConfig;
-use heald_host::PluginConfig;
+use heald_host::{PluginConfig, PluginsConfig};
 use heald_model::time::text;
 use heald_model::{Mode, PluginName, ServiceName};
 use heald_probe::ProbeConfig;
@@ -78,6 +78,9 @@ pub struct Config {
     /// What a consultation (`heald decide`, `POST /orchestrate`) asks, by the profile's name.
     #[serde(default)]
     pub consult: BTreeMap<String, ConsultConfig>,
+    /// What holds for all plug-ins.
+    #[serde(default)]
+    pub plugins: PluginsConfig,
     /// The plug-ins to load: all that the operator's file names and all that something refers to.
     #[serde(default)]
     pub plugin: Vec<PluginConfig>,
@@ -305,7 +308,8 @@ impl Config {
             let lists = [&service.detectors, &service.policies, &service.actions].into_iter().flatten().flatten();
             lists.chain(service.config.keys())
         });
-        healing.chain(consult).chain(service).collect()
+        let rivals = self.plugin.iter().filter_map(|plugin| plugin.instead_of.as_ref());
+        healing.chain(consult).chain(service).chain(rivals).collect()
     }
 }
 

@@ -1,11 +1,13 @@
 //! What only the plug-ins themselves can say: whether a component is one, whether it finds what it needs, and whether it
 //! takes its configuration. They are loaded and configured as `heald run` would do it, and called no further.
 
-use crate::builtins;
-use crate::plugins::Plugins;
+use serde_json::json;
+
+use crate::assemble;
+use crate::platform::{Casting, Roster};
 
 use super::problem::{Problem, Problems};
-use super::{Config, Loaded};
+use super::{Config, Loaded, ServiceConfig};
 
 /// Every refusal, where the plug-in is configured.
 pub(super) fn rehearse(loaded: &Loaded) -> Problems {
@@ -24,18 +26,17 @@ pub(super) fn rehearse(loaded: &Loaded) -> Problems {
 /// Name and sentence of each.
 fn faults(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let host = heald_host::Host::start(&builtins::embedded())?;
-    let mut plugins = Plugins::load(&host, config);
-    runtime.block_on(Box::pin(async {
-        for service in &config.service {
-            plugins.detectors(config, config.detectors(service), Some(service)).await;
-            plugins.policies(config, config.policies(service), Some(service)).await;
-            plugins.actions(config, config.actions(service), service).await;
-        }
+    let host = assemble::host(config, heald_host::Reach::default())?;
+    let faults = runtime.block_on(Box::pin(async {
+        let mut roster = Roster::new();
+        let mut faults = assemble::load_all(&host, config, &mut roster).await;
         // With no service, what would hold for every one.
-        plugins.detectors(config, &config.healing.detectors, None).await;
-        plugins.policies(config, &config.healing.policies, None).await;
-        plugins.profiles(config).await;
+        let mut config = config.clone();
+        if config.service.is_empty() {
+            config.service.extend(serde_json::from_value::<ServiceConfig>(json!({ "name": "any" })).ok());
+        }
+        faults.extend(Casting::of(&config, &roster).await.faults);
+        faults
     }));
-    Ok(plugins.faults.into_iter().map(|(plugin, fault)| (plugin.name.to_string(), fault.detail)).collect())
+    Ok(faults.into_iter().map(|(plugin, why)| (plugin.to_string(), why)).collect())
 }

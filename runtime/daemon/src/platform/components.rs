@@ -1,0 +1,109 @@
+//! Every component that ran, by its digest: what decided in the past can be asked again, whatever lies under its name today.
+//!
+//! It never deletes what it was told to keep within the last year, and it refuses nothing: a component that cannot be kept is a
+//! warning.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use heald_store::StoreConfig;
+
+/// Components that were not loaded for so long are removed when another is kept.
+const KEPT: Duration = Duration::from_hours(365 * 24);
+
+/// Where components are kept: beside the journal.
+pub fn components_dir(store: &StoreConfig) -> PathBuf {
+    store.path.with_extension("components")
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Components {
+    folder: PathBuf,
+}
+
+impl Components {
+    /// In this folder; made when it is first needed.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The component of this digest, if it is here and is still what it was.
+    pub fn find(&self, digest: &str) -> Option<Vec<u8>> {
+        let bytes = std::fs::read(self.place(digest)?).ok()?;
+        (heald_host::digest(&bytes) == digest).then_some(bytes)
+    }
+
+    /// Keeps what was loaded from a file, if it still is that.
+    pub(super) fn keep(&self, component: &str, digest: &str) {
+        if component.starts_with("builtin:") {
+            return;
+        }
+        if let Err(error) = self.try_keep(Path::new(component), digest) {
+            tracing::warn!(component, %error, "cannot be kept; what it decides cannot be explained once the file is another");
+        }
+    }
+
+    fn try_keep(&self, component: &Path, digest: &str) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let Some(place) = self.place(digest) else { return Ok(()) };
+        if place.exists() {
+            // As a sign that it is in use.
+            return std::fs::File::open(&place)?.set_modified(SystemTime::now());
+        }
+        let bytes = std::fs::read(component)?;
+        if heald_host::digest(&bytes) != digest {
+            return Err(std::io::Error::other("the file has changed while it was loaded"));
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        self.sweep();
+        heald_store::replace_file(&place, &bytes)
+    }
+
+    fn sweep(&self) {
+        let Ok(files) = std::fs::read_dir(&self.folder) else { return };
+        for file in files.flatten() {
+            let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > KEPT) {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+
+    /// Digests come from the journal too: only what looks like one becomes a name.
+    fn place(&self, digest: &str) -> Option<PathBuf> {
+        let sound = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        sound.then(|| self.folder.join(format!("{digest}.wasm")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_loaded_is_found_by_its_digest_until_it_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.wasm");
+        std::fs::write(&file, b"a component").unwrap();
+        let digest = heald_host::digest(b"a component");
+        let kept = Components::at(folder.path().join("kept"));
+        kept.keep(file.to_str().unwrap(), &digest);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(kept.find(&digest).unwrap(), b"a component");
+        std::fs::write(kept.place(&digest).unwrap(), b"another").unwrap();
+        assert_eq!(kept.find(&digest), None);
+        assert_eq!(kept.find("../../etc/passwd"), None);
+    }
+
+    #[test]
+    fn a_file_that_changed_meanwhile_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.wasm");
+        std::fs::write(&file, b"another").unwrap();
+        let kept = Components::at(folder.path().join("kept"));
+        let digest = heald_host::digest(b"a component");
+        kept.keep(file.to_str().unwrap(), &digest);
+        assert_eq!(kept.find(&digest), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! The watched folder: a component that is put there is loaded, one that changes is replaced, one that is taken away is unloaded.
+//!
+//! `NAME.wasm` is a plug-in of that name. `NAME.toml` beside it, if there is one, says what a `[[plugin]]` table would say, and with
+//! `services = [...]` which services it is for. A file is looked at only when it has lain still for a moment, so that one that is
+//! still being copied is not taken for broken. The folder is looked at twice a second: that works on every file system, for moved
+//! files, and for the links of a mounted configuration map.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heald_host::PluginConfig;
+use heald_model::{Fault, FaultCause, PluginName, ServiceName};
+use serde::Deserialize;
+
+use super::roster::{Enrolled, Origin};
+use super::standing::Standing;
+use super::{Platform, nameless};
+
+/// How often the folder is looked at; also how long a file must lie still.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// A plug-in in the folder.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Dropped {
+    pub(super) table: PluginConfig,
+    file: PathBuf,
+    services: Option<Vec<ServiceName>>,
+    /// Why what is said of it cannot be understood.
+    pub(super) problem: Option<String>,
+}
+
+impl Dropped {
+    pub(super) fn enrol(self, standing: Standing) -> Enrolled {
+        let services = self.services.map(|services| services.into_iter().collect());
+        Enrolled { services, ..Enrolled::new(self.table, Origin::Folder { file: self.file }, standing) }
+    }
+}
+
+/// What a `NAME.toml` may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Beside {
+    services: Option<Vec<ServiceName>>,
+    #[serde(flatten)]
+    table: toml::Table,
+}
+
+/// Tells that a file is another: its size, when it was written, and which one it is.
+type Stamp = (u64, i64, i64, u64);
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.size(), metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
+}
+
+/// The stamps of a component and of what is beside it.
+type Stamps = BTreeMap<PathBuf, (Stamp, Option<Stamp>)>;
+
+fn stamps(folder: &Path) -> std::io::Result<Stamps> {
+    let mut found = Stamps::new();
+    for file in std::fs::read_dir(folder)? {
+        let path = file?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if hidden || path.extension().is_none_or(|ending| ending != "wasm") {
+            continue;
+        }
+        // One that vanished meanwhile is not there.
+        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        if metadata.is_file() {
+            let beside = std::fs::metadata(path.with_extension("toml")).ok();
+            found.insert(path, (stamp(&metadata), beside.as_ref().map(stamp)));
+        }
+    }
+    Ok(found)
+}
+
+/// Everything that lies in the folder now.
+pub(super) fn scan(folder: Option<&Path>) -> Vec<Dropped> {
+    let Some(folder) = folder else { return Vec::new() };
+    match stamps(folder) {
+        Ok(found) => found.keys().filter_map(|path| read(path)).collect(),
+        Err(error) => {
+            tracing::error!(folder = %folder.display(), "the folder of plug-ins cannot be read: {error}");
+            Vec::new()
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<Dropped> {
+    let name = path.file_stem()?.to_str()?;
+    let beside = path.with_extension("toml");
+    let broken = |why: String| format!("{}: {why}", beside.display());
+    let said = match std::fs::read_to_string(&beside) {
+        Ok(text) => toml::from_str(&text).map_err(|error| broken(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Beside::default()),
+        Err(error) => Err(broken(error.to_string())),
+    };
+    let whole = |said: Beside| {
+        let table = table(name, path, said.table).map_err(|error| broken(error.to_string()))?;
+        Ok(Dropped { table, file: path.to_owned(), services: said.services, problem: None })
+    };
+    let dropped = said.and_then(whole);
+    Some(dropped.or_else(|why: String| {
+        let table = table(name, path, toml::Table::new()).ok().ok_or(())?;
+        Ok::<_, ()>(Dropped { table, file: path.to_owned(), services: None, problem: Some(why) })
+    }).ok()?)
+}
+
+fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig, toml::de::Error> {
+    said.insert("name".into(), name.into());
+    said.insert("component".into(), path.display().to_string().into());
+    said.try_into()
+}
+
+impl Platform {
+    /// Follows the folder for as long as heald runs.
+    pub(super) async fn watch(self: Arc<Self>, folder: PathBuf) {
+        let mut known: Stamps = stamps(&folder).unwrap_or_default();
+        let mut before = known.clone();
+        let mut unreadable = false;
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let looked = { let folder = folder.clone(); tokio::task::spawn_blocking(move || stamps(&folder)).await };
+            let now = match looked {
+                Ok(Ok(now)) => now,
+                Ok(Err(error)) => {
+                    if !std::mem::replace(&mut unreadable, true) {
+                        tracing::error!(folder = %folder.display(), "the folder of plug-ins cannot be read: {error}; what is loaded stays");
+                    }
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            unreadable = false;
+            for (path, stamp) in &now {
+                // It lay still since the last look, and is not what is loaded.
+                if before.get(path) == Some(stamp) && known.get(path) != Some(stamp) {
+                    known.insert(path.clone(), *stamp);
+                    self.take_in(path).await;
+                }
+            }
+            let gone: Vec<PathBuf> = known.keys().filter(|path| !now.contains_key(*path)).cloned().collect();
+            for path in gone {
+                known.remove(&path);
+                self.let_go(&path).await;
+            }
+            before = now;
+        }
+    }
+
+    /// A file is new, or another.
+    async fn take_in(&self, path: &Path) {
+        let Some(dropped) = read(path) else { return };
+        let name = dropped.table.name.clone();
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let old = roster.get(&name).cloned();
+        if old.as_ref().is_some_and(|old| old.origin == Origin::Configuration) {
+            let why = format!("{}: the configuration has a plug-in of that name; give the file another", path.display());
+            return self.reject(&name, why);
+        }
+        let standing = old.as_ref().map(|old| old.standing.clone()).unwrap_or_default();
+        let problem = dropped.problem.clone();
+        let mut candidate = dropped.enrol(standing);
+        match problem {
+            Some(problem) => candidate.why = Some(problem),
+            None => self.load(&mut candidate).await,
+        }
+        let loaded = candidate.plugin.is_some();
+        let why = candidate.why.clone().unwrap_or_default();
+        match (loaded, old) {
+            // What ran goes on.
+            (false, Some(old)) if old.plugin.is_some() => {
+                self.keep_old(&name, why, "folder");
+            }
+            (false, _) => {
+                roster.insert(name.clone(), candidate);
+                self.enlist(roster);
+                self.reject(&name, why);
+            }
+            (true, old) => {
+                let reference = candidate.reference();
+                let enrolled = candidate.clone();
+                roster.insert(name.clone(), candidate);
+                match self.change(roster.clone(), Some(&name)).await {
+                    Ok(()) => {
+                        if let Some(stage) = self.stage.get() {
+                            stage.healer.end_trial(&name);
+                        }
+                        self.follow_trial(&name, &enrolled);
+                        let to = if old.is_some() { "reloaded" } else { "loaded" };
+                        self.tell(reference, to, "folder", path.display().to_string());
+                    }
+                    Err(why) if old.as_ref().is_some_and(|old| old.plugin.is_some()) => {
+                        self.keep_old(&name, why, "folder");
+                    }
+                    Err(why) => {
+                        roster.insert(name.clone(), Enrolled { plugin: None, why: Some(why.clone()), ..enrolled });
+                        self.enlist(roster);
+                        self.reject(&name, why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A file was taken away.
+    async fn let_go(&self, path: &Path) {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let its = |enrolled: &&Enrolled| matches!(&enrolled.origin, Origin::Folder { file } if file == path);
+        let Some(enrolled) = roster.values().find(its).cloned() else { return };
+        roster.remove(&enrolled.table.name);
+        if let Err(why) = self.change(roster, None).await {
+            tracing::error!(plugin = %enrolled.table.name, "cannot be unloaded: {why}");
+            return;
+        }
+        if let Some(stage) = self.stage.get() {
+            stage.healer.end_trial(&enrolled.table.name);
+        }
+        self.tell(enrolled.reference(), "unloaded", "folder", "its file was taken away");
+    }
+
+    /// What could not be loaded is listed with the reason.
+    fn enlist(&self, roster: super::Roster) {
+        *self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner) = roster;
+    }
+
+    fn reject(&self, name: &PluginName, why: String) {
+        tracing::error!(plugin = %name, "cannot be used: {why}");
+        if let Some(stage) = self.stage.get() {
+            let fault = Fault::new(FaultCause::Load, why);
+            stage.healer.faulted(None, &nameless(name), &fault);
+        }
+    }
+}

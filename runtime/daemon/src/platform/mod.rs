@@ -1,0 +1,266 @@
+//! The plug-ins of a running heald: loaded from the configuration and from a watched folder, cast for each service, replaced
+//! while everything runs.
+//!
+//! Every change goes one way ([`Platform::change`]): load off the threads that heal, cast all services anew, try what is new, and
+//! only then swap, for all services between two looks. Whatever fails on the way leaves things as they were and says why. Calls
+//! under way end on what they began with.
+//!
+//! | file | |
+//! |---|---|
+//! | `roster` | what is known of each plug-in, and how it is used |
+//! | `casting` | who is asked about which service, in which part |
+//! | `rehearsal` | trying a plug-in before it is used |
+//! | `orders` | what operators ask: reload, enable, disable, promote, revoke |
+//! | `folder` | the watched folder |
+//! | `canary` | judging plug-ins on trial |
+//! | `standing` | what was decided, over restarts |
+//! | `components` | every component that ran, for explaining and replaying |
+
+mod canary;
+mod casting;
+mod components;
+mod folder;
+mod orders;
+mod rehearsal;
+mod roster;
+mod standing;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use heald_engine::ports::{Clock, Journal};
+use heald_engine::{Cast, Consultants, Healer};
+use heald_host::{Host, PluginConfig};
+use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
+use heald_store::{Store, StoreConfig};
+
+pub use casting::{Casting, chain};
+pub use components::{Components, components_dir};
+pub use roster::{Enrolled, Origin, Roster, nameless};
+
+use crate::actions::Hands;
+use crate::config::Config;
+use roster::Use;
+use standing::{Standing, StandingFile};
+
+/// The plug-ins of a running heald.
+pub struct Platform {
+    host: Host,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    components: Components,
+    standing: StandingFile,
+    roster: RwLock<Roster>,
+    /// Held while something changes: one change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Who is asked about each service now, in words: what need not be swapped is left alone.
+    billed: Mutex<BTreeMap<ServiceName, String>>,
+    stage: OnceLock<Stage>,
+}
+
+/// Where plug-ins are put to use.
+pub struct Stage {
+    /// The healing.
+    pub healer: Arc<Healer>,
+    /// The actions.
+    pub hands: Arc<Hands>,
+    /// The consultations.
+    pub consultants: Arc<Consultants>,
+}
+
+/// What a platform is made of.
+pub struct Parts {
+    /// Where plug-ins run.
+    pub host: Host,
+    /// What is configured.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The journal.
+    pub store: Arc<Store>,
+}
+
+/// Where it stands in writing what was decided about plug-ins.
+fn standing_path(store: &StoreConfig) -> std::path::PathBuf {
+    store.path.with_extension("plugins.json")
+}
+
+impl Platform {
+    /// Loads every plug-in of the configuration and of the folder; what cannot be loaded is on the roster with the reason. With
+    /// `idle` none is loaded: heald died repeatedly, and plug-ins stay out of it.
+    pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, Casting, Vec<String>) {
+        let Parts { host, config, clock, store } = parts;
+        let (standing, known, note) = StandingFile::open(standing_path(&config.store));
+        let platform = Self {
+            host,
+            components: Components::at(components_dir(&config.store)),
+            config,
+            clock,
+            store,
+            standing,
+            roster: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+            billed: Mutex::default(),
+            stage: OnceLock::new(),
+        };
+        let mut roster = Roster::new();
+        for table in &platform.config.plugin {
+            let standing = known.get(&table.name).cloned().unwrap_or_default();
+            roster.insert(table.name.clone(), Enrolled::new(table.clone(), Origin::Configuration, standing));
+        }
+        for dropped in folder::scan(platform.config.plugins.folder.as_deref()) {
+            let name = dropped.table.name.clone();
+            if let Some(known) = roster.get_mut(&name) {
+                let why = "the watched folder has a file of that name too, which is not used";
+                tracing::error!(plugin = %name, "{why}");
+                known.why = Some(why.into());
+                continue;
+            }
+            let (standing, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
+            roster.insert(name, Enrolled { why, ..dropped.enrol(standing) });
+        }
+        for enrolled in roster.values_mut().filter(|enrolled| !idle && enrolled.why.is_none()) {
+            platform.load(enrolled).await;
+        }
+        let casting = Casting::of(&platform.config, &roster).await;
+        for (name, why) in &casting.faults {
+            tracing::error!(plugin = %name, "cannot be used: {why}");
+            if let Some(enrolled) = roster.get_mut(name) {
+                enrolled.why = Some(why.clone());
+            }
+        }
+        *platform.billed() = casting.casts.iter().map(|(service, cast)| (service.clone(), bill(cast))).collect();
+        *platform.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+        (Arc::new(platform), casting, note.into_iter().collect())
+    }
+
+    /// Puts it to use: puts on record what could not be loaded, watches the folder, judges trials. Returns the tasks.
+    pub fn start(self: &Arc<Self>, stage: Stage) -> Vec<tokio::task::JoinHandle<()>> {
+        for enrolled in self.roster().values() {
+            let Some(why) = &enrolled.why else { continue };
+            stage.healer.faulted(None, &enrolled.reference(), &Fault::new(FaultCause::Load, why.clone()));
+        }
+        // Set once, here.
+        let _ = self.stage.set(stage);
+        for (name, enrolled) in self.roster() {
+            self.follow_trial(&name, &enrolled);
+        }
+        let mut tasks = vec![tokio::spawn(Arc::clone(self).judge_trials())];
+        if let Some(folder) = self.config.plugins.folder.clone() {
+            tasks.push(tokio::spawn(Arc::clone(self).watch(folder)));
+        }
+        tasks
+    }
+
+    /// Reads, verifies and compiles, off the threads that heal. What ran before is not touched; a failure is noted.
+    async fn load(&self, enrolled: &mut Enrolled) {
+        let mut table = enrolled.table.clone();
+        enrolled.standing.revoked.iter().for_each(|capability| without(&mut table, capability));
+        match self.host.fetch(&table).await {
+            Ok(plugin) => {
+                self.components.keep(&table.component, &plugin.reference().digest);
+                (enrolled.plugin, enrolled.why, enrolled.since) = (Some(plugin), None, self.clock.now());
+            }
+            Err(error) => {
+                let why = format!("{}: {}", table.component, chain(&error));
+                tracing::error!(plugin = %table.name, "cannot be used: {why}");
+                (enrolled.plugin, enrolled.why) = (None, Some(why));
+            }
+        }
+    }
+
+    /// The one way in which what runs is changed: the roster as it is to be is cast, what is new is tried, and then all is
+    /// swapped. An error leaves everything as it was. Whoever calls it holds `changing`.
+    async fn change(&self, roster: Roster, new: Option<&PluginName>) -> Result<(), String> {
+        let casting = Casting::of(&self.config, &roster).await;
+        if let Some(new) = new {
+            if let Some((_, why)) = casting.faults.iter().find(|(name, _)| name == new) {
+                return Err(why.clone());
+            }
+            rehearsal::rehearse(new, &casting, &self.store, self.clock.now()).await?;
+        }
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+        let Some(stage) = self.stage.get() else { return Ok(()) };
+        stage.hands.offer(casting.actions);
+        stage.consultants.recast(casting.profiles);
+        let mut billed = self.billed();
+        for (service, cast) in casting.casts {
+            let bill = bill(&cast);
+            if billed.insert(service.clone(), bill.clone()).as_ref() != Some(&bill) {
+                stage.healer.recast(&service, cast);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins or ends a plug-in's trial, by how it is used now.
+    fn follow_trial(&self, name: &PluginName, enrolled: &Enrolled) {
+        let Some(stage) = self.stage.get() else { return };
+        match enrolled.used() {
+            Use::Shadow | Use::Canary if stage.healer.trial(name).is_none() => stage.healer.begin_trial(name),
+            _ => {}
+        }
+    }
+
+    /// Keeps how all stand, durably.
+    fn keep_standing(&self, roster: &Roster) -> std::io::Result<()> {
+        let all: BTreeMap<PluginName, Standing> =
+            roster.iter().map(|(name, enrolled)| (name.clone(), enrolled.standing.clone())).collect();
+        self.standing.write(all)
+    }
+
+    /// Puts a move of a plug-in on record, and says it in the log.
+    fn tell(&self, plugin: PluginRef, to: &str, by: &str, why: impl Into<String>) {
+        let why = why.into();
+        tracing::info!(plugin = %plugin, by, "{to}: {why}");
+        let record = Record::PluginMoved { plugin, to: to.to_owned(), by: by.to_owned(), why };
+        self.store.write(vec![Entry::of_heald(self.clock.now(), record)]);
+    }
+
+    fn roster(&self) -> Roster {
+        self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn billed(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, String>> {
+        self.billed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+}
+
+/// A cast in words that differ whenever anybody in it does, or plays another part.
+fn bill(cast: &Cast) -> String {
+    use std::fmt::Write as _;
+    let mut bill = String::new();
+    for member in &cast.detectors {
+        let (at, part) = (Arc::as_ptr(&member.plugin).cast::<()>(), member.part);
+        let _ = write!(bill, "{} {at:p} {part:?} {:?} {:?};", member.plugin.plugin(), member.trial, member.against);
+    }
+    bill.push('/');
+    for member in &cast.policies {
+        let (at, part) = (Arc::as_ptr(&member.plugin).cast::<()>(), member.part);
+        let _ = write!(bill, "{} {at:p} {part:?} {:?} {:?};", member.plugin.plugin(), member.trial, member.against);
+    }
+    let _ = write!(bill, "/{:?}", cast.missing);
+    bill
+}
+
+/// Takes a grant out of a plug-in's table.
+fn without(table: &mut PluginConfig, capability: &str) {
+    let grant = &mut table.grant;
+    match capability {
+        // The interface stays, with nothing behind it: a guest that imports it still loads.
+        "http" => grant.http = grant.http.take().map(|_| Vec::new()),
+        "files" => grant.files = grant.files.take().map(|_| Vec::new()),
+        "kv" => grant.kv = false,
+        "process" => grant.process = false,
+        "process-control" => grant.process_control = false,
+        "clock" => grant.clock = false,
+        "random" => grant.random = false,
+        _ => {}
+    }
+}

@@ -1,0 +1,188 @@
+//! What operators ask of plug-ins. Every order is on record, holds over a restart where that makes sense, and goes through
+//! [`Platform::change`].
+
+use async_trait::async_trait;
+use heald_engine::plugins::{Divergence, PluginError, PluginMode, PluginStatus, Plugins};
+use heald_engine::ports::JournalError;
+use heald_host::{Capability, NoCapability};
+use heald_model::{Moment, PluginName};
+
+use super::roster::{Enrolled, Roster, Use};
+use super::standing::{Decided, Word};
+use super::{Origin, Platform};
+
+#[async_trait]
+impl Plugins for Platform {
+    fn list(&self) -> Vec<PluginStatus> {
+        self.roster().values().map(|enrolled| self.status_of(enrolled)).collect()
+    }
+
+    fn status(&self, name: &str) -> Result<PluginStatus, PluginError> {
+        let roster = self.roster();
+        Ok(self.status_of(enrolled(&roster, name)?))
+    }
+
+    fn divergence(&self, name: &str) -> Result<Divergence, PluginError> {
+        let roster = self.roster();
+        self.divergence_of(enrolled(&roster, name)?)
+    }
+
+    async fn reload(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        let before = candidate.plugin.clone();
+        self.mark_loading(&candidate.table.name, true);
+        self.load(&mut candidate).await;
+        self.mark_loading(&candidate.table.name, false);
+        let plugin = candidate.table.name.clone();
+        if candidate.plugin.is_none() {
+            return Err(self.keep_old(&plugin, candidate.why.unwrap_or_default(), by));
+        }
+        let (reference, enrolled) = (candidate.reference(), candidate.clone());
+        let another = before.is_none_or(|before| before.reference().digest != reference.digest);
+        roster.insert(plugin.clone(), candidate);
+        if let Err(why) = self.change(roster, Some(&plugin)).await {
+            return Err(self.keep_old(&plugin, why, by));
+        }
+        if another && let Some(stage) = self.stage.get() {
+            stage.healer.end_trial(&plugin);
+        }
+        self.follow_trial(&plugin, &enrolled);
+        self.tell(reference, "reloaded", by, if another { "another version" } else { "the same version" });
+        self.status(name)
+    }
+
+    async fn enable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        if candidate.standing.decided.take().is_none() {
+            return Err(PluginError::NothingToDo(format!("{name} is neither disabled, nor rolled back, nor promoted")));
+        }
+        if candidate.plugin.is_none() {
+            self.load(&mut candidate).await;
+        }
+        if let Some(stage) = self.stage.get() {
+            stage.healer.end_trial(&candidate.table.name);
+        }
+        self.commit(&mut roster, candidate, "enabled", by, "as it is configured".into()).await
+    }
+
+    async fn disable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        if candidate.disabled() {
+            return Err(PluginError::NothingToDo(format!("{name} is disabled already")));
+        }
+        candidate.decide(Word::Disabled, by, self.now(), "an operator's word");
+        self.commit(&mut roster, candidate, "disabled", by, "an operator's word".into()).await
+    }
+
+    async fn promote(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        if candidate.plugin.is_none() {
+            let why = candidate.why.clone().unwrap_or_default();
+            return Err(PluginError::Refused(format!("{name} is not loaded: {why}")));
+        }
+        if candidate.table.mode == PluginMode::Active || candidate.used() == Use::Active {
+            return Err(PluginError::NothingToDo(format!("{name} is active already")));
+        }
+        let of = self.divergence_of(&candidate).map(|divergence| divergence.agreement).unwrap_or_default();
+        let why = format!("after {} of {} compared answers agreed", of.agreed, of.compared);
+        candidate.decide(Word::Promoted, by, self.now(), &why);
+        self.commit(&mut roster, candidate, "promoted", by, why).await
+    }
+
+    async fn revoke(&self, name: &str, capability: &str, by: &str) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        let known: Capability =
+            capability.parse().map_err(|error: NoCapability| PluginError::NothingToDo(error.to_string()))?;
+        if !candidate.standing.revoked.insert(capability.to_owned()) {
+            return Err(PluginError::NothingToDo(format!("{capability} was revoked from {name} already")));
+        }
+        // At once, from instances and calls under way; what is loaded later is loaded without it.
+        if let Some(plugin) = &candidate.plugin {
+            plugin.revoke(known);
+        }
+        self.commit(&mut roster, candidate, "revoked", by, capability.to_owned()).await
+    }
+}
+
+impl Enrolled {
+    /// Notes what was decided about it as it is now.
+    pub(super) fn decide(&mut self, word: Word, by: &str, at: Moment, why: &str) {
+        let digest = self.reference().digest;
+        self.standing.decided = Some(Decided { word, digest, by: by.to_owned(), at, why: why.to_owned() });
+    }
+}
+
+impl Platform {
+    /// Puts a decision into effect: on disk first, then in what runs.
+    pub(super) async fn commit(
+        &self,
+        roster: &mut Roster,
+        candidate: Enrolled,
+        to: &str,
+        by: &str,
+        why: String,
+    ) -> Result<PluginStatus, PluginError> {
+        let name = candidate.table.name.clone();
+        let (reference, used) = (candidate.reference(), candidate.used());
+        roster.insert(name.clone(), candidate.clone());
+        self.keep_standing(roster).map_err(|error| {
+            PluginError::Journal(JournalError::Unavailable(format!("what is decided about plug-ins: {error}")))
+        })?;
+        let new = (used != Use::Out).then_some(&name);
+        if let Err(refused) = self.change(roster.clone(), new).await {
+            // As it was before: what was written is taken back.
+            let _ = self.keep_standing(&self.roster());
+            return Err(self.keep_old(&name, refused, by));
+        }
+        self.follow_trial(&name, &candidate);
+        self.tell(reference, to, by, why);
+        self.status(name.as_str())
+    }
+
+    /// A change was refused: what ran goes on, and says so.
+    pub(super) fn keep_old(&self, name: &PluginName, why: String, by: &str) -> PluginError {
+        let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let reference = roster.get_mut(name).map(|enrolled| {
+            enrolled.why = Some(why.clone());
+            enrolled.reference()
+        });
+        drop(roster);
+        self.tell(reference.unwrap_or_else(|| super::nameless(name)), "refused", by, why.clone());
+        PluginError::Refused(why)
+    }
+
+    pub(super) fn mark_loading(&self, name: &PluginName, loading: bool) {
+        let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(enrolled) = roster.get_mut(name) {
+            enrolled.loading = loading;
+        }
+    }
+}
+
+/// The plug-in of that name.
+fn enrolled<'a>(roster: &'a Roster, name: &str) -> Result<&'a Enrolled, PluginError> {
+    roster.get(&PluginName::from(name)).ok_or_else(|| PluginError::NoPlugin {
+        name: name.to_owned(),
+        known: roster.keys().map(ToString::to_string).collect(),
+    })
+}
+
+impl Origin {
+    /// The word for it.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Folder { .. } => "folder",
+        }
+    }
+}

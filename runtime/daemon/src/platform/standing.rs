@@ -1,0 +1,152 @@
+//! What was decided about plug-ins while heald ran (an operator disabled one, a canary was taken back, a grant was revoked), in a
+//! small file beside the journal: it must hold after a restart, and no fate of the journal's may undo it.
+//!
+//! What was decided about a version holds for that version: another digest under the same name gets a new chance. That an operator
+//! disabled a plug-in, or took a grant back, holds for the name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use heald_model::{Moment, PluginName};
+use serde::{Deserialize, Serialize};
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// By an operator: it is not to be used.
+    Disabled,
+    /// It counts everywhere, in the place of what it was compared with.
+    Promoted,
+    /// By heald: a canary failed or disagreed too often.
+    RolledBack,
+}
+
+/// A decision about a plug-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decided {
+    /// What.
+    pub word: Word,
+    /// About which version.
+    pub digest: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Moment,
+    /// Why.
+    pub why: String,
+}
+
+/// How a plug-in stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Standing {
+    /// The last decision, if one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+    /// Grants that were taken back.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked: BTreeSet<String>,
+}
+
+impl Standing {
+    /// What was decided about this version.
+    pub fn word(&self, digest: &str) -> Option<Word> {
+        let decided = self.decided.as_ref()?;
+        (decided.word == Word::Disabled || decided.digest == digest).then_some(decided.word)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    plugins: BTreeMap<PluginName, Standing>,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct StandingFile {
+    path: PathBuf,
+}
+
+impl StandingFile {
+    /// Reads it; that there is none is fine. One that cannot be read is moved aside and told in the note: then every plug-in
+    /// stands as it is configured.
+    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, Standing>, Option<String>) {
+        match read(&path) {
+            Ok(plugins) => (Self { path }, plugins, None),
+            Err(why) => {
+                let aside = path.with_extension("unreadable");
+                let moved = std::fs::rename(&path, &aside).map_or_else(|error| error.to_string(), |()| "moved aside".into());
+                let note = format!(
+                    "what was decided about plug-ins, in {}, cannot be read ({why}; {moved}); all stand as they are configured",
+                    path.display()
+                );
+                (Self { path }, BTreeMap::new(), Some(note))
+            }
+        }
+    }
+
+    /// Writes how all stand, durably before it returns. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn write(&self, plugins: BTreeMap<PluginName, Standing>) -> std::io::Result<()> {
+        let plugins = plugins.into_iter().filter(|(_, standing)| *standing != Standing::default()).collect();
+        let mut text = serde_json::to_vec_pretty(&Document { version: VERSION, plugins })?;
+        text.push(b'\n');
+        heald_store::replace_file(&self.path, &text)
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<PluginName, Standing>, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let document: Document = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    match document.version {
+        VERSION => Ok(document.plugins),
+        newer => Err(format!("it has version {newer}, this heald knows version {VERSION}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(word: Word) -> Standing {
+        let decided = Decided { word, digest: "d1".into(), by: "op".into(), at: Moment::from_millis(1), why: "x".into() };
+        Standing { decided: Some(decided), ..Standing::default() }
+    }
+
+    #[test]
+    fn another_version_gets_a_new_chance_unless_an_operator_disabled_it() {
+        assert_eq!(decided(Word::RolledBack).word("d1"), Some(Word::RolledBack));
+        assert_eq!(decided(Word::RolledBack).word("d2"), None);
+        assert_eq!(decided(Word::Promoted).word("d2"), None);
+        assert_eq!(decided(Word::Disabled).word("d2"), Some(Word::Disabled));
+    }
+
+    #[test]
+    fn it_holds_after_a_restart_and_a_broken_file_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("heald.plugins.json");
+        let (file, plugins, note) = StandingFile::open(path.clone());
+        assert!(plugins.is_empty() && note.is_none());
+        let name = PluginName::from("next");
+        file.write(BTreeMap::from([(name.clone(), decided(Word::Disabled)), ("same".into(), Standing::default())])).unwrap();
+        let (_, plugins, _) = StandingFile::open(path.clone());
+        assert_eq!(plugins, BTreeMap::from([(name, decided(Word::Disabled))]));
+        std::fs::write(&path, "{").unwrap();
+        let (_, plugins, note) = StandingFile::open(path.clone());
+        assert!(plugins.is_empty() && note.unwrap().contains("cannot be read"));
+        assert!(!path.exists() && path.with_extension("unreadable").exists());
+    }
+}

@@ -1,0 +1,96 @@
+//! Plug-ins as programs see them.
+
+use std::collections::BTreeSet;
+
+use heald_engine::plugins::{Divergence, PluginCounters, PluginError, PluginStatus};
+use heald_model::{PluginName, ServiceName};
+
+use super::roster::{Enrolled, Use};
+use super::Platform;
+
+impl Platform {
+    pub(super) fn status_of(&self, enrolled: &Enrolled) -> PluginStatus {
+        let name = &enrolled.table.name;
+        let plugin = enrolled.plugin.as_ref();
+        let healer = self.stage.get().map(|stage| &stage.healer);
+        let reference = enrolled.reference();
+        let on_trial = matches!(enrolled.used(), Use::Shadow | Use::Canary);
+        let trial = healer.and_then(|healer| healer.trial(name));
+        PluginStatus {
+            name: name.clone(),
+            state: enrolled.state(),
+            why: enrolled.why.clone().or_else(|| {
+                let decided = enrolled.standing.decided.as_ref()?;
+                enrolled.standing.word(&reference.digest).map(|_| format!("{}: {}", decided.by, decided.why))
+            }),
+            mode: enrolled.table.mode,
+            component: enrolled.table.component.clone(),
+            origin: enrolled.origin.word().to_owned(),
+            loaded: plugin.map(|plugin| plugin.reference().clone()),
+            since: plugin.map(|_| enrolled.since),
+            summary: plugin.map(|plugin| plugin.metadata().summary.clone()).unwrap_or_default(),
+            roles: plugin.map(|plugin| plugin.roles().iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            actions: self.actions_of(name),
+            signed_by: plugin.and_then(|plugin| plugin.signed_by().map(|key| key.to_string())),
+            requested: plugin.map(heald_host::Plugin::requested).unwrap_or_default(),
+            granted: plugin
+                .map(heald_host::Plugin::granted)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|capability| !enrolled.standing.revoked.contains(capability))
+                .collect(),
+            revoked: enrolled.standing.revoked.iter().cloned().collect(),
+            instead_of: enrolled.table.instead_of.clone(),
+            services: self.services_of(name).into_iter().collect(),
+            counters: plugin.map(|plugin| counters(&plugin.stats())).unwrap_or_default(),
+            quarantine: plugin.and(healer).map(|healer| healer.quarantine(&reference)).unwrap_or_default(),
+            last_fault: healer.and_then(|healer| healer.last_fault(name)),
+            agreement: trial.filter(|_| on_trial || enrolled.standing.decided.is_some()).map(|trial| trial.agreement),
+            schema: plugin.map(|plugin| plugin.metadata().config.clone()).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn divergence_of(&self, enrolled: &Enrolled) -> Result<Divergence, PluginError> {
+        let name = &enrolled.table.name;
+        let trial = self.stage.get().and_then(|stage| stage.healer.trial(name));
+        let trial = trial.ok_or_else(|| {
+            PluginError::NothingToDo(format!("{name} is compared with nothing: it is neither a shadow nor a canary"))
+        })?;
+        Ok(Divergence {
+            plugin: enrolled.reference(),
+            mode: enrolled.table.mode,
+            instead_of: enrolled.table.instead_of.clone(),
+            since: trial.since,
+            agreement: trial.agreement,
+            differences: trial.differences.into_iter().rev().collect(),
+            services: trial.services,
+        })
+    }
+
+    /// The services that it is asked about, or whose actions it offers.
+    fn services_of(&self, name: &PluginName) -> BTreeSet<ServiceName> {
+        let Some(stage) = self.stage.get() else { return BTreeSet::new() };
+        let mut services = stage.healer.audience(name);
+        services.extend(stage.hands.audience(name));
+        services
+    }
+
+    fn actions_of(&self, name: &PluginName) -> Vec<String> {
+        self.stage.get().map(|stage| stage.hands.offered_by(name)).unwrap_or_default()
+    }
+}
+
+fn counters(stats: &heald_host::Stats) -> PluginCounters {
+    PluginCounters {
+        calls: stats.calls,
+        faults: stats.faults.iter().map(|(cause, count)| (cause.to_string(), *count)).collect(),
+        guest_seconds: stats.busy.as_secs_f64(),
+        wall_seconds: stats.wall.as_secs_f64(),
+        instances: stats.instances,
+        peak_memory_bytes: stats.peak_memory,
+        bytes_out: stats.bytes_out,
+        host_calls: stats.host_calls,
+        dropped_log_lines: stats.dropped_lines,
+    }
+}
+
