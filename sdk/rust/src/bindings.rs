@@ -20,6 +20,16 @@ pub mod capabilities {
     });
 }
 
+/// The outgoing half of wasi:http, in a file of its own: it is no part of the contract.
+#[cfg(all(feature = "http", target_family = "wasm"))]
+pub mod outgoing {
+    wit_bindgen::generate!({
+        path: "wit/wasi-http.wit",
+        world: "outgoing",
+        generate_all,
+    });
+}
+
 /// The world `detector`.
 pub mod detector {
     wit_bindgen::generate!({
