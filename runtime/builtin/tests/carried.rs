@@ -48,7 +48,7 @@ fn service() -> ServiceView {
 #[test]
 fn all_of_them_are_there_in_order_and_none_else() {
     let names: Vec<_> = all().iter().map(|builtin| builtin.name).collect();
-    assert_eq!(names, ["act-clear-cache", "decide-rules", "detect-availability", "detect-threshold"]);
+    assert_eq!(names, ["act-clear-cache", "act-webhook", "decide-rules", "detect-availability", "detect-threshold"]);
     assert!(get("detect-nothing").is_none());
 }
 

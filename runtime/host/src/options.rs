@@ -10,6 +10,7 @@ use heald_model::ServiceName;
 
 use crate::embedded::Embedded;
 use crate::key::PublicKey;
+use crate::resolve::{Resolver, SystemResolver};
 
 /// What a host is started with.
 #[derive(Clone, Default)]
@@ -24,6 +25,23 @@ pub struct Options {
     pub compiler: Option<Compiler>,
     /// What of the world can be granted.
     pub reach: Reach,
+    /// How the outside is reached.
+    pub network: Network,
+}
+
+/// How hosts that plug-ins may send requests to are found and recognised.
+#[derive(Clone)]
+pub struct Network {
+    /// Who tells the addresses of names.
+    pub resolver: Arc<dyn Resolver>,
+    /// Certificates, as DER, that are trusted as authorities beside those of the machine.
+    pub authorities: Vec<Vec<u8>>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { resolver: Arc::new(SystemResolver::default()), authorities: Vec::new() }
+    }
 }
 
 /// Whose signatures count.

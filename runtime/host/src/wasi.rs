@@ -1,5 +1,5 @@
 //! WASI as a plug-in gets it: sealed. Standard output goes into the log, there are no arguments and no environment, clocks
-//! stand still and dice are loaded unless the operator grants real ones, and of files there is what was granted.
+//! stand still and dice are loaded unless the operator grants real ones, and of files and hosts there is what was granted.
 //!
 //! Sockets are never linked.
 
@@ -16,19 +16,27 @@ use bytes::Bytes;
 use heald_model::Moment;
 use rand::TryRng;
 use tokio::io::AsyncWrite;
-use wasmtime::component::Linker;
+use tokio::time::Instant;
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiView};
+use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::heald::plugin::log::Level;
 use crate::config::{Directory, Grant};
 use crate::context::Context;
 use crate::error::HostError;
+use crate::http::{self, Outgoing, Wire};
+use crate::leash::Capability;
 use crate::voice::Voice;
+
+/// Open files, requests, streams and the like that an instance may hold at once. Each of them is memory of the host, or a
+/// descriptor of its process.
+const RESOURCES: usize = 256;
 
 /// The `now` and the `seed` of the call under way, for clocks and dice that the operator did not grant.
 #[derive(Default)]
@@ -196,8 +204,64 @@ impl Drop for LineWriter {
     }
 }
 
-/// The world that one instance sees.
-pub(crate) fn seal(grant: &Grant, ambient: &Arc<Ambient>, voice: &Voice) -> Result<WasiCtx, HostError> {
+/// The world that one instance sees, and what it holds of it.
+pub(crate) struct Sealed {
+    ctx: WasiCtx,
+    http: WasiHttpCtx,
+    wire: Wire,
+    table: ResourceTable,
+}
+
+impl Sealed {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self { ctx: WasiCtxBuilder::new().build(), http: http::context(), wire: Wire::nowhere(), table: ResourceTable::new() }
+    }
+
+    /// A call begins, and will be over at `until`.
+    pub(crate) fn open(&mut self, until: Instant) {
+        self.wire.open(until);
+    }
+
+    /// Sends nothing until the next call.
+    pub(crate) fn close(&mut self) {
+        self.wire.close();
+    }
+
+    pub(crate) fn wasi(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+
+    pub(crate) fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, hooks: &mut self.wire, table: &mut self.table }
+    }
+}
+
+impl WasiView for Context {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.sealed().wasi()
+    }
+}
+
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        // Asked at every use of the interface, so that a grant that is taken back is gone for the very next request.
+        let held = self.holds(Capability::Http);
+        let sealed = self.sealed();
+        if !held {
+            sealed.close();
+        }
+        sealed.http()
+    }
+}
+
+/// Makes the world that one instance sees.
+pub(crate) fn seal(
+    grant: &Grant,
+    outgoing: &Arc<Outgoing>,
+    ambient: &Arc<Ambient>,
+    voice: &Voice,
+) -> Result<Sealed, HostError> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(Lines { voice: voice.clone(), level: Level::Info });
     wasi.stderr(Lines { voice: voice.clone(), level: Level::Error });
@@ -215,10 +279,12 @@ pub(crate) fn seal(grant: &Grant, ambient: &Arc<Ambient>, voice: &Voice) -> Resu
         wasi.preopened_dir(host, guest, perms)
             .map_err(|source| HostError::Directory { path: host.clone(), source: source.into() })?;
     }
-    Ok(wasi.build())
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES);
+    Ok(Sealed { ctx: wasi.build(), http: http::context(), wire: Wire::new(Arc::clone(outgoing)), table })
 }
 
-/// Links what every WASI guest may have, and files if they are granted. Which of it a component imports was checked before.
+/// Links what every WASI guest may have, and files and requests if they are granted. Which of it a component imports was checked before.
 pub(crate) fn link(linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     random::insecure::add_to_linker::<_, WasiRandom>(linker, |context| context.ctx().ctx.random())?;
@@ -233,6 +299,9 @@ pub(crate) fn link(linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Res
     if grant.files.is_some() {
         filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Context::filesystem)?;
         filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Context::filesystem)?;
+    }
+    if grant.http.is_some() {
+        http::link(linker)?;
     }
     Ok(())
 }

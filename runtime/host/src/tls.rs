@@ -1,0 +1,81 @@
+//! TLS as heald speaks it to the outside: the machine's own certificate authorities, else Mozilla's, and those the host was
+//! started with. There is no way to speak it without checking certificates.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::endpoint::Host;
+
+/// Made when the first request needs it: reading the machine's authorities takes milliseconds, and most healds never call.
+#[derive(Default)]
+pub(crate) struct Tls {
+    authorities: Vec<Vec<u8>>,
+    config: OnceLock<Result<Arc<ClientConfig>, rustls::Error>>,
+}
+
+impl Tls {
+    /// `authorities`: certificates, as DER, that are trusted beside the machine's.
+    pub(crate) fn new(authorities: Vec<Vec<u8>>) -> Self {
+        Self { authorities, config: OnceLock::new() }
+    }
+
+    /// Shakes hands. The server has to prove that it is this host, whatever the address that was connected to.
+    pub(crate) async fn connect(&self, host: &Host, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.config.get_or_init(|| configure(&self.authorities)).clone().map_err(io::Error::other)?;
+        let name = match host {
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
+            Host::Address(ip) => ServerName::from(*ip),
+        };
+        TlsConnector::from(config).connect(name, stream).await
+    }
+}
+
+fn configure(authorities: &[Vec<u8>]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    // A machine's store often holds one or two certificates that no one can parse; what is good is used.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    for authority in authorities {
+        roots.add(CertificateDer::from(authority.clone()))?;
+    }
+    // Named, because a process that links two providers has no default one.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Why there was no handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The server could not prove that it is who was meant.
+    Certificate,
+    /// The server said why.
+    Alert(u8),
+    /// Anything else.
+    Protocol,
+}
+
+impl Broken {
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Self::Certificate,
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(code(*alert)),
+            _ => Self::Protocol,
+        }
+    }
+}
+
+fn code(alert: AlertDescription) -> u8 {
+    u8::from(alert)
+}
