@@ -36,7 +36,7 @@ impl Archive {
         &self.path
     }
 
-    /// One page of kept calls, oldest first.
+    /// One page of kept calls.
     ///
     /// # Errors
     /// When the database cannot be read.

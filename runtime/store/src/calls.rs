@@ -110,7 +110,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Where the next page begins, as [`CallQuery::after`]; None: there was nothing in this one.
+    /// Where the next page begins, as [`CallQuery::after`], if the oldest come first; None: there was nothing in this one.
     pub fn next(&self) -> Option<u64> {
         let newest = self.calls.last().map(|numbered| numbered.seq);
         newest.max(self.unreadable.last().map(|unreadable| unreadable.seq))

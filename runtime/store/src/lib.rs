@@ -165,7 +165,7 @@ impl Store {
         self.commit(Vec::new(), Durability::Process).await
     }
 
-    /// One page of kept calls, oldest first.
+    /// One page of kept calls.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -55,6 +55,8 @@ async fn calls_are_asked_for_by_what_they_are_about() {
     assert_eq!(count(CallQuery { incident: Some(incident_id(1)), ..every(1_000) }).await, 25);
     assert_eq!(count(CallQuery { since: Some(at(90)), ..every(1_000) }).await, 10);
     assert_eq!(count(CallQuery { service: Some("db".into()), ..every(1_000) }).await, 0);
+    let newest = store.calls(CallQuery { newest: true, ..every(3) }).await.unwrap();
+    assert_eq!(newest.calls.iter().map(|numbered| numbered.seq).collect::<Vec<_>>(), [100, 99, 98]);
     let rules = || CallQuery { plugin: Some("rules".into()), incident: Some(incident_id(2)), ..every(10) };
     let first = store.calls(rules()).await.unwrap();
     assert_eq!(first.calls.len(), 10);
