@@ -12,6 +12,7 @@ pub mod subject;
 pub mod test;
 pub mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -134,4 +135,12 @@ mod tests {
             assert!(parse(line).is_err(), "{line}");
         }
     }
+}
+
+/// Where these commands keep what they compiled, so that what was just built is tested at once: for this user alone, and apart
+/// from what a running heald keeps. None: there is no home, and so no cache.
+fn cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(caches.join("heald/compiled"))
 }

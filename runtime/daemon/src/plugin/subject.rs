@@ -1,6 +1,6 @@
 //! The plug-in that a command is about: a file or a built-in, with the configuration, grants and limits it is tried with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -46,6 +46,18 @@ impl SubjectArgs {
     /// # Errors
     /// When an option cannot be read, or the plug-in cannot be loaded.
     pub fn load(&self) -> anyhow::Result<Subject> {
+        self.load_by(None)
+    }
+
+    /// The same, and what was compiled before is not compiled again: for who wants the plug-in, and not how long it takes.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn recall(&self) -> anyhow::Result<Subject> {
+        self.load_by(super::cache())
+    }
+
+    fn load_by(&self, cache: Option<PathBuf>) -> anyhow::Result<Subject> {
         let mut table = Map::new();
         table.insert("name".into(), json!(self.name()));
         table.insert("component".into(), json!(self.component));
@@ -56,7 +68,7 @@ impl SubjectArgs {
         }
         let table: PluginConfig = serde_json::from_value(Value::Object(table)).context("--grant or --limits")?;
         let said = self.config.as_ref().map(|said| object("--config", said)).transpose()?;
-        let host = Host::with(Options { builtins: builtins::embedded(), ..Options::default() })?;
+        let host = Host::with(Options { builtins: builtins::embedded(), cache, ..Options::default() })?;
         let began = Instant::now();
         let plugin = host.load(&table)?;
         let took = began.elapsed();

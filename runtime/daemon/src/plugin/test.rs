@@ -56,7 +56,7 @@ pub fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
         let shipped = "crash-loop, dependency-down, flap or slow-burn";
         bail!("no scenario is named, and there is none in ./scenarios; name files, or with --scenario {shipped}");
     }
-    let subject = args.subject.load()?;
+    let subject = args.subject.recall()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let played = runtime.block_on(Box::pin(play_all(&subject, &scenarios)))?;
     let told = if args.json { serde_json::to_string_pretty(&played)? + "\n" } else { tell(&played, args.verbose) };
