@@ -10,9 +10,12 @@ from wit_world.imports import log, types
 
 
 class Act(exports.Act):
+    # Of the class: each call is made on a new object.
+    config = Config()
+
     def configure(self, config):
         """Once for each instance, before anything else. heald has checked it against config.schema.json."""
-        self.config = Config(**json.loads(config))
+        Act.config = Config(**json.loads(config))
 
     def describe(self):
         """The actions it offers."""

@@ -10,9 +10,12 @@ from wit_world.imports import log, types
 
 
 class Detect(exports.Detect):
+    # Of the class: each call is made on a new object.
+    config = Config()
+
     def configure(self, config):
         """Once for each instance, before anything else. heald has checked it against config.schema.json."""
-        self.config = Config(**json.loads(config))
+        Detect.config = Config(**json.loads(config))
         problems = self.config.problems()
         if problems:
             raise Err(types.Error_BadConfig(problems))
