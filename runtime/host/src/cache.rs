@@ -276,3 +276,90 @@ pub(crate) fn hash(engine: &Engine) -> String {
     engine.precompile_compatibility_hash().hash(&mut steady);
     hex(&steady.0.finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn cache(path: &Path) -> Cache {
+        Cache::open(path, &Engine::new(&crate::engine::config()).unwrap()).unwrap()
+    }
+
+    /// A file of this size that takes no room, used so long before now.
+    fn put(cache: &Cache, name: &str, size: u64, now: SystemTime, ago: Duration) {
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(cache.path.join(name)).unwrap();
+        file.set_len(size).unwrap();
+        file.set_modified(now - ago).unwrap();
+    }
+
+    fn names(cache: &Cache) -> Vec<String> {
+        let entries = std::fs::read_dir(&cache.path).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_is_not_used_makes_room() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = cache(&place.path().join("cache"));
+        let now = SystemTime::now();
+        let minutes = |minutes| Duration::from_mins(minutes);
+        put(&cache, "newest.compiled", ROOM / 2, now, minutes(1));
+        put(&cache, "older.compiled", ROOM / 2, now, minutes(2));
+        put(&cache, "oldest.compiled", 1, now, minutes(3));
+        put(&cache, ".in-1-2-3.tmp", 1, now, minutes(59));
+        put(&cache, ".in-1-2-4.tmp", 1, now, minutes(61));
+        put(&cache, "somebody's", ROOM, now, 2 * UNUSED);
+        cache.sweep(now);
+        assert_eq!(names(&cache), [".in-1-2-3.tmp", "newest.compiled", "older.compiled", "somebody's"]);
+        // Files know the time to the second.
+        cache.sweep(now + UNUSED - minutes(2));
+        assert_eq!(names(&cache), ["newest.compiled", "somebody's"]);
+        cache.sweep(now + UNUSED);
+        assert_eq!(names(&cache), ["somebody's"], "what the cache did not put there is not its to remove");
+    }
+
+    #[test]
+    fn being_recalled_is_being_used() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = cache(&place.path().join("cache"));
+        let now = SystemTime::now();
+        put(&cache, "old.compiled", 1, now, UNUSED);
+        std::fs::set_permissions(cache.path.join("old.compiled"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(cache.read("old.compiled").unwrap().bytes(), [0]);
+        cache.sweep(now + Duration::from_mins(1));
+        assert_eq!(names(&cache), ["old.compiled"]);
+    }
+
+    #[test]
+    fn a_refused_directory_says_why_and_what_to_do() {
+        let place = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&crate::engine::config()).unwrap();
+        let open = |path: &Path| Cache::open(path, &engine).unwrap_err().to_string();
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let said = open(place.path());
+        for part in [&*place.path().display().to_string(), "can be written to by others", "777", "`rm -r", "[plugins]"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(open(&file).contains("file cannot be used"));
+    }
+
+    #[test]
+    fn what_is_under_way_is_gone_when_nobody_takes_it() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = cache(&place.path().join("cache"));
+        let digest = "d".repeat(64);
+        drop(cache.write("code", b"half").unwrap());
+        assert!(names(&cache).is_empty() && !cache.holds(&digest));
+        cache.write("code", b"whole").unwrap().adopt(&digest).unwrap();
+        assert!(cache.holds(&digest));
+        assert_eq!(names(&cache), [cache.name(&digest)]);
+    }
+}
