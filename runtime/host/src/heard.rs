@@ -233,7 +233,9 @@ fn hear_error(told: &Value) -> Option<Said> {
 mod tests {
     use super::*;
 
-    fn noted(answers: &[(&str, Value, Result<Option<Vec<u8>>, Said>)]) -> Vec<Heard> {
+    type Asked = (&'static str, Value, Result<Option<Vec<u8>>, Said>);
+
+    fn noted(answers: &[Asked]) -> Vec<Heard> {
         let mut notes = Notes::default();
         for (call, asked, answer) in answers {
             notes.note(call, asked.clone(), answer);
