@@ -227,7 +227,7 @@ pub trait Plugins: Send + Sync {
     fn divergence(&self, name: &str) -> Result<Divergence, PluginError>;
     /// Reads its file again and puts it in place of what runs, if all goes well; nothing changes otherwise.
     async fn reload(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError>;
-    /// Takes it into use again.
+    /// Takes it into use as it is configured, whatever was decided about it or revoked from it.
     async fn enable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError>;
     /// Takes it out of use, durably; the next in its place, in the end the native rules, answers.
     async fn disable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError>;

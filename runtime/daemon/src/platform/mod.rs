@@ -164,7 +164,11 @@ impl Platform {
                 (enrolled.plugin, enrolled.why, enrolled.since) = (Some(plugin), None, self.clock.now());
             }
             Err(error) => {
-                let why = format!("{}: {}", table.component, chain(&error));
+                let mut why = format!("{}: {}", table.component, chain(&error));
+                if !enrolled.standing.revoked.is_empty() {
+                    let revoked = Vec::from_iter(enrolled.standing.revoked.iter().cloned()).join(", ");
+                    why.push_str(&format!(" (revoked from it: {revoked}; `heald plugin enable {}` gives it back)", table.name));
+                }
                 tracing::error!(plugin = %table.name, "cannot be used: {why}");
                 (enrolled.plugin, enrolled.why) = (None, Some(why));
             }

@@ -8,7 +8,7 @@ use heald_host::{Capability, NoCapability};
 use heald_model::{Moment, PluginName};
 
 use super::roster::{Enrolled, Roster, Use};
-use super::standing::{Decided, Word};
+use super::standing::{Decided, Standing, Word};
 use super::{Origin, Platform};
 
 #[async_trait]
@@ -57,10 +57,13 @@ impl Plugins for Platform {
         let _turn = self.changing.lock().await;
         let mut roster = self.roster();
         let mut candidate = enrolled(&roster, name)?.clone();
-        if candidate.standing.decided.take().is_none() {
-            return Err(PluginError::NothingToDo(format!("{name} is neither disabled, nor rolled back, nor promoted")));
+        let standing = std::mem::take(&mut candidate.standing);
+        if standing == Standing::default() {
+            let why = format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
+            return Err(PluginError::NothingToDo(why));
         }
-        if candidate.plugin.is_none() {
+        // What was revoked is gone from the instances for good: it is loaded anew.
+        if candidate.plugin.is_none() || !standing.revoked.is_empty() {
             self.load(&mut candidate).await;
         }
         if let Some(stage) = self.stage.get() {
