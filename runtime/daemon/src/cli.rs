@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plugin::PluginCommand;
+use crate::replay::{ExplainArgs, ReplayArgs};
 
 /// A WebAssembly-extensible healing runtime: it watches services, finds what is wrong, decides, acts under a guard, and
 /// proves by fresh checks that it helped.
@@ -57,6 +58,10 @@ pub enum Command {
     Decide(DecideArgs),
     /// Have an action done, under the guard
     Act(ActArgs),
+    /// Make an incident's decisions again from the journal; says whether each gives the same answer. Needs no running heald
+    Explain(ExplainArgs),
+    /// Ask plug-ins again what they were asked, or ask another; says where the answers differ. Needs no running heald
+    Replay(ReplayArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -344,6 +349,10 @@ mod tests {
             "heald resume web",
             "heald decide --metrics {} --policy llm-style --json --explain",
             "heald act FROBNICATE",
+            "heald explain 0198 --config x.toml --json",
+            "heald replay",
+            "heald replay --plugin rules=new.wasm --since 24h --service web --settings {} --limit-differences 5 --json",
+            "heald replay --since 2026-01-31T12:00:00Z",
             "heald act restart --service web --parameters {}",
             "heald config check x.toml",
             "heald config print --default",
@@ -359,6 +368,10 @@ mod tests {
             "heald run --listen a:1 --port 2",
             "heald status --url http://h --port 1",
             "heald run --port 70000",
+            "heald explain",
+            "heald replay --plugin new.wasm",
+            "heald replay --settings {}",
+            "heald replay --since yesterday",
             "heald run --log-format xml",
         ] {
             assert!(parse(line).is_err(), "{line}");

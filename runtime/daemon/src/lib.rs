@@ -17,6 +17,7 @@ pub mod keepers;
 pub mod logging;
 pub mod plugin;
 pub mod platform;
+pub mod replay;
 pub mod run;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Decide(args) => decide::decide(args),
         Command::Config(command) => config::command(command),
         Command::Plugin(command) => plugin::command(command),
+        Command::Explain(args) => Ok(replay::explain(&args)),
+        Command::Replay(args) => Ok(replay::replay(&args)),
         other => client::run(other),
     }
 }

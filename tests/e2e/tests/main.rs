@@ -13,4 +13,5 @@ mod plugin_commands;
 mod plugin_faults;
 mod plugin_life;
 mod plugin_life;
+mod replay;
 mod setup;

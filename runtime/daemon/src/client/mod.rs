@@ -97,6 +97,8 @@ async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn 
         | Command::Run(_)
         | Command::Demo(_)
         | Command::Decide(_)
+        | Command::Explain(_)
+        | Command::Replay(_)
         | Command::Config(_)
         | Command::DemoService(_)
         | Command::CompilePlugin(_) => {

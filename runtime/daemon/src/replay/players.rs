@@ -1,0 +1,157 @@
+//! Who answered back then: the very component, by its digest, with the configuration of that time. A component is looked for among
+//! the built-ins, the configured files and those that heald kept; what has another digest is another plug-in, whatever its name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use heald_engine::calls::{Asked, Call, Heard, Said};
+use heald_host::{Grant, Host, HostError, Options, Plugin, PluginConfig, PluginDetector, PluginPolicy};
+use heald_model::{Fault, FaultCause, PluginName, PluginRef};
+
+use super::{object, short};
+use crate::builtins;
+use crate::config::Config;
+use crate::platform::{Components, chain, components_dir};
+
+/// What a call gives when it is made again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Again {
+    /// The same answer, to the bit.
+    Same,
+    /// Another.
+    Differs(Box<Said>),
+    /// It cannot be made: nobody could.
+    Untold(String),
+    /// It cannot be made here.
+    Gone(String),
+}
+
+/// The plug-ins of the record.
+pub(super) struct Players {
+    host: Host,
+    tables: Vec<PluginConfig>,
+    kept: Components,
+    folder: PathBuf,
+    loaded: HashMap<PluginRef, Result<Plugin, String>>,
+}
+
+impl Players {
+    /// Nobody yet.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        // Whom the operator trusts is about what runs; here nothing of it has an effect.
+        let host = Host::with(Options { builtins: builtins::embedded(), ..Options::default() })?;
+        let folder = components_dir(&config.store);
+        let kept = Components::at(folder.clone());
+        Ok(Self { host, tables: config.plugin.clone(), kept, folder, loaded: HashMap::new() })
+    }
+
+    /// Where plug-ins run.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Makes a call again.
+    pub(super) async fn again(&mut self, call: &Call) -> Again {
+        if !call.replayable {
+            return Again::Untold(
+                "it saw a real clock, real dice, files or the network, which no record can show again".into(),
+            );
+        }
+        if let Said::Fault(Fault { cause: FaultCause::CpuBudget | FaultCause::Deadline, detail }) = &call.said {
+            return Again::Untold(format!("it was stopped by the clock ({detail}), which runs otherwise each time"));
+        }
+        let plugin = match self.find(&call.plugin) {
+            Ok(plugin) => plugin,
+            Err(why) => return Again::Gone(why),
+        };
+        let config = match object("its configuration", &call.settings.text) {
+            Ok(config) => config,
+            Err(_) => {
+                return Again::Gone(format!("its configuration {} is not on record", short(&call.settings.digest)));
+            }
+        };
+        let said = match &call.asked {
+            Asked::Policy(question) => match plugin.policy(&config).await {
+                Ok(policy) => said_by_policy(&policy, question, heard(&call.said)).await,
+                Err(error) => return Again::Gone(chain(&error)),
+            },
+            Asked::Detector(input) => match plugin.detector(&config).await {
+                Ok(detector) => said_by_detector(&detector, input, heard(&call.said)).await,
+                Err(error) => return Again::Gone(chain(&error)),
+            },
+        };
+        match heald_engine::replay::to_the_bit(&said) == heald_engine::replay::to_the_bit(&call.said) {
+            true => Again::Same,
+            false => Again::Differs(Box::new(said)),
+        }
+    }
+
+    /// The plug-in of this name and digest.
+    fn find(&mut self, plugin: &PluginRef) -> Result<Plugin, String> {
+        if let Some(known) = self.loaded.get(plugin) {
+            return known.clone();
+        }
+        let found = self.load(plugin);
+        self.loaded.insert(plugin.clone(), found.clone());
+        found
+    }
+
+    fn load(&self, plugin: &PluginRef) -> Result<Plugin, String> {
+        let failed = |error: HostError| chain(&error);
+        let builtin = heald_builtin::all().iter().find(|builtin| builtin.digest == plugin.digest);
+        if let Some(builtin) = builtin {
+            let component = format!("builtin:{}", builtin.name);
+            return self.host.load(&PluginConfig { component, ..table(&self.tables, &plugin.name) }).map_err(failed);
+        }
+        let files = self.tables.iter().map(|table| &table.component).filter(|path| !path.starts_with("builtin:"));
+        let mut contents = files.filter_map(|path| std::fs::read(path).ok());
+        let bytes = contents.find(|bytes| heald_host::digest(bytes) == plugin.digest);
+        let bytes = bytes.or_else(|| self.kept.find(&plugin.digest)).ok_or_else(|| {
+            let (digest, folder) = (short(&plugin.digest), self.folder.display());
+            format!("its component {digest} is gone: not built into this heald, not configured, not kept in {folder}")
+        })?;
+        self.host.load_bytes(&table(&self.tables, &plugin.name), &bytes).map_err(failed)
+    }
+}
+
+/// The table under which a plug-in of this name is loaded for a replay. What it is granted of `kv` and of processes it is told from the
+/// record, so that needs nobody's leave.
+pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig {
+    let unnamed = || PluginConfig {
+        name: name.clone(),
+        component: String::new(),
+        config: serde_json::Map::new(),
+        grant: Grant::default(),
+        limits: heald_host::LimitsConfig::default(),
+        mode: heald_engine::plugins::PluginMode::default(),
+        instead_of: None,
+        canary: heald_host::CanaryConfig::default(),
+    };
+    let table = tables.iter().find(|table| table.name == *name).cloned().unwrap_or_else(unnamed);
+    PluginConfig { grant: Grant { kv: true, process: true, ..table.grant }, ..table }
+}
+
+/// What the host told it while it answered.
+pub(super) fn heard(said: &Said) -> &[Heard] {
+    match said {
+        Said::Verdict(verdict) => &verdict.heard,
+        Said::Answer(answer) => &answer.heard,
+        Said::Fault(_) => &[],
+    }
+}
+
+pub(super) async fn said_by_policy(
+    policy: &PluginPolicy,
+    question: &heald_engine::ports::Question,
+    heard: &[Heard],
+) -> Said {
+    policy.replay(question, heard).await.map_or_else(Said::Fault, |answer| Said::Answer(Box::new(answer)))
+}
+
+pub(super) async fn said_by_detector(
+    detector: &PluginDetector,
+    input: &heald_engine::ports::Observation,
+    heard: &[Heard],
+) -> Said {
+    detector.replay(input, heard).await.map_or_else(Said::Fault, Said::Verdict)
+}
