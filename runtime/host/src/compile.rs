@@ -20,6 +20,7 @@ use crate::engine;
 use crate::entry::{self, Key};
 use crate::error::HostError;
 use crate::options::Compiler;
+use crate::section::recognise;
 use crate::signature;
 
 /// Components from this size on: those without an interpreter in them have a tenth of it and are compiled faster than a process is
@@ -39,6 +40,7 @@ const SAID: u64 = 8 << 10;
 /// When the one cannot be read or compiled, or the other not be written.
 pub fn compile_file(input: &Path, output: &Path) -> Result<(), HostError> {
     let component = std::fs::read(input).map_err(|source| HostError::Read { path: input.to_owned(), source })?;
+    recognise(&component)?;
     // The very engine that will run it: an equal one would do, but then it would have to stay equal.
     let engine = engine::start()?;
     let (content, _) = signature::split(&component);
