@@ -1,19 +1,23 @@
 //! A plug-in's actions. It carries one out when told to; whether it may, and whether it was done before, others know.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use heald_engine::ports::ActionError;
-use heald_model::time::nanos;
 use heald_model::{ActionInfo, Fact, Fault, Incident, IntentId, Moment, PluginRef, Receipt, ServiceView};
 use serde_json::Value;
 
 use crate::bindings::exports::heald::plugin::act;
-use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
+use crate::bindings::heald::plugin::types::Error as Said;
 use crate::clock::{Cut, Spent, timed};
 use crate::context::Call;
 use crate::error::HostError;
 use crate::heard::Ear;
-use crate::pool::{Kind, Pool, Turn};
+use crate::pool::{Kind, Pool, Pooled, Turn};
+use crate::role::Act;
 use crate::schema::{self, Problem};
-use crate::{fault, lift, lower, weigh};
+use crate::versions::Setup;
+use crate::{fault, lift, weigh};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -75,15 +79,17 @@ impl From<Fault> for ActionFailure {
 
 /// The actions of one plug-in, with one configuration. Every call gets an instance of its own.
 pub struct PluginActions {
-    pool: Pool<act::Guest>,
+    pool: Box<dyn Carry>,
     infos: Vec<ActionInfo>,
 }
 
 impl PluginActions {
-    pub(crate) fn new(pool: Pool<act::Guest>, about: Vec<ActionInfoResult>) -> Result<Self, HostError> {
+    /// With guests of this kind.
+    pub(crate) async fn set_up<G: Act>(setup: Setup) -> Result<Self, HostError> {
+        let (pool, about) = Pool::<G>::fill(setup).await?;
         let infos = lift::actions(about)
             .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
-        Ok(Self { pool, infos })
+        Ok(Self { pool: Box::new(pool), infos })
     }
 
     /// Which plug-in it is.
@@ -102,7 +108,7 @@ impl PluginActions {
     /// When it could not, as far as that can be known before.
     pub async fn check(&self, task: &Task<'_>) -> Result<Plan, ActionFailure> {
         self.judge_parameters(task)?;
-        let done = self.try_check(task).await;
+        let done = self.pool.check(task).await;
         Ok(self.pool.plugin().faulted(done)?)
     }
 
@@ -112,7 +118,7 @@ impl PluginActions {
     /// When it was not done, or not known to be.
     pub async fn perform(&self, task: &Task<'_>) -> Result<Receipt, ActionFailure> {
         self.judge_parameters(task)?;
-        let done = self.try_perform(task).await;
+        let done = self.pool.perform(task).await;
         Ok(self.pool.plugin().faulted(done)?)
     }
 
@@ -122,7 +128,7 @@ impl PluginActions {
     /// When it was not taken back, or not known to be.
     pub async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, ActionFailure> {
         self.judge_parameters(task)?;
-        let done = self.try_undo(task, token).await;
+        let done = self.pool.undo(task, token).await;
         Ok(self.pool.plugin().faulted(done)?)
     }
 
@@ -134,15 +140,33 @@ impl PluginActions {
             schema::check(&info.parameters, if task.parameters.is_null() { &empty } else { task.parameters });
         if problems.is_empty() { Ok(()) } else { Err(ActionFailure::BadParameters(problems)) }
     }
+}
 
-    async fn try_check(&self, task: &Task<'_>) -> Result<Plan, Fault> {
-        let mut turn = self.pool.turn(Kind::Live).await?;
+/// A task, and the wall-clock budget of the call.
+#[derive(Clone, Copy)]
+pub(crate) struct Errand<'a> {
+    pub(crate) task: &'a Task<'a>,
+    pub(crate) wall: Duration,
+}
+
+/// Instances that carry out, whatever version they speak.
+#[async_trait]
+trait Carry: Pooled {
+    async fn check(&self, task: &Task<'_>) -> Result<Plan, Fault>;
+    async fn perform(&self, task: &Task<'_>) -> Result<Receipt, Fault>;
+    async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault>;
+}
+
+#[async_trait]
+impl<G: Act> Carry for Pool<G> {
+    async fn check(&self, task: &Task<'_>) -> Result<Plan, Fault> {
+        let mut turn = self.turn(Kind::Live).await?;
         let warm = &mut *turn;
         warm.store.data_mut().begin(Call::looking(task.now, task.seed, task.service), Ear::Deaf);
-        let input = self.lowered(&warm.scratch, task);
-        let revoked = self.pool.revoked(&warm.store);
-        let call = warm.guest.call_check(&mut warm.store, input);
-        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        let revoked = self.revoked(&warm.store);
+        let input = Errand { task, wall: self.limits().wall };
+        let call = warm.guest.check(&mut warm.store, &warm.scratch, input);
+        let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
         turn.store.data_mut().end();
         let said = returned(turn.judge(outcome, spent)?)?;
         turn.carried(weigh::plan(&said));
@@ -150,39 +174,26 @@ impl PluginActions {
         Ok(Plan { summary: lift::message(&said.summary), facts: lift::facts(said.facts)? })
     }
 
-    async fn try_perform(&self, task: &Task<'_>) -> Result<Receipt, Fault> {
-        let mut turn = self.pool.turn(Kind::Live).await?;
+    async fn perform(&self, task: &Task<'_>) -> Result<Receipt, Fault> {
+        let mut turn = self.turn(Kind::Live).await?;
         let warm = &mut *turn;
         warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
-        let input = self.lowered(&warm.scratch, task);
-        let revoked = self.pool.revoked(&warm.store);
-        let call = warm.guest.call_perform(&mut warm.store, input);
-        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        let revoked = self.revoked(&warm.store);
+        let input = Errand { task, wall: self.limits().wall };
+        let call = warm.guest.perform(&mut warm.store, &warm.scratch, input);
+        let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
         receipt(turn, outcome, spent, task.now)
     }
 
-    async fn try_undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault> {
-        let mut turn = self.pool.turn(Kind::Live).await?;
+    async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault> {
+        let mut turn = self.turn(Kind::Live).await?;
         let warm = &mut *turn;
         warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
-        let input = self.lowered(&warm.scratch, task);
-        let revoked = self.pool.revoked(&warm.store);
-        let call = warm.guest.call_undo(&mut warm.store, input, token);
-        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
+        let revoked = self.revoked(&warm.store);
+        let input = Errand { task, wall: self.limits().wall };
+        let call = warm.guest.undo(&mut warm.store, &warm.scratch, input, token);
+        let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
         receipt(turn, outcome, spent, task.now)
-    }
-
-    fn lowered<'a>(&self, arena: &'a bumpalo::Bump, task: &'a Task<'_>) -> act::Task<'a> {
-        act::Task {
-            now: task.now.nanos(),
-            seed: task.seed,
-            attempt: lower::id(arena, &task.attempt),
-            deadline: nanos(self.pool.limits().wall),
-            service: lower::service(arena, task.service),
-            incident: task.incident.map(|incident| lower::incident(arena, incident, &[], &[])),
-            action: task.action,
-            parameters: lower::json(arena, task.parameters),
-        }
     }
 }
 
@@ -191,8 +202,8 @@ fn returned<T>(said: Result<T, Said>) -> Result<T, Fault> {
 }
 
 /// The claim, dated with the call's `now`. What it says is checked as any answer; the effect it had stands in any case.
-fn receipt(
-    mut turn: Turn<'_, act::Guest>,
+fn receipt<G: Act>(
+    mut turn: Turn<'_, G>,
     outcome: Result<wasmtime::Result<Result<act::Receipt, Said>>, Cut>,
     spent: Spent,
     now: Moment,

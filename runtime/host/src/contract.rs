@@ -12,10 +12,10 @@ use wasmtime::component::types::ComponentItem;
 
 use crate::config::Grant;
 use crate::metadata::Metadata;
+use crate::versions::{Adapter, Spoken};
 
-/// The package and the one version of it that is spoken here.
+/// How the names of the contract's interfaces begin.
 const PACKAGE: &str = "heald:plugin/";
-const VERSION: &str = "0.1.0";
 
 /// What a plug-in can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,8 +29,6 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Detector, Self::Policy, Self::Action];
-
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,21 +38,49 @@ impl Role {
         }
     }
 
-    /// The interface that makes a component one.
-    pub(crate) const fn interface(self) -> &'static str {
+    /// The interface that makes a component one, whatever its version.
+    const fn interface(self) -> &'static str {
         match self {
-            Self::Detector => "heald:plugin/detect@0.1.0",
-            Self::Policy => "heald:plugin/decide@0.1.0",
-            Self::Action => "heald:plugin/act@0.1.0",
+            Self::Detector => "heald:plugin/detect",
+            Self::Policy => "heald:plugin/decide",
+            Self::Action => "heald:plugin/act",
         }
     }
+}
 
-    const fn functions(self) -> &'static [&'static str] {
-        match self {
-            Self::Detector => &["configure", "describe", "evaluate"],
-            Self::Policy => &["configure", "describe", "decide"],
-            Self::Action => &["configure", "describe", "check", "perform", "undo"],
+/// What one version of the contract has, by name.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    pub(crate) version: &'static str,
+    /// The interfaces that a component may import.
+    pub(crate) imports: &'static [&'static str],
+    /// The roles that a component may have, and the functions that it then must export.
+    pub(crate) exports: &'static [(Role, &'static [&'static str])],
+}
+
+impl Contract {
+    /// The whole name of the interface that makes a component a detector, a policy or actions.
+    pub(crate) fn interface(&self, role: Role) -> String {
+        format!("{}@{}", role.interface(), self.version)
+    }
+
+    /// The roles that a component has in this version; empty: it does not speak it.
+    fn roles(&self, shape: &Shape) -> Result<Vec<Role>, String> {
+        let mut roles = Vec::new();
+        for Export { name, functions } in &shape.exports {
+            let Some((role, wanted)) = self.exports.iter().find(|(role, _)| self.interface(*role) == *name) else {
+                continue;
+            };
+            let functions = functions.as_ref().ok_or_else(|| format!("{name} is exported, but is no interface"))?;
+            let missing: Vec<_> =
+                wanted.iter().filter(|wanted| !functions.iter().any(|known| known == *wanted)).collect();
+            if !missing.is_empty() {
+                let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
+                return Err(format!("{name} is exported without {}; {}", missing.join(", "), rebuild(self.version)));
+            }
+            roles.push(*role);
         }
+        Ok(roles)
     }
 }
 
@@ -99,49 +125,52 @@ impl Shape {
     }
 }
 
-/// The roles that a component has, by its exports; the error compares what is wanted with what is there, and says what to do.
-pub(crate) fn roles(shape: &Shape) -> Result<Vec<Role>, String> {
-    let mut roles = Vec::new();
-    for Export { name, functions } in &shape.exports {
-        let Some(role) = Role::ALL.into_iter().find(|role| role.interface() == name) else { continue };
-        let functions = functions.as_ref().ok_or_else(|| format!("{name} is exported, but is no interface"))?;
-        let missing: Vec<_> =
-            role.functions().iter().filter(|wanted| !functions.iter().any(|known| known == *wanted)).collect();
-        if !missing.is_empty() {
-            let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
-            return Err(format!("{name} is exported without {}; {}", missing.join(", "), REBUILD));
+/// The adapter of the version that a component speaks, and the roles it has in it, by its exports; should it speak several, the
+/// newest counts. The error compares what is wanted with what is there, and says what to do.
+pub(crate) fn spoken(shape: &Shape, spoken: Spoken) -> Result<(&'static dyn Adapter, Vec<Role>), String> {
+    for adapter in spoken {
+        let roles = adapter.contract().roles(shape)?;
+        if !roles.is_empty() {
+            return Ok((*adapter, roles));
         }
-        roles.push(role);
     }
-    if !roles.is_empty() {
-        return Ok(roles);
-    }
+    let newest = spoken.first().map(|adapter| adapter.contract());
+    let version = newest.map_or("", |newest| newest.version);
     let exports: Vec<_> = shape.exports.iter().map(|export| export.name.as_str()).collect();
     let there = match exports.iter().find(|name| name.starts_with(PACKAGE)) {
         Some(other) => {
-            let (_, version) = other.split_once('@').unwrap_or((other, ""));
-            format!("it exports {other}, which is not spoken here: {}", another(version))
+            let (_, theirs) = other.split_once('@').unwrap_or((other, ""));
+            format!("it exports {other}, which is not spoken here: {}", another(theirs, version))
         }
-        None if exports.is_empty() => format!("it exports nothing: it is no plug-in; {REBUILD}"),
-        None => format!("it exports {}: it is no plug-in, or one for something else; {REBUILD}", exports.join(", ")),
+        None if exports.is_empty() => format!("it exports nothing: it is no plug-in; {}", rebuild(version)),
+        None => {
+            let exports = exports.join(", ");
+            format!("it exports {exports}: it is no plug-in, or one for something else; {}", rebuild(version))
+        }
     };
-    Err(format!("{there}; wanted is one of {}", Role::ALL.map(Role::interface).join(", ")))
+    let contracts = spoken.iter().map(|adapter| adapter.contract());
+    let wanted: Vec<_> =
+        contracts.flat_map(|contract| contract.exports.iter().map(|(role, _)| contract.interface(*role))).collect();
+    Err(format!("{there}; wanted is one of {}", wanted.join(", ")))
 }
 
 /// What helps a component whose exports are not the contract's.
-const REBUILD: &str =
-    "build it for the world `detector`, `policy` or `action` of heald:plugin@0.1.0 (`heald plugin new` shows how)";
+fn rebuild(version: &str) -> String {
+    format!(
+        "build it for the world `detector`, `policy` or `action` of heald:plugin@{version} (`heald plugin new` shows how)"
+    )
+}
 
 /// What helps a component of another version of the contract.
-fn another(version: &str) -> String {
+fn another(theirs: &str, ours: &str) -> String {
     let order = |version: &str| {
         let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or_default());
         [(); 3].map(|()| numbers.next().unwrap_or_default())
     };
-    if order(version) > order(VERSION) {
-        format!("it was built for a newer heald; update heald, or build it with an SDK for heald:plugin@{VERSION}")
+    if order(theirs) > order(ours) {
+        format!("it was built for a newer heald; update heald, or build it with an SDK for heald:plugin@{ours}")
     } else {
-        format!("it was built for an older contract; build it again with an SDK for heald:plugin@{VERSION}")
+        format!("it was built for an older contract; build it again with an SDK for heald:plugin@{ours}")
     }
 }
 
@@ -260,11 +289,11 @@ pub(crate) fn words(grant: &Grant) -> Vec<&'static str> {
 }
 
 /// Whether any of WASI has to be linked; the error names every import that is refused, and what would allow it.
-pub(crate) fn imports(shape: &Shape, grant: &Grant) -> Result<bool, Vec<String>> {
+pub(crate) fn imports(shape: &Shape, contract: &Contract, grant: &Grant) -> Result<bool, Vec<String>> {
     let mut wasi = false;
     let mut refused = Vec::new();
     for name in &shape.imports {
-        match judge(name, grant) {
+        match judge(name, contract, grant) {
             Ok(is_wasi) => wasi |= is_wasi,
             Err(why) => refused.push(format!("{name} ({why})")),
         }
@@ -273,7 +302,7 @@ pub(crate) fn imports(shape: &Shape, grant: &Grant) -> Result<bool, Vec<String>>
 }
 
 /// The imports that no grant would allow.
-pub(crate) fn ungrantable(shape: &Shape) -> Vec<String> {
+pub(crate) fn ungrantable(shape: &Shape, contract: &Contract) -> Vec<String> {
     let everything = Grant {
         http: Some(Vec::new()),
         kv: true,
@@ -283,16 +312,21 @@ pub(crate) fn ungrantable(shape: &Shape) -> Vec<String> {
         clock: true,
         random: true,
     };
-    imports(shape, &everything).err().unwrap_or_default()
+    imports(shape, contract, &everything).err().unwrap_or_default()
 }
 
 /// True if it may be linked and is of WASI.
-fn judge(import: &str, grant: &Grant) -> Result<bool, String> {
+fn judge(import: &str, contract: &Contract, grant: &Grant) -> Result<bool, String> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     if let Some(interface) = interface.strip_prefix(PACKAGE) {
         return match interface {
-            _ if version != VERSION => {
-                Err(format!("this heald speaks {PACKAGE}{interface}@{VERSION}: {}", another(version)))
+            _ if version != contract.version => Err(format!(
+                "wanted is {PACKAGE}{interface}@{}: {}",
+                contract.version,
+                another(version, contract.version)
+            )),
+            _ if !contract.imports.contains(&interface) => {
+                Err(format!("heald:plugin@{version} has no such interface to import"))
             }
             "log" | "types" => Ok(false),
             "kv" if grant.kv => Ok(false),
@@ -330,20 +364,25 @@ fn judge(import: &str, grant: &Grant) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::versions::SPOKEN;
+
+    fn newest() -> &'static Contract {
+        SPOKEN[0].contract()
+    }
 
     #[test]
     fn only_what_is_granted_may_be_imported() {
-        let none = Grant::default();
+        let (contract, none) = (newest(), Grant::default());
         let files = Grant { files: Some(Vec::new()), ..Grant::default() };
         for free in ["heald:plugin/log@0.1.0", "heald:plugin/types@0.1.0"] {
-            assert_eq!(judge(free, &none), Ok(false));
+            assert_eq!(judge(free, contract, &none), Ok(false));
         }
         for sealed in
             ["wasi:io/poll@0.2.6", "wasi:cli/stdout@0.2.0", "wasi:clocks/wall-clock@0.2.9", "wasi:random/random@0.2.3"]
         {
-            assert_eq!(judge(sealed, &none), Ok(true), "{sealed}");
+            assert_eq!(judge(sealed, contract, &none), Ok(true), "{sealed}");
         }
-        assert_eq!(judge("wasi:filesystem/types@0.2.6", &files), Ok(true));
+        assert_eq!(judge("wasi:filesystem/types@0.2.6", contract, &files), Ok(true));
         for refused in [
             "wasi:filesystem/types@0.2.6",
             "wasi:sockets/tcp@0.2.6",
@@ -354,7 +393,7 @@ mod tests {
             "heald:plugin/log",
             "env",
         ] {
-            assert!(judge(refused, &none).is_err(), "{refused}");
+            assert!(judge(refused, contract, &none).is_err(), "{refused}");
         }
     }
 
@@ -369,9 +408,9 @@ mod tests {
 
     #[test]
     fn another_world_and_another_version_are_told_apart_with_what_to_do() {
-        let refused = |exports: &[(&str, &[&str])]| roles(&shape(&[], exports)).unwrap_err();
+        let judged = |exports: &[(&str, &[&str])]| spoken(&shape(&[], exports), SPOKEN).map(|(_, roles)| roles);
         let whole: &[&str] = &["configure", "describe", "decide"];
-        assert_eq!(roles(&shape(&[], &[("heald:plugin/decide@0.1.0", whole)])), Ok(vec![Role::Policy]));
+        assert_eq!(judged(&[("heald:plugin/decide@0.1.0", whole)]), Ok(vec![Role::Policy]));
         for (exports, words) in [
             (vec![("heald:plugin/detect@0.9.0", whole)], ["heald:plugin/detect@0.9.0", "update heald"]),
             (vec![("heald:plugin/detect@0.0.3", whole)], ["heald:plugin/detect@0.0.3", "build it again"]),
@@ -379,7 +418,7 @@ mod tests {
             (vec![], ["exports nothing", "heald plugin new"]),
             (vec![("heald:plugin/detect@0.1.0", whole)], ["without `evaluate`", "heald:plugin@0.1.0"]),
         ] {
-            let problem = refused(&exports);
+            let problem = judged(&exports).unwrap_err();
             assert!(words.iter().all(|word| problem.contains(word)), "{problem}");
         }
     }
@@ -415,10 +454,10 @@ mod tests {
         let given = sealed.of(&grant);
         assert_eq!(given, Grant { files: Some(Vec::new()), random: true, ..Grant::default() });
         assert_eq!(words(&given), ["random"]);
-        assert!(super::imports(&shape(&imports, &[]), &sealed.of(&Grant::default())).is_ok());
+        assert!(super::imports(&shape(&imports, &[]), newest(), &sealed.of(&Grant::default())).is_ok());
         // One that says nothing at all might want them.
         let silent = requested(None, &shape(&imports, &[])).unwrap();
         assert_eq!(words(&silent.of(&grant)), ["files", "random"]);
-        assert!(super::imports(&shape(&imports, &[]), &silent.of(&Grant::default())).is_err());
+        assert!(super::imports(&shape(&imports, &[]), newest(), &silent.of(&Grant::default())).is_err());
     }
 }

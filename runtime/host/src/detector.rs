@@ -1,35 +1,41 @@
 //! A plug-in as the engine's [`Detector`].
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use heald_engine::calls::{Heard, Settings};
 use heald_engine::ports::{Blob, Detector, Observation, Verdict, Window};
 use heald_model::{Fault, PluginRef};
 
-use crate::bindings::exports::heald::plugin::detect::{self, About};
+use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::types::Error as Said;
 use crate::clock::timed;
 use crate::context::Call;
 use crate::error::HostError;
 use crate::heard::Ear;
-use crate::pool::{Kind, Pool};
-use crate::{fault, lift, lower, weigh};
+use crate::pool::{Kind, Pool, Pooled};
+use crate::role::Detect;
+use crate::versions::Setup;
+use crate::{fault, lift, weigh};
 
 /// Conditions that one detector may announce.
 const CONDITIONS: usize = 256;
 
 /// A detector in a plug-in, with one configuration.
 pub struct PluginDetector {
-    pool: Pool<detect::Guest>,
+    pool: Box<dyn Look>,
     conditions: Vec<String>,
     window: Window,
 }
 
 impl PluginDetector {
-    pub(crate) fn new(pool: Pool<detect::Guest>, about: About) -> Result<Self, HostError> {
+    /// With guests of this kind.
+    pub(crate) async fn set_up<G: Detect>(setup: Setup) -> Result<Self, HostError> {
+        let (pool, about) = Pool::<G>::fill(setup).await?;
         let conditions = lift::at_most("conditions", about.conditions, CONDITIONS)
             .and_then(|conditions| conditions.into_iter().map(|name| lift::name("condition", name)).collect())
             .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
-        Ok(Self { pool, conditions, window: lift::window(about.window) })
+        Ok(Self { pool: Box::new(pool), conditions, window: lift::window(about.window) })
     }
 
     /// Makes a call again that was made before: what it then heard of the host it is told from the record, and nothing of the
@@ -42,55 +48,62 @@ impl PluginDetector {
     /// [`replayable`](Detector::replayable).
     pub async fn replay(&self, input: &Observation, heard: &[Heard]) -> Result<Verdict, Fault> {
         self.pool.plugin().premises.judge_replay()?;
-        self.look(input, Kind::Replay, Ear::told(heard)).await
+        self.pool.look(input, Kind::Replay, Ear::told(heard)).await
     }
+}
 
-    async fn look(&self, input: &Observation, kind: Kind, mut ear: Ear) -> Result<Verdict, Fault> {
-        let state = input.state.as_ref().map(|state| state.0.as_slice());
-        let said = match self.ask(input, state, kind, &mut ear).await? {
-            None => self.ask(input, None, kind, &mut ear).await?,
-            said => said,
-        };
-        // Without state there is no `bad-state` to say.
-        let verdict = said.unwrap_or_default();
-        Ok(Verdict { heard: ear.into_heard(), ..verdict })
-    }
+/// Warm detectors, whatever version they speak.
+#[async_trait]
+trait Look: Pooled {
+    /// Asks one of them; again without its state, if that is none of its own.
+    async fn look(&self, input: &Observation, kind: Kind, ear: Ear) -> Result<Verdict, Fault>;
+}
 
-    async fn ask(
-        &self,
-        input: &Observation,
-        state: Option<&[u8]>,
-        kind: Kind,
-        ear: &mut Ear,
-    ) -> Result<Option<Verdict>, Fault> {
-        let mut turn = self.pool.turn(kind).await?;
-        let warm = &mut *turn;
-        let call = Call::looking(input.now, input.seed, &input.service);
-        warm.store.data_mut().begin(call, std::mem::take(ear));
-        let arena = &warm.scratch;
-        let observation = detect::Observation {
-            now: input.now.nanos(),
-            seed: input.seed,
-            service: lower::service(arena, &input.service),
-            series: lower::all_series(arena, &input.series),
-            state,
-        };
-        let revoked = self.pool.revoked(&warm.store);
-        let call = warm.guest.call_evaluate(&mut warm.store, observation);
-        let (outcome, spent) = timed(call, self.pool.limits().wall, revoked).await;
-        *ear = turn.store.data_mut().end();
-        let verdict = match turn.judge(outcome, spent)? {
-            Ok(said) => {
-                turn.carried(weigh::verdict(&said));
-                Some(verdict(said)?)
-            }
-            // Its state is none of its own; whoever asked may ask again without.
-            Err(Said::BadState) if state.is_some() => None,
-            Err(said) => return Err(fault::of_answer(&said)),
-        };
-        turn.finish();
-        Ok(verdict)
+#[async_trait]
+impl<G: Detect> Look for Pool<G> {
+    async fn look(&self, input: &Observation, kind: Kind, ear: Ear) -> Result<Verdict, Fault> {
+        let said = look(self, input, kind, ear).await;
+        if kind == Kind::Live { self.plugin().faulted(said) } else { said }
     }
+}
+
+async fn look<G: Detect>(pool: &Pool<G>, input: &Observation, kind: Kind, mut ear: Ear) -> Result<Verdict, Fault> {
+    let state = input.state.as_ref().map(|state| state.0.as_slice());
+    let said = match ask(pool, input, state, kind, &mut ear).await? {
+        None => ask(pool, input, None, kind, &mut ear).await?,
+        said => said,
+    };
+    // Without state there is no `bad-state` to say.
+    let verdict = said.unwrap_or_default();
+    Ok(Verdict { heard: ear.into_heard(), ..verdict })
+}
+
+async fn ask<G: Detect>(
+    pool: &Pool<G>,
+    input: &Observation,
+    state: Option<&[u8]>,
+    kind: Kind,
+    ear: &mut Ear,
+) -> Result<Option<Verdict>, Fault> {
+    let mut turn = pool.turn(kind).await?;
+    let warm = &mut *turn;
+    let call = Call::looking(input.now, input.seed, &input.service);
+    warm.store.data_mut().begin(call, std::mem::take(ear));
+    let revoked = pool.revoked(&warm.store);
+    let call = warm.guest.evaluate(&mut warm.store, &warm.scratch, input, state);
+    let (outcome, spent) = timed(call, pool.limits().wall, revoked).await;
+    *ear = turn.store.data_mut().end();
+    let verdict = match turn.judge(outcome, spent)? {
+        Ok(said) => {
+            turn.carried(weigh::verdict(&said));
+            Some(verdict(said)?)
+        }
+        // Its state is none of its own; whoever asked may ask again without.
+        Err(Said::BadState) if state.is_some() => None,
+        Err(said) => return Err(fault::of_answer(&said)),
+    };
+    turn.finish();
+    Ok(verdict)
 }
 
 fn verdict(said: detect::Verdict) -> Result<Verdict, Fault> {
@@ -124,8 +137,16 @@ impl Detector for PluginDetector {
         self.pool.plugin().premises.judge_replay().is_ok()
     }
 
-    async fn evaluate(&self, input: &Observation) -> Result<Verdict, Fault> {
-        let said = self.look(input, Kind::Live, Ear::noting()).await;
-        self.pool.plugin().faulted(said)
+    // Written out, since the future of `look` is boxed already.
+    fn evaluate<'detector, 'input, 'call>(
+        &'detector self,
+        input: &'input Observation,
+    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Fault>> + Send + 'call>>
+    where
+        'detector: 'call,
+        'input: 'call,
+        Self: 'call,
+    {
+        self.pool.look(input, Kind::Live, Ear::noting())
     }
 }

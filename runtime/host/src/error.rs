@@ -102,7 +102,7 @@ pub enum HostError {
         /// Which.
         plugin: PluginName,
         /// The interface.
-        interface: &'static str,
+        interface: String,
         /// The difference.
         #[source]
         source: wasmtime::Error,

@@ -18,6 +18,7 @@ use crate::error::HostError;
 use crate::metadata::{Metadata, Suggested};
 use crate::section::recognise;
 use crate::signature::{Signature, digest, signatures};
+use crate::versions::SPOKEN;
 
 /// What a component is.
 #[derive(Clone, Debug, Serialize)]
@@ -106,11 +107,14 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
         problems.push(format!("its section heald:plugin cannot be read: {error}"));
         None
     });
-    let roles = contract::roles(&reading.shape).unwrap_or_else(|problem| {
-        // What could not be read whole lacks this and that; saying so would lead astray.
-        problems.extend(whole.is_ok().then_some(problem));
-        Vec::new()
-    });
+    let (adapter, roles) = match contract::spoken(&reading.shape, SPOKEN) {
+        Ok((adapter, roles)) => (Some(adapter), roles),
+        Err(problem) => {
+            // What could not be read whole lacks this and that; saying so would lead astray.
+            problems.extend(whole.is_ok().then_some(problem));
+            (None, Vec::new())
+        }
+    };
     let requested = contract::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
         problems.push(problem);
         // Said or not: what it imports is what it would have to be granted.
@@ -119,7 +123,10 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
     if let Some(metadata) = metadata.as_ref().filter(|_| !roles.is_empty()) {
         problems.extend(contract::agree(metadata, &roles).err());
     }
-    problems.extend(contract::ungrantable(&reading.shape));
+    // One that speaks no version is judged by the newest.
+    if let Some(adapter) = adapter.or_else(|| SPOKEN.first().copied()) {
+        problems.extend(contract::ungrantable(&reading.shape, adapter.contract()));
+    }
     let signatures = signatures(component);
     problems.extend(signatures.iter().filter_map(|signature| {
         let by = signature.key.map_or_else(String::new, |key| format!(" by {key}"));

@@ -15,6 +15,7 @@
 //! | `inspect` | the same, for people |
 //! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
 //! | `detector`, `policy`, `action` | the engine's ports |
+//! | `role`, `versions` | what is asked of a guest, in each version of the contract |
 //! | `lower`, `lift` | records into a guest and out of it |
 //! | `context`, `leash`, `voice`, `wasi` | what a guest can reach, and what is taken back |
 //! | `kv`, `process` | heald's own capabilities |
@@ -67,6 +68,7 @@ mod stats;
 mod text;
 mod ticker;
 mod tls;
+mod versions;
 mod voice;
 mod vouched;
 mod wasi;

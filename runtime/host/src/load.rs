@@ -17,11 +17,10 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
 use crate::action::PluginActions;
-use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
 use crate::cache::Cache;
 use crate::compile::{Elsewhere, LARGE, elsewhere};
 use crate::config::{Grant, PluginConfig};
-use crate::context::{Context, HasContext, Premises};
+use crate::context::{Context, Premises};
 use crate::contract::{self, Role, Shape};
 use crate::detector::PluginDetector;
 use crate::embedded::Embedded;
@@ -36,14 +35,14 @@ use crate::limits::{COPIED_BYTES, Limits};
 use crate::metadata::Metadata;
 use crate::options::Options;
 use crate::policy::PluginPolicy;
-use crate::pool::{Pool, WARM, chain};
-use crate::role::Exports;
+use crate::pool::{WARM, chain};
 use crate::schema;
 use crate::section::recognise;
 use crate::settings::settle;
 use crate::signature;
 use crate::stats::{Counters, Stats};
 use crate::ticker::Ticker;
+use crate::versions::{Adapter, SPOKEN, Setup, Spoken};
 use crate::voice::{Gate, Voice};
 use crate::wasi::{self, Ambient};
 
@@ -56,6 +55,8 @@ pub(crate) struct Machine {
     pub(crate) ticker: Ticker,
     pub(crate) options: Options,
     pub(crate) outside: Arc<Outside>,
+    /// The versions of the contract that plug-ins may speak.
+    spoken: Spoken,
     /// What plug-ins keep in `kv`, by their names: it outlives them.
     pub(crate) shelves: Shelves,
     cache: Option<Cache>,
@@ -83,6 +84,10 @@ impl Host {
     /// # Errors
     /// When the machine refuses the address space or the thread.
     pub fn with(options: Options) -> Result<Self, HostError> {
+        Self::speaking(SPOKEN, options)
+    }
+
+    pub(crate) fn speaking(spoken: Spoken, options: Options) -> Result<Self, HostError> {
         let engine = engine::start()?;
         let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
         let cache = options.cache.as_ref().and_then(|path| {
@@ -92,7 +97,7 @@ impl Host {
         let compiling = tokio::sync::Mutex::default();
         let outside = Arc::new(Outside::new(&options.network));
         let shelves = Shelves::default();
-        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling, outside, shelves }) })
+        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling, outside, spoken, shelves }) })
     }
 
     /// Loads what a `[[plugin]]` table names. The file is read anew every time, and compiled in this process and on this thread unless
@@ -133,7 +138,7 @@ impl Host {
             let verified = host.verify(&table, read(Path::new(&table.component))?.into())?;
             let known = host.recall(&verified);
             if known.is_none() {
-                promising(&table, &verified)?;
+                host.promising(&table, &verified)?;
             }
             Ok((verified, known))
         })
@@ -190,12 +195,19 @@ impl Host {
         self.machine.cache.as_ref()?.recall(&self.machine.engine, &verified.digest)
     }
 
+    /// Whether compiling it is worth the while: one that breaks the contract by its names alone need not be.
+    fn promising(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<(), HostError> {
+        // What cannot be read is for the compiler to complain of, in its own words.
+        let Some(shape) = shape(&verified.content) else { return Ok(()) };
+        fit(self.machine.spoken, config, &verified.content, &shape).map(drop)
+    }
+
     /// Recalled or compiled, here and now.
     fn component(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<Component, HostError> {
         if let Some(known) = self.recall(verified) {
             return Ok(known);
         }
-        promising(config, verified)?;
+        self.promising(config, verified)?;
         let component = Component::from_binary(&self.machine.engine, &verified.content).map_err(HostError::Compile)?;
         if let Some(cache) = &self.machine.cache {
             match component.serialize() {
@@ -229,12 +241,14 @@ impl Host {
     fn link(&self, config: &PluginConfig, component: &Component, verified: &Verified<'_>) -> Result<Plugin, HostError> {
         let engine = &self.machine.engine;
         let Verified { content, digest, signer } = verified;
-        let Fit { roles, metadata, requested, grant, wasi } = fit(config, content, &Shape::of(engine, component))?;
+        let shape = Shape::of(engine, component);
+        let Fit { adapter, roles, metadata, requested, grant, wasi } =
+            fit(self.machine.spoken, config, content, &shape)?;
         let mut seen = BTreeSet::new();
         if let Some(twice) = grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
             return Err(HostError::SamePath { guest: twice.guest.clone() });
         }
-        let pre = linked(engine, component, &grant, wasi)
+        let pre = linked(engine, component, adapter, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
         let premises = Premises {
             leash: Arc::new(Leash::of(&grant)),
@@ -252,6 +266,7 @@ impl Host {
             metadata,
             requested,
             signer: *signer,
+            adapter,
             roles,
             pre,
             wasi,
@@ -266,6 +281,7 @@ impl Host {
 
 /// What came of comparing a component with the contract and with its grant.
 struct Fit {
+    adapter: &'static dyn Adapter,
     roles: Vec<Role>,
     metadata: Metadata,
     requested: Vec<&'static str>,
@@ -275,19 +291,19 @@ struct Fit {
     wasi: bool,
 }
 
-fn fit(config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
+fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
     let broken = |problem| HostError::Contract { plugin: config.name.clone(), problem };
     let metadata = Metadata::of(bytes)
         .map_err(|error| broken(format!("its section heald:plugin cannot be read: {error}; build it again")))?;
-    let roles = contract::roles(shape).map_err(broken)?;
+    let (adapter, roles) = contract::spoken(shape, spoken).map_err(broken)?;
     if let Some(metadata) = &metadata {
         contract::agree(metadata, &roles).map_err(broken)?;
     }
     let requested = contract::requested(metadata.as_ref(), shape).map_err(broken)?;
     let grant = requested.of(&config.grant);
-    let wasi = contract::imports(shape, &grant)
+    let wasi = contract::imports(shape, adapter.contract(), &grant)
         .map_err(|refused| HostError::Imports { plugin: config.name.clone(), refused })?;
-    Ok(Fit { roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
+    Ok(Fit { adapter, roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
 }
 
 /// A component that may be compiled.
@@ -311,12 +327,6 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-/// Whether compiling it is worth the while: one that breaks the contract by its names alone need not be.
-fn promising(config: &PluginConfig, verified: &Verified<'_>) -> Result<(), HostError> {
-    // What cannot be read is for the compiler to complain of, in its own words.
-    shape(&verified.content).map_or(Ok(()), |shape| fit(config, &verified.content, &shape).map(drop))
-}
-
 fn read(path: &Path) -> Result<Vec<u8>, HostError> {
     let broken = |source| HostError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(broken)?;
@@ -326,19 +336,15 @@ fn read(path: &Path) -> Result<Vec<u8>, HostError> {
     Ok(bytes)
 }
 
-fn linked(engine: &Engine, component: &Component, grant: &Grant, wasi: bool) -> wasmtime::Result<InstancePre<Context>> {
+fn linked(
+    engine: &Engine,
+    component: &Component,
+    adapter: &dyn Adapter,
+    grant: &Grant,
+    wasi: bool,
+) -> wasmtime::Result<InstancePre<Context>> {
     let mut linker = Linker::new(engine);
-    types::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
-    log::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
-    if grant.kv {
-        kv::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
-    }
-    if grant.process {
-        process::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
-    }
-    if grant.process_control {
-        process_control::add_to_linker::<_, HasContext>(&mut linker, |context| context)?;
-    }
+    adapter.link(&mut linker, grant)?;
     if wasi {
         wasi::link(&mut linker, grant)?;
     }
@@ -359,6 +365,8 @@ pub(crate) struct Loaded {
     outgoing: Arc<Outgoing>,
     /// With what of the grant it asked for.
     config: PluginConfig,
+    /// Speaks its version of the contract.
+    pub(crate) adapter: &'static dyn Adapter,
     metadata: Metadata,
     requested: Vec<&'static str>,
     signer: Option<PublicKey>,
@@ -386,6 +394,15 @@ impl Loaded {
         Ok(store)
     }
 
+    /// The error that it does not have this role.
+    pub(crate) fn lacks(&self, wanted: Role) -> HostError {
+        HostError::NoSuchRole {
+            plugin: self.reference.name.clone(),
+            wanted: wanted.as_str(),
+            roles: self.roles.iter().map(|role| role.as_str()).collect(),
+        }
+    }
+
     /// Counts a fault, and hands it on.
     pub(crate) fn faulted<T>(&self, result: Result<T, heald_model::Fault>) -> Result<T, heald_model::Fault> {
         if let Err(fault) = &result {
@@ -399,6 +416,11 @@ impl Plugin {
     /// Its configured name, its version and its digest.
     pub fn reference(&self) -> &PluginRef {
         &self.0.reference
+    }
+
+    /// The version of the contract that it speaks, such as `0.1.0`.
+    pub fn contract(&self) -> &'static str {
+        self.0.adapter.contract().version
     }
 
     /// What its file says of it.
@@ -456,7 +478,8 @@ impl Plugin {
     /// # Errors
     /// When it is none, refuses the configuration, or cannot be set up.
     pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
-        self.configured(config, &self.0.detectors, Limits::DETECTOR, WARM, PluginDetector::new).await
+        let (role, limits) = (Role::Detector, Limits::DETECTOR);
+        self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
     }
 
     /// It as a policy with this configuration; as [`detector`](Self::detector).
@@ -464,7 +487,8 @@ impl Plugin {
     /// # Errors
     /// When it is none, refuses the configuration, or cannot be set up.
     pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
-        self.configured(config, &self.0.policies, Limits::POLICY, WARM, PluginPolicy::new).await
+        let (role, limits) = (Role::Policy, Limits::POLICY);
+        self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
     }
 
     /// Its actions with this configuration; as [`detector`](Self::detector).
@@ -473,24 +497,22 @@ impl Plugin {
     /// When it has none, refuses the configuration, or cannot be set up.
     pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
         // Actions are rare, and each deserves an instance that did nothing before.
-        self.configured(config, &self.0.actions, Limits::ACTION, 0, PluginActions::new).await
+        let (role, limits) = (Role::Action, Limits::ACTION);
+        self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
     }
 
-    async fn configured<E: Exports, T>(
+    async fn configured<T, F: Future<Output = Result<T, HostError>>>(
         &self,
         config: &Map<String, Value>,
         cache: &Known<T>,
+        role: Role,
         limits: Limits,
         keep: usize,
-        new: impl FnOnce(Pool<E>, E::About) -> Result<T, HostError>,
+        set_up: impl FnOnce(Setup) -> F,
     ) -> Result<Arc<T>, HostError> {
         let plugin = &self.0;
-        if !plugin.roles.contains(&E::ROLE) {
-            return Err(HostError::NoSuchRole {
-                plugin: plugin.reference.name.clone(),
-                wanted: E::ROLE.as_str(),
-                roles: plugin.roles.iter().map(|role| role.as_str()).collect(),
-            });
+        if !plugin.roles.contains(&role) {
+            return Err(plugin.lacks(role));
         }
         let settings = settle(config);
         if let Some(known) = cache.get(&settings.text) {
@@ -502,8 +524,8 @@ impl Plugin {
         }
         let limits = plugin.config.limits.over(limits.tightened(plugin.metadata.limits));
         let text = Arc::clone(&settings.text);
-        let (pool, about) = Pool::fill(Arc::clone(plugin), settings, limits, keep).await?;
-        Ok(cache.put(text, Arc::new(new(pool, about)?)))
+        let made = set_up(Setup { plugin: Arc::clone(plugin), settings, limits, keep }).await?;
+        Ok(cache.put(text, Arc::new(made)))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::limits::Limits;
 use crate::load::Loaded;
 use crate::role::Exports;
 use crate::ticker::Running;
+use crate::versions::Setup;
 
 /// Instances of one configured plug-in that may be at work at the same time; more callers wait for their turn.
 const AT_WORK: usize = 8;
@@ -75,27 +76,31 @@ impl<E> Rack<E> {
     }
 }
 
+/// What there is to know of a pool, whatever its guests speak.
+pub(crate) trait Pooled: Send + Sync {
+    fn plugin(&self) -> &Loaded;
+    fn settings(&self) -> &Settings;
+}
+
+impl<E: Exports> Pooled for Pool<E> {
+    fn plugin(&self) -> &Loaded {
+        &self.plugin
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
 impl<E: Exports> Pool<E> {
     /// A pool with its first instance, and what that says of itself.
-    pub(crate) async fn fill(
-        plugin: Arc<Loaded>,
-        settings: Settings,
-        limits: Limits,
-        keep: usize,
-    ) -> Result<(Self, E::About), HostError> {
+    pub(crate) async fn fill(setup: Setup) -> Result<(Self, E::About), HostError> {
+        let Setup { plugin, settings, limits, keep } = setup;
         let (live, replays) = (Rack::new(keep, AT_WORK), Rack::new(keep.min(1), REPLAYS));
         let pool = Self { plugin, settings, limits, live, replays };
         let (first, about) = pool.build(Kind::Live).await.map_err(|unset| unset.into_error(&pool.plugin, E::ROLE))?;
         pool.live.keep(first);
         Ok((pool, about))
-    }
-
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(crate) fn plugin(&self) -> &Loaded {
-        &self.plugin
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -207,7 +212,10 @@ impl Unset {
         let name = plugin.reference.name.clone();
         match self {
             Self::Host(error) => error,
-            Self::Types(source) => HostError::Types { plugin: name, interface: role.interface(), source },
+            Self::Types(source) => {
+                let interface = plugin.adapter.contract().interface(role);
+                HostError::Types { plugin: name, interface, source }
+            }
             Self::Config(problems) => HostError::Config { plugin: name, problems },
             Self::Fault(fault) => HostError::Setup { plugin: name, fault },
         }

@@ -1,0 +1,147 @@
+//! heald:plugin@0.0.9, which never was: what an adapter of an older version looks like, for the tests. It knows nothing but
+//! detectors, and translates what its records have and lack.
+
+use std::future::Future;
+
+use async_trait::async_trait;
+use bumpalo::Bump;
+use heald_engine::ports::Observation;
+use heald_model as model;
+use wasmtime::component::{Instance, Linker};
+use wasmtime::{Result, Store};
+
+use self::bindings::exports::heald::plugin::detect as old;
+use self::bindings::heald::plugin::{log as old_log, types};
+use super::Setup;
+use crate::bindings::exports::heald::plugin::detect;
+use crate::bindings::heald::plugin::log::{self, Level};
+use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
+use crate::config::Grant;
+use crate::context::{Context, HasContext};
+use crate::contract::{Contract, Role};
+use crate::detector::PluginDetector;
+use crate::error::HostError;
+use crate::load::Loaded;
+use crate::role::{Detect, Exports};
+
+#[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "tests/versions/0.0.9",
+        world: "detector",
+        imports: { default: trappable },
+        exports: { default: async },
+    });
+}
+
+/// This version.
+pub(super) struct Adapter;
+
+const CONTRACT: Contract = Contract {
+    version: "0.0.9",
+    imports: &["log", "types"],
+    exports: &[(Role::Detector, &["configure", "describe", "evaluate"])],
+};
+
+#[async_trait]
+impl super::Adapter for Adapter {
+    fn contract(&self) -> &'static Contract {
+        &CONTRACT
+    }
+
+    fn link(&self, linker: &mut Linker<Context>, _: &Grant) -> Result<()> {
+        types::add_to_linker::<_, HasContext>(linker, |context| context)?;
+        old_log::add_to_linker::<_, HasContext>(linker, |context| context)
+    }
+
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+        PluginDetector::set_up::<old::Guest>(setup).await
+    }
+}
+
+impl types::Host for Context {}
+
+/// What a guest of this version asks of the host, it asks as one of the newest would: counted, cleaned and bounded alike.
+impl old_log::Host for Context {
+    fn write(&mut self, level: old_log::Level, message: String) -> Result<()> {
+        let level = match level {
+            old_log::Level::Info => Level::Info,
+            old_log::Level::Error => Level::Error,
+        };
+        log::Host::write(self, level, message, Vec::new())
+    }
+}
+
+impl Exports for old::Guest {
+    const ROLE: Role = Role::Detector;
+    type About = detect::About;
+
+    fn load(plugin: &Loaded, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
+        old::GuestIndices::new(&plugin.pre)?.load(store, instance)
+    }
+
+    async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Said>> {
+        Ok(self.call_configure(store, config).await?.map_err(said))
+    }
+
+    async fn describe(&self, store: &mut Store<Context>) -> Result<detect::About> {
+        // It could not say what it wants to see of the past: each new sample once, then.
+        let window = Window { samples: 0, span: 0, mode: WindowMode::News };
+        Ok(detect::About { conditions: self.call_describe(store).await?, window, facts: Vec::new() })
+    }
+}
+
+impl Detect for old::Guest {
+    fn evaluate<'a>(
+        &'a self,
+        store: &'a mut Store<Context>,
+        _: &'a Bump,
+        input: &'a Observation,
+        state: Option<&'a [u8]>,
+    ) -> impl Future<Output = Result<Result<detect::Verdict, Said>>> + Send + 'a {
+        let observation = old::Observation {
+            now: input.now.nanos(),
+            service: input.service.name.to_string(),
+            series: input.series.iter().map(series).collect(),
+            state: state.map(<[u8]>::to_vec),
+        };
+        async move { Ok(self.call_evaluate(store, &observation).await?.map(verdict).map_err(said)) }
+    }
+}
+
+fn series(series: &model::Series) -> types::Series {
+    let sample = |sample: &model::Sample| types::Sample {
+        at: sample.at.nanos(),
+        ok: sample.ok,
+        cpu: sample.cpu.filter(|cpu| cpu.is_finite()),
+    };
+    types::Series { probe: series.probe.to_string(), samples: series.samples.iter().map(sample).collect() }
+}
+
+fn verdict(said: old::Verdict) -> detect::Verdict {
+    let finding = |said: types::Finding| FindingResult {
+        condition: said.condition,
+        subject: None,
+        severity: match said.severity {
+            types::Severity::Warning => Severity::Warning,
+            types::Severity::Critical => Severity::Critical,
+        },
+        score: said.score,
+        predicted: None,
+        message: said.message,
+        evidence: Vec::new(),
+    };
+    detect::Verdict {
+        findings: said.findings.into_iter().map(finding).collect(),
+        gauges: Vec::new(),
+        state: said.state,
+    }
+}
+
+fn said(error: types::Error) -> Said {
+    match error {
+        types::Error::BadConfig(message) => Said::BadConfig(vec![Problem { at: String::new(), message }]),
+        types::Error::BadState => Said::BadState,
+        types::Error::Other(text) => Said::Other(text),
+    }
+}
