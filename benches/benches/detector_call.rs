@@ -7,14 +7,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use heald_benches::guest;
 use heald_engine::ports::{Blob, Detector, Observation};
 use heald_host::{Host, PluginConfig};
 use heald_model::{Breaker, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceView};
-use heald_plugin_build::Workspace;
 use serde_json::{Map, json};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -35,13 +34,6 @@ struct HasData;
 
 impl wasmtime::component::HasData for HasData {
     type Data<'a> = &'a mut Data;
-}
-
-fn guest() -> Vec<u8> {
-    let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/guests");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let built = Workspace::at(sources).target_dir(target).package("detector-good").build().unwrap();
-    built[0].component().unwrap()
 }
 
 async fn bare_detector(wasm: &[u8]) -> (Store<Data>, bare::Detector) {
@@ -137,7 +129,7 @@ fn observation() -> Observation {
 
 fn calls(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let wasm = guest();
+    let wasm = guest("detector-good");
     let config: PluginConfig = serde_json::from_value(json!({ "name": "good", "component": "-" })).unwrap();
     let host = Host::start(&[]).unwrap();
     let plugin = host.load_bytes(&config, &wasm).unwrap();

@@ -8,53 +8,19 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use heald_engine::ports::{Clock, Detector, Entropy, Observation, ProcessState, Processes};
+use heald_benches::{Dice, Nobody, RealClock, guest, service};
+use heald_engine::ports::{Detector, Observation};
 use heald_host::{Host, PluginConfig};
-use heald_model::{Breaker, Moment, ServiceName, ServiceView};
-use heald_plugin_build::Workspace;
+use heald_model::{Moment, ServiceName};
 use heald_probe::{Kind, Lateness, Outside, ProbeConfig, Prober, ServiceProbes};
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 const WINDOW: Duration = Duration::from_secs(20);
-
-struct RealClock(Instant);
-
-#[async_trait]
-impl Clock for RealClock {
-    fn now(&self) -> Moment {
-        Moment::from_millis(1_700_000_000_000) + self.0.elapsed()
-    }
-    async fn sleep_until(&self, then: Moment) {
-        tokio::time::sleep(then.since(self.now())).await;
-    }
-}
-
-struct Dice;
-
-impl Entropy for Dice {
-    fn id(&self, _: Moment) -> Uuid {
-        Uuid::from_u128(rand::random())
-    }
-    fn roll(&self) -> u64 {
-        rand::random()
-    }
-}
-
-struct Nobody;
-
-impl Processes for Nobody {
-    fn of(&self, _: &ServiceName) -> Vec<ProcessState> {
-        Vec::new()
-    }
-}
 
 fn watch(address: &str) -> Lateness {
     let mut probe = ProbeConfig::new(Kind::Tcp);
@@ -66,7 +32,7 @@ fn watch(address: &str) -> Lateness {
     });
     let (samples, _seen) = mpsc::unbounded_channel();
     let (changes, _changed) = mpsc::unbounded_channel();
-    let (clock, entropy, processes) = (Arc::new(RealClock(Instant::now())), Arc::new(Dice), Arc::new(Nobody));
+    let (clock, entropy, processes) = (Arc::new(RealClock::start()), Arc::new(Dice), Arc::new(Nobody));
     let outside = Outside { clock, entropy, processes, samples, changes };
     // Spread over the period: ten checks due at the same instant would wait for one another, guest or no guest.
     let prober = Prober::start(services.collect(), outside, Some(7)).unwrap();
@@ -77,28 +43,15 @@ fn watch(address: &str) -> Lateness {
 }
 
 fn spinning() -> Arc<dyn Detector> {
-    let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/guests");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let built = Workspace::at(sources).target_dir(target).package("detector-spin").build().unwrap();
     let config: PluginConfig = serde_json::from_value(json!({ "name": "spin", "component": "-" })).unwrap();
-    let plugin = Host::start(&[]).unwrap().load_bytes(&config, &built[0].component().unwrap()).unwrap();
+    let plugin = Host::start(&[]).unwrap().load_bytes(&config, &guest("detector-spin")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(plugin.detector(&Map::new())).unwrap()
 }
 
 fn observation() -> Observation {
-    let service = ServiceView {
-        name: ServiceName::from("web"),
-        tags: Vec::new(),
-        depends_on: Vec::new(),
-        wanted: 1,
-        running: 1,
-        ready: 1,
-        breaker: Breaker::Closed,
-        metadata: json!({}),
-        facts: Vec::new(),
-    };
-    Observation { now: Moment::from_millis(1), seed: 7, service, series: Vec::new(), state: None }
+    let (now, service) = (Moment::from_millis(1), service("web"));
+    Observation { now, seed: 7, service, series: Vec::new(), state: None }
 }
 
 fn tell(name: &str, lateness: Lateness) {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use heald_benches::{Dice, RealClock};
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
 use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports};
@@ -26,35 +27,8 @@ use heald_host::{Host, Plugin, PluginConfig};
 use heald_model::*;
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 const ROUNDS: usize = 2_000;
-
-struct RealClock(Instant);
-
-#[async_trait]
-impl Clock for RealClock {
-    fn now(&self) -> Moment {
-        Moment::from_millis(1_700_000_000_000) + self.0.elapsed()
-    }
-    async fn sleep_until(&self, then: Moment) {
-        match then {
-            Moment::NEVER => std::future::pending().await,
-            then => tokio::time::sleep(then.since(self.now())).await,
-        }
-    }
-}
-
-struct Dice;
-
-impl Entropy for Dice {
-    fn id(&self, _: Moment) -> Uuid {
-        Uuid::from_u128(rand::random())
-    }
-    fn roll(&self) -> u64 {
-        rand::random()
-    }
-}
 
 /// Tells when what is handed over.
 struct Told(mpsc::UnboundedSender<(Instant, &'static str)>);
@@ -175,7 +149,7 @@ async fn next(told: &mut mpsc::UnboundedReceiver<(Instant, &'static str)>, kind:
 }
 
 async fn rounds() -> Vec<u64> {
-    let clock = Arc::new(RealClock(Instant::now()));
+    let clock = Arc::new(RealClock::start());
     let (tell, mut told) = mpsc::unbounded_channel();
     let world = Arc::new(World(Arc::clone(&clock), tell.clone()));
     let mut config = HealingConfig { cooldown: Duration::ZERO, ..HealingConfig::default() };
