@@ -197,17 +197,6 @@ pub(crate) fn blob(bytes: &[u8]) -> Value {
     Value::String(STANDARD.encode(bytes))
 }
 
-/// The kinds of error that the host answers with.
-const KINDS: [(&str, fn(String) -> Said); 7] = [
-    ("bad-input", Said::BadInput),
-    ("denied", Said::Denied),
-    ("not-found", Said::NotFound),
-    ("over-quota", Said::OverQuota),
-    ("unavailable", Said::Unavailable),
-    ("unsupported", Said::Unsupported),
-    ("other", Said::Other),
-];
-
 fn tell_error(said: &Said) -> Value {
     let (kind, text) = match said {
         Said::BadInput(text) => ("bad-input", text.as_str()),
@@ -225,8 +214,17 @@ fn tell_error(said: &Said) -> Value {
 
 fn hear_error(told: &Value) -> Option<Said> {
     let kind = told.get("kind")?.as_str()?;
-    let (_, said) = KINDS.iter().find(|(known, _)| *known == kind)?;
-    Some(said(told.get("text")?.as_str()?.to_owned()))
+    let text = told.get("text")?.as_str()?.to_owned();
+    Some(match kind {
+        "bad-input" => Said::BadInput(text),
+        "denied" => Said::Denied(text),
+        "not-found" => Said::NotFound(text),
+        "over-quota" => Said::OverQuota(text),
+        "unavailable" => Said::Unavailable(text),
+        "unsupported" => Said::Unsupported(text),
+        "other" => Said::Other(text),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
