@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::process::Command;
+use std::time::Duration;
 
 use heald_engine::calls::{Asked, Call, Kept, Part, Said};
 use heald_engine::ports::{Journal, Policy, Question};
@@ -91,8 +92,11 @@ async fn decide(store: &Store) {
 fn main() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("heald.db");
+    // The decisions are of long ago, and are not to be deleted for that.
+    let ever = Duration::from_hours(100 * 365 * 24);
+    let config = StoreConfig { retention: ever, calls: ever, ..StoreConfig::at(&path) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = Store::open(&StoreConfig::at(&path), Origin::alone("bench")).unwrap().store;
+    let store = Store::open(&config, Origin::alone("bench")).unwrap().store;
     runtime.block_on(decide(&store));
     drop(store);
     let bytes = std::fs::metadata(&path).unwrap().len();
