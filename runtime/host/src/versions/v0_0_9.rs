@@ -24,7 +24,9 @@ use crate::error::HostError;
 use crate::load::Loaded;
 use crate::role::{Detect, Exports};
 
+// Generated code.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: "tests/versions/0.0.9",
