@@ -11,8 +11,8 @@ use heald_engine::guard::Permit;
 use heald_engine::ports::{ActionError, Actions, Clock, Entropy, ProcessState, Processes};
 use heald_host::{PluginActions, Task, Touch, TouchError};
 use heald_model::{
-    ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, PluginName, Receipt, Replica, ServiceName, ServiceSpec,
-    ServiceView, Source,
+    ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, PluginName, Receipt, Replica, ServiceName,
+    ServiceSpec, ServiceView, Source,
 };
 use heald_supervisor::{Process, Supervisor, Which};
 use serde_json::{Value, json};
@@ -22,6 +22,9 @@ const NO_ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// The causes that mean "no answer".
 const NO_ANSWER: [&str; 2] = ["timeout", "unreachable"];
+
+/// heald's own actions: no plug-in may offer another thing under their names.
+const NATIVE: [&str; 5] = ["restart", "start", "stop", "signal", "notify"];
 
 /// All that can be done, for every service.
 pub struct Hands {
@@ -69,7 +72,8 @@ impl Hands {
     /// The services that are offered something by the plug-in of that name.
     pub fn audience(&self, plugin: &PluginName) -> BTreeSet<ServiceName> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
-        let offered = plugins.iter().filter(|(_, offered)| offered.iter().any(|actions| actions.plugin().name == *plugin));
+        let offered =
+            plugins.iter().filter(|(_, offered)| offered.iter().any(|actions| actions.plugin().name == *plugin));
         offered.map(|(service, _)| service.clone()).collect()
     }
 
@@ -77,7 +81,8 @@ impl Hands {
     pub fn offered_by(&self, plugin: &PluginName) -> Vec<String> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
         let its = plugins.values().flatten().filter(|actions| actions.plugin().name == *plugin);
-        let names: BTreeSet<String> = its.flat_map(|actions| actions.infos().iter().map(|info| info.name.clone())).collect();
+        let names: BTreeSet<String> =
+            its.flat_map(|actions| actions.infos().iter().map(|info| info.name.clone())).collect();
         names.into_iter().collect()
     }
 
@@ -86,6 +91,10 @@ impl Hands {
     }
 
     fn plugin_of(&self, service: &ServiceName, action: &str) -> Option<Arc<PluginActions>> {
+        // heald's own actions are nobody's to take the place of.
+        if NATIVE.contains(&action) {
+            return None;
+        }
         let mut plugins = self.plugins_of(service).into_iter();
         plugins.find(|plugin| plugin.infos().iter().any(|info| info.name == action))
     }
@@ -208,8 +217,13 @@ impl Actions for Hands {
         offers.push(native("notify", "says it in heald's log", text, false));
         for plugin in self.plugins_of(service) {
             let source = Source::Plugin(plugin.plugin().clone());
-            let infos = plugin.infos().iter();
-            offers.extend(infos.map(|info| Offer { action: info.clone(), source: source.clone(), blocked: None }));
+            let infos = plugin.infos().iter().filter(|info| !NATIVE.contains(&info.name.as_str()));
+            offers.extend(infos.map(|info| {
+                // Whoever may touch processes disrupts, whatever it says of itself: the guard goes by what could be done.
+                let disruptive = info.disruptive || plugin.touches_processes();
+                let action = ActionInfo { disruptive, ..info.clone() };
+                Offer { action, source: source.clone(), blocked: None }
+            }));
         }
         offers
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heald_model::{Choice, Decision, Entry, Incident, IncidentId, Record};
+use heald_model::{Choice, Decision, Entry, Incident, IncidentId, PluginName, Record};
 
 use crate::agreement::{self, Occasion, Pair};
 use crate::calls::{Asked, Call, Kept, Said};
@@ -22,6 +22,32 @@ pub(crate) struct Deliberation {
     question: Question,
 }
 
+/// What was decided, and what each policy that was asked answered.
+struct Done {
+    decision: Decision,
+    answers: Vec<(PluginName, Decision)>,
+}
+
+impl Done {
+    /// That plug-in's own answer, if it gave one.
+    fn own(&self, plugin: Option<&PluginName>) -> Option<&Decision> {
+        let (_, decision) = self.answers.iter().find(|(name, _)| Some(name) == plugin)?;
+        Some(decision)
+    }
+
+    /// What a shadow is compared with: that plug-in's answer, else what was decided.
+    fn by(&self, plugin: Option<&PluginName>) -> &Decision {
+        self.own(plugin).unwrap_or(&self.decision)
+    }
+}
+
+fn answer(call: &Call) -> Option<(PluginName, Decision)> {
+    match &call.said {
+        Said::Answer(answer) => Some((call.plugin.name.clone(), answer.decision.clone())),
+        Said::Verdict(_) | Said::Fault(_) => None,
+    }
+}
+
 impl Healer {
     /// Asks the policies in order; the native rules answer last.
     pub(crate) async fn decide(&self, ward: &Ward, incident: &Incident) -> Deliberation {
@@ -37,12 +63,12 @@ impl Healer {
                 shadows.push(member.clone());
                 continue;
             }
-            question.state = ward.lock().memories.get(&plugin.name).cloned();
+            question.state = ward.lock().deliberated.get(&plugin.name).cloned();
             let said = match member.plugin.decide(&question).await {
                 Ok(answer) => {
                     self.answered(ward, plugin);
                     if let Some(memory) = &answer.state {
-                        ward.lock().memories.insert(plugin.name.clone(), memory.clone());
+                        ward.lock().deliberated.insert(plugin.name.clone(), memory.clone());
                     }
                     Said::Answer(Box::new(answer))
                 }
@@ -94,13 +120,14 @@ impl Healer {
     pub(crate) fn note(&self, ward: &Arc<Ward>, incident: &Incident, deliberation: Deliberation) -> Decision {
         let Deliberation { decision, calls, shadows, question } = deliberation;
         if self.note_decision(ward, incident, &decision) {
+            let answers = calls.iter().filter_map(answer).collect();
             for call in calls {
                 self.ports.journal.keep(Kept::Call(Box::new(call)));
             }
             if let Some(healer) = self.me.upgrade().filter(|_| !shadows.is_empty()) {
-                let (ward, decision) = (Arc::clone(ward), decision.clone());
+                let (ward, done) = (Arc::clone(ward), Done { decision: decision.clone(), answers });
                 // On a task of its own: a shadow that takes its time must not hold up the healing.
-                tokio::spawn(async move { healer.decide_in_shadow(&ward, question, shadows, &decision).await });
+                tokio::spawn(async move { healer.decide_in_shadow(&ward, question, shadows, &done).await });
             }
         }
         decision
@@ -112,7 +139,7 @@ impl Healer {
         ward: &Ward,
         mut question: Question,
         shadows: Vec<Member<dyn Policy>>,
-        decision: &Decision,
+        done: &Done,
     ) {
         // One question at a time: what a shadow remembers of this one it is to know at the next.
         let _turn = ward.shadowing.lock().await;
@@ -121,12 +148,12 @@ impl Healer {
             let plugin = member.plugin.plugin();
             let (service, now) = (&ward.spec.name, question.now);
             let trial = member.trial.as_ref().unwrap_or(&plugin.name);
-            question.state = ward.lock().memories.get(&plugin.name).cloned();
+            question.state = ward.lock().deliberated.get(&plugin.name).cloned();
             let said = match member.plugin.decide(&question).await {
                 Ok(answer) => {
                     self.answered(ward, plugin);
                     if let Some(memory) = &answer.state {
-                        ward.lock().memories.insert(plugin.name.clone(), memory.clone());
+                        ward.lock().deliberated.insert(plugin.name.clone(), memory.clone());
                     }
                     Said::Answer(Box::new(answer))
                 }
@@ -140,21 +167,25 @@ impl Healer {
             };
             let call = call(ward, &member, &question, said);
             if let Said::Answer(answer) = &call.said {
-                let behind = *trial != plugin.name;
-                if answer.decision.choice == Choice::Pass {
+                let theirs = done.by(member.against.as_ref());
+                let passed = |decision: &Decision| decision.choice == Choice::Pass;
+                // A pass is an answer where the other one's own is known; beside what all decided it says nothing.
+                if passed(&answer.decision) && (passed(theirs) || done.own(member.against.as_ref()).is_none()) {
                     self.abstained(trial, service, now);
                 } else {
-                    let (mine, theirs) =
-                        if behind { (decision, &answer.decision) } else { (&answer.decision, decision) };
-                    let pair = Pair::of_decisions(mine, theirs);
-                    let (by, at) = (theirs.source.to_string(), now);
-                    let occasion = Occasion { at, service: service.clone(), incident: Some(incident), by };
+                    let behind = *trial != plugin.name;
+                    let pair = match behind {
+                        true => Pair::of_decisions(theirs, &answer.decision),
+                        false => Pair::of_decisions(&answer.decision, theirs),
+                    };
+                    let by = if behind { plugin.to_string() } else { theirs.source.to_string() };
+                    let occasion = Occasion { at: now, service: service.clone(), incident: Some(incident), by };
                     self.compared(trial, &occasion, &pair);
                     let record = Record::Shadowed {
                         plugin: plugin.clone(),
                         would: agreement::essence(&answer.decision),
-                        did: agreement::essence(decision),
-                        by: decision.source.clone(),
+                        did: agreement::essence(theirs),
+                        by: theirs.source.clone(),
                         agrees: pair.agrees(),
                     };
                     self.record(ward, vec![Entry::of_incident(now, service.clone(), incident, record)]);

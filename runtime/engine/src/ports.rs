@@ -95,6 +95,10 @@ pub trait Detector: Send + Sync {
     }
     /// Looks.
     async fn evaluate(&self, input: &Observation) -> Result<Verdict, Fault>;
+    /// The same, with nothing of it reaching the world: what it asks of the host is answered from the record.
+    async fn replayed(&self, input: &Observation, _: &[Heard]) -> Result<Verdict, Fault> {
+        self.evaluate(input).await
+    }
 }
 
 /// What a policy is asked.
@@ -149,6 +153,10 @@ pub trait Policy: Send + Sync {
     }
     /// Decides, or passes.
     async fn decide(&self, question: &Question) -> Result<Answer, Fault>;
+    /// As [`Detector::replayed`].
+    async fn replayed(&self, question: &Question, _: &[Heard]) -> Result<Answer, Fault> {
+        self.decide(question).await
+    }
 }
 
 /// Why an action was not done.

@@ -1,11 +1,11 @@
-//! Resting plug-ins that keep failing: strikes per (plug-in digest, service), growing back-off, one trial call when it ends.
+//! Resting plug-ins that keep failing: strikes per (plug-in, its digest, service), growing back-off, one trial call when it ends.
 //!
 //! Pure. A pair that is rested says nothing about the same plug-in on another service.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use heald_model::{Moment, PluginRef, ServiceName};
+use heald_model::{Moment, PluginName, PluginRef, ServiceName};
 
 use crate::plugins::Quarantine;
 
@@ -26,7 +26,7 @@ struct Tally {
 /// The tallies of all pairs.
 #[derive(Clone, Debug, Default)]
 pub struct Strikes {
-    tallies: BTreeMap<(String, ServiceName), Tally>,
+    tallies: BTreeMap<(PluginName, String, ServiceName), Tally>,
 }
 
 impl Strikes {
@@ -38,7 +38,7 @@ impl Strikes {
     /// Counts a failure; returns how many there were in a row, and until when it is rested if it now is. A failure in the
     /// trial call after a rest rests it again at once.
     pub fn failed(&mut self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> (u32, Option<Moment>) {
-        let tally = self.tallies.entry((plugin.digest.clone(), service.clone())).or_default();
+        let tally = self.tallies.entry(key(plugin, service)).or_default();
         tally.strikes = tally.strikes.saturating_add(1);
         if tally.strikes < STRIKES && tally.until.is_none() {
             return (tally.strikes, None);
@@ -52,18 +52,18 @@ impl Strikes {
     /// Counts a good answer; true if there were failures before it.
     pub fn answered(&mut self, plugin: &PluginRef, service: &ServiceName) -> bool {
         // The common case must not allocate a key: nothing ever failed.
-        !self.tallies.is_empty() && self.tallies.remove(&(plugin.digest.clone(), service.clone())).is_some()
+        !self.tallies.is_empty() && self.tallies.remove(&key(plugin, service)).is_some()
     }
 
     /// True if the plug-in has strikes about any service.
     pub fn any(&self, plugin: &PluginRef) -> bool {
-        self.tallies.keys().any(|(digest, _)| *digest == plugin.digest)
+        self.tallies.keys().any(|key| is_of(key, plugin))
     }
 
     /// The services about which the plug-in has strikes.
     pub fn of(&self, plugin: &PluginRef) -> Vec<Quarantine> {
-        let its = self.tallies.iter().filter(|((digest, _), _)| *digest == plugin.digest);
-        its.map(|((_, service), tally)| Quarantine {
+        let its = self.tallies.iter().filter(|(key, _)| is_of(key, plugin));
+        its.map(|((_, _, service), tally)| Quarantine {
             service: service.clone(),
             strikes: tally.strikes,
             until: tally.until,
@@ -75,14 +75,21 @@ impl Strikes {
         if self.tallies.is_empty() {
             return None;
         }
-        self.tallies.get(&(plugin.digest.clone(), service.clone()))
+        self.tallies.get(&key(plugin, service))
     }
+}
+
+/// One component may be configured twice under two names, and fail as one of them.
+fn key(plugin: &PluginRef, service: &ServiceName) -> (PluginName, String, ServiceName) {
+    (plugin.name.clone(), plugin.digest.clone(), service.clone())
+}
+
+fn is_of((name, digest, _): &(PluginName, String, ServiceName), plugin: &PluginRef) -> bool {
+    *name == plugin.name && *digest == plugin.digest
 }
 
 #[cfg(test)]
 mod tests {
-    use heald_model::PluginName;
-
     use super::*;
 
     fn plugin() -> PluginRef {

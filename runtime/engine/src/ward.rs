@@ -55,7 +55,9 @@ pub(crate) struct Ward {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) series: Seen,
+    /// What its detectors remember of it, and what its policies do: one component may be both.
     pub(crate) memories: HashMap<PluginName, Blob>,
+    pub(crate) deliberated: HashMap<PluginName, Blob>,
     /// All that holds now.
     pub(crate) concerns: Vec<Concern>,
     /// The detectors that said nothing when it was last looked: what they found before is neither confirmed nor over.
@@ -112,6 +114,7 @@ impl Ward {
         let mut state = self.lock();
         state.recast = true;
         state.memories.retain(|name, _| names.contains(name));
+        state.deliberated.retain(|name, _| names.contains(name));
         state.found.retain(|name, _| names.contains(name));
         state.compared.clear();
     }

@@ -13,6 +13,7 @@ use crate::clock::{Cut, Spent, timed};
 use crate::context::Call;
 use crate::error::HostError;
 use crate::heard::Ear;
+use crate::leash::Capability;
 use crate::pool::{Kind, Pool, Pooled, Turn};
 use crate::role::Act;
 use crate::schema::{self, Problem};
@@ -95,6 +96,11 @@ impl PluginActions {
     /// Which plug-in it is.
     pub fn plugin(&self) -> &PluginRef {
         &self.pool.plugin().reference
+    }
+
+    /// True if it was granted to touch processes.
+    pub fn touches_processes(&self) -> bool {
+        self.pool.plugin().premises.leash.holds(Capability::ProcessControl)
     }
 
     /// What it offers.

@@ -137,6 +137,10 @@ impl Detector for PluginDetector {
         self.pool.plugin().premises.judge_replay().is_ok()
     }
 
+    async fn replayed(&self, input: &Observation, heard: &[Heard]) -> Result<Verdict, Fault> {
+        self.replay(input, heard).await
+    }
+
     // Written out, since the future of `look` is boxed already.
     fn evaluate<'detector, 'input, 'call>(
         &'detector self,

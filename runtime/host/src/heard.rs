@@ -267,11 +267,12 @@ mod tests {
 
     #[test]
     fn every_kind_of_answer_survives() {
-        for (kind, said) in KINDS {
-            let told = tell_error(&said("why".into()));
-            assert_eq!(told, json!({"kind": kind, "text": "why"}));
+        let kinds = ["bad-input", "denied", "not-found", "over-quota", "unavailable", "unsupported", "other"];
+        for kind in kinds {
+            let told = json!({"kind": kind, "text": "why"});
             assert_eq!(tell_error(&hear_error(&told).unwrap()), told);
         }
+        assert!(hear_error(&json!({"kind": "else", "text": "why"})).is_none());
         assert_eq!(bool::hear(&true.tell()), Some(true));
         assert_eq!(<()>::hear(&().tell()), Some(()));
         let keys = vec!["a".to_owned(), "b".to_owned()];

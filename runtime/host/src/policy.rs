@@ -160,6 +160,10 @@ impl Policy for PluginPolicy {
         self.pool.plugin().premises.judge_replay().is_ok()
     }
 
+    async fn replayed(&self, question: &Question, heard: &[Heard]) -> Result<Answer, Fault> {
+        self.replay(question, heard).await
+    }
+
     // Written out, since the future of `weigh_up` is boxed already.
     fn decide<'policy, 'question, 'call>(
         &'policy self,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_engine::plugins::{Agreement, Plugins};
+use heald_engine::plugins::Agreement;
 use heald_host::CanaryConfig;
 
 use super::Platform;
@@ -34,7 +34,9 @@ fn judge(budget: CanaryConfig, agreement: &Agreement, faults: u64) -> Verdict {
     if agreement.compared >= budget.after.max(1) && share > budget.disagreement {
         let (differed, of) = (agreement.disagreed, agreement.compared);
         let (share, bound) = (share * 100.0, budget.disagreement * 100.0);
-        return Verdict::RollBack(format!("{differed} of {of} answers differed ({share:.0} %), and {bound:.0} % are borne"));
+        return Verdict::RollBack(format!(
+            "{differed} of {of} answers differed ({share:.0} %), and {bound:.0} % are borne"
+        ));
     }
     if budget.promote_after > 0 && agreement.compared >= budget.promote_after {
         return Verdict::Promote;
@@ -57,7 +59,8 @@ impl Platform {
                     Verdict::Wait => {}
                     Verdict::RollBack(why) => self.roll_back(&enrolled, why).await,
                     Verdict::Promote => {
-                        if let Err(error) = self.promote(name.as_str(), "heald").await {
+                        if let Err(error) = self.promote_this(name.as_str(), "heald", Some(&enrolled.reference())).await
+                        {
                             tracing::error!(plugin = %name, "cannot be promoted: {error}");
                         }
                     }
@@ -82,7 +85,8 @@ impl Platform {
         let mut roster = self.roster();
         let name = &enrolled.table.name;
         // It may have been reloaded, or taken out, while this waited for its turn.
-        let Some(mut candidate) = roster.get(name).filter(|now| now.reference() == enrolled.reference()).cloned() else {
+        let Some(mut candidate) = roster.get(name).filter(|now| now.reference() == enrolled.reference()).cloned()
+        else {
             return;
         };
         candidate.decide(Word::RolledBack, "heald", self.now(), &why);

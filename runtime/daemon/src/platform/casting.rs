@@ -67,18 +67,24 @@ impl Casting {
         let mut cast = Cast::default();
         let listed = config.detectors(service).iter().chain(of_folder(roster, &service.name, Role::Detector));
         for name in listed {
+            // Whether somebody's word counts here, under whatever name.
+            let (mut there, mut refused) = (false, false);
             for slot in slots(config, roster, name, &service.name, Role::Detector) {
                 let detector = slot.enrolled.plugin.as_ref();
                 let Some(plugin) = detector else { continue };
                 match plugin.detector(&settings(config, slot.enrolled, Some(service))).await {
-                    Ok(detector) => cast.detectors.push(slot.member(detector as Arc<dyn Detector>)),
-                    Err(error) => self.refused(slot.enrolled, "as a detector", &error),
+                    Ok(detector) => {
+                        there |= slot.part == Part::Active;
+                        cast.detectors.push(slot.member(detector as Arc<dyn Detector>));
+                    }
+                    Err(error) => {
+                        refused = true;
+                        self.refused(slot.enrolled, "as a detector", &error);
+                    }
                 }
             }
             let wanted = roster.get(name).is_some_and(|enrolled| !enrolled.disabled());
-            let there = cast.detectors.iter().any(|member| member.part == Part::Active && member.plugin.plugin().name == *name);
-            let failed = self.faults.iter().any(|(faulty, _)| faulty == name);
-            if wanted && !there && (failed || roster.get(name).is_some_and(|enrolled| enrolled.plugin.is_none())) {
+            if wanted && !there && (refused || roster.get(name).is_some_and(|enrolled| enrolled.plugin.is_none())) {
                 cast.missing.push(name.clone());
             }
         }
@@ -96,12 +102,19 @@ impl Casting {
         cast
     }
 
-    async fn actions_for(&mut self, config: &Config, roster: &Roster, service: &ServiceConfig) -> Vec<Arc<PluginActions>> {
+    async fn actions_for(
+        &mut self,
+        config: &Config,
+        roster: &Roster,
+        service: &ServiceConfig,
+    ) -> Vec<Arc<PluginActions>> {
         let mut actions = Vec::new();
         let listed = config.actions(service).iter().chain(of_folder(roster, &service.name, Role::Action));
         for name in listed {
             // What an action would have done cannot be compared: one in the shadow is not offered.
-            for slot in slots(config, roster, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active) {
+            for slot in
+                slots(config, roster, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
+            {
                 let Some(plugin) = slot.enrolled.plugin.as_ref() else { continue };
                 match plugin.actions(&settings(config, slot.enrolled, Some(service))).await {
                     Ok(offered) => actions.push(offered),
@@ -184,9 +197,9 @@ fn slots<'a>(
         slots.push(Slot::shadow(rival, &rival.table.name, Some(name)));
     }
     let heir = rivals.iter().find(|rival| rival.used() == Use::Active);
-    let canary = rivals.iter().find(|rival| {
-        rival.used() == Use::Canary && on_duty(config, rival, name, role).contains(service)
-    });
+    let canary = rivals
+        .iter()
+        .find(|rival| rival.used() == Use::Canary && on_duty(config, roster, rival, name, role).contains(service));
     match (heir, canary, named) {
         (Some(heir), ..) => slots.push(Slot::active(heir)),
         (None, Some(canary), _) => {
@@ -207,14 +220,21 @@ fn slots<'a>(
 }
 
 /// The services for which a canary's answers count, of those that ask the plug-in it is to replace.
-pub(super) fn on_duty(config: &Config, canary: &Enrolled, stable: &PluginName, role: Role) -> BTreeSet<ServiceName> {
+pub(super) fn on_duty(
+    config: &Config,
+    roster: &Roster,
+    canary: &Enrolled,
+    stable: &PluginName,
+    role: Role,
+) -> BTreeSet<ServiceName> {
     let asks = |service: &&ServiceConfig| {
         let listed = match role {
             Role::Detector => config.detectors(service),
             Role::Policy => config.policies(service),
             Role::Action => config.actions(service),
         };
-        listed.contains(stable) && canary.serves(&service.name)
+        let dropped = of_folder(roster, &service.name, role).any(|name| name == stable);
+        (listed.contains(stable) || dropped) && canary.serves(&service.name)
     };
     let services = config.service.iter().filter(asks).map(|service| &service.name);
     let services: Vec<&ServiceName> = services.collect();

@@ -1,6 +1,6 @@
 //! Every component that ran, by its digest: what decided in the past can be asked again, whatever lies under its name today.
 //!
-//! It never deletes what it was told to keep within the last year, and it refuses nothing: a component that cannot be kept is a
+//! The oldest are removed after a year, or when all take more than a GiB; it refuses nothing: a component that cannot be kept is a
 //! warning.
 
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use heald_store::StoreConfig;
 
 /// Components that were not loaded for so long are removed when another is kept.
 const KEPT: Duration = Duration::from_hours(365 * 24);
+/// And beyond so many bytes the oldest: fifty with an interpreter in them, thousands without.
+const BYTES: u64 = 1 << 30;
 
 /// Where components are kept: beside the journal.
 pub fn components_dir(store: &StoreConfig) -> PathBuf {
@@ -62,10 +64,19 @@ impl Components {
 
     fn sweep(&self) {
         let Ok(files) = std::fs::read_dir(&self.folder) else { return };
-        for file in files.flatten() {
-            let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age > KEPT) {
-                let _ = std::fs::remove_file(file.path());
+        let mut kept: Vec<(SystemTime, u64, PathBuf)> = files
+            .flatten()
+            .filter_map(|file| {
+                let metadata = file.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), file.path()))
+            })
+            .collect();
+        kept.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
+        let mut bytes = 0_u64;
+        for (used, length, path) in kept {
+            bytes = bytes.saturating_add(length);
+            if bytes > BYTES || used.elapsed().is_ok_and(|age| age > KEPT) {
+                let _ = std::fs::remove_file(path);
             }
         }
     }

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use heald_engine::plugins::PluginMode;
 use heald_host::PluginConfig;
 use heald_model::{Fault, FaultCause, PluginName, ServiceName};
 use serde::Deserialize;
 
-use super::roster::{Enrolled, Origin};
+use super::roster::{Enrolled, Origin, Roster};
 use super::standing::Standing;
 use super::{Platform, nameless};
 
@@ -57,7 +58,7 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 /// The stamps of a component and of what is beside it.
-type Stamps = BTreeMap<PathBuf, (Stamp, Option<Stamp>)>;
+pub(super) type Stamps = BTreeMap<PathBuf, (Stamp, Option<Stamp>)>;
 
 fn stamps(folder: &Path) -> std::io::Result<Stamps> {
     let mut found = Stamps::new();
@@ -77,14 +78,17 @@ fn stamps(folder: &Path) -> std::io::Result<Stamps> {
     Ok(found)
 }
 
-/// Everything that lies in the folder now.
-pub(super) fn scan(folder: Option<&Path>) -> Vec<Dropped> {
-    let Some(folder) = folder else { return Vec::new() };
+/// Everything that lies in the folder now, and the stamps by which a change will be seen.
+pub(super) fn scan(folder: Option<&Path>) -> (Stamps, Vec<Dropped>) {
+    let Some(folder) = folder else { return Default::default() };
     match stamps(folder) {
-        Ok(found) => found.keys().filter_map(|path| read(path)).collect(),
+        Ok(found) => {
+            let dropped = found.keys().filter_map(|path| read(path)).collect();
+            (found, dropped)
+        }
         Err(error) => {
             tracing::error!(folder = %folder.display(), "the folder of plug-ins cannot be read: {error}");
-            Vec::new()
+            Default::default()
         }
     }
 }
@@ -103,10 +107,14 @@ fn read(path: &Path) -> Option<Dropped> {
         Ok(Dropped { table, file: path.to_owned(), services: said.services, problem: None })
     };
     let dropped = said.and_then(whole);
-    Some(dropped.or_else(|why: String| {
-        let table = table(name, path, toml::Table::new()).ok().ok_or(())?;
-        Ok::<_, ()>(Dropped { table, file: path.to_owned(), services: None, problem: Some(why) })
-    }).ok()?)
+    Some(
+        dropped
+            .or_else(|why: String| {
+                let table = table(name, path, toml::Table::new()).ok().ok_or(())?;
+                Ok::<_, ()>(Dropped { table, file: path.to_owned(), services: None, problem: Some(why) })
+            })
+            .ok()?,
+    )
 }
 
 fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig, toml::de::Error> {
@@ -115,15 +123,37 @@ fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig,
     said.try_into()
 }
 
+/// What of a trial makes no sense, as `heald config check` says it of a configuration.
+fn trial_problem(table: &PluginConfig, roster: &Roster) -> Option<String> {
+    let canary = &table.canary;
+    match &table.instead_of {
+        Some(other) if *other == table.name => Some("instead_of: it is the plug-in itself; name another".into()),
+        Some(other) if !roster.contains_key(other) => Some(format!("instead_of: no plug-in is named `{other}`")),
+        None if table.mode == PluginMode::Canary => {
+            Some("mode: a canary replaces another plug-in; name it with instead_of = \"NAME\"".into())
+        }
+        _ if !(0.0..=1.0).contains(&canary.share) => {
+            Some(format!("canary.share: {} is no share from 0 to 1", canary.share))
+        }
+        _ if !(0.0..=1.0).contains(&canary.disagreement) => {
+            Some(format!("canary.disagreement: {} is no share from 0 to 1", canary.disagreement))
+        }
+        _ => None,
+    }
+}
+
 impl Platform {
     /// Follows the folder for as long as heald runs.
     pub(super) async fn watch(self: Arc<Self>, folder: PathBuf) {
-        let mut known: Stamps = stamps(&folder).unwrap_or_default();
+        let mut known: Stamps = self.scanned.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut before = known.clone();
         let mut unreadable = false;
         loop {
             tokio::time::sleep(PERIOD).await;
-            let looked = { let folder = folder.clone(); tokio::task::spawn_blocking(move || stamps(&folder)).await };
+            let looked = {
+                let folder = folder.clone();
+                tokio::task::spawn_blocking(move || stamps(&folder)).await
+            };
             let now = match looked {
                 Ok(Ok(now)) => now,
                 Ok(Err(error)) => {
@@ -159,15 +189,25 @@ impl Platform {
         let mut roster = self.roster();
         let old = roster.get(&name).cloned();
         if old.as_ref().is_some_and(|old| old.origin == Origin::Configuration) {
-            let why = format!("{}: the configuration has a plug-in of that name; give the file another", path.display());
+            let why =
+                format!("{}: the configuration has a plug-in of that name; give the file another", path.display());
             return self.reject(&name, why);
         }
-        let standing = old.as_ref().map(|old| old.standing.clone()).unwrap_or_default();
-        let problem = dropped.problem.clone();
+        let standing = self.standing_of(&name);
+        let problem = dropped.problem.clone().or_else(|| trial_problem(&dropped.table, &roster));
         let mut candidate = dropped.enrol(standing);
         match problem {
             Some(problem) => candidate.why = Some(problem),
-            None => self.load(&mut candidate).await,
+            None => {
+                // Compiling may take seconds: it is listed meanwhile.
+                if old.is_none() {
+                    self.enlist(roster.clone(), Enrolled { loading: true, ..candidate.clone() });
+                } else {
+                    self.mark_loading(&name, true);
+                }
+                self.load(&mut candidate).await;
+                self.mark_loading(&name, false);
+            }
         }
         let loaded = candidate.plugin.is_some();
         let why = candidate.why.clone().unwrap_or_default();
@@ -177,8 +217,7 @@ impl Platform {
                 self.keep_old(&name, why, "folder");
             }
             (false, _) => {
-                roster.insert(name.clone(), candidate);
-                self.enlist(roster);
+                self.enlist(roster, candidate);
                 self.reject(&name, why);
             }
             (true, old) => {
@@ -198,8 +237,7 @@ impl Platform {
                         self.keep_old(&name, why, "folder");
                     }
                     Err(why) => {
-                        roster.insert(name.clone(), Enrolled { plugin: None, why: Some(why.clone()), ..enrolled });
-                        self.enlist(roster);
+                        self.enlist(roster, Enrolled { plugin: None, why: Some(why.clone()), ..enrolled });
                         self.reject(&name, why);
                     }
                 }
@@ -224,12 +262,13 @@ impl Platform {
         self.tell(enrolled.reference(), "unloaded", "folder", "its file was taken away");
     }
 
-    /// What could not be loaded is listed with the reason.
-    fn enlist(&self, roster: super::Roster) {
-        *self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner) = roster;
+    /// Lists what is not used: it is being loaded, or could not be.
+    pub(super) fn enlist(&self, mut roster: Roster, enrolled: Enrolled) {
+        roster.insert(enrolled.table.name.clone(), enrolled);
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
     }
 
-    fn reject(&self, name: &PluginName, why: String) {
+    pub(super) fn reject(&self, name: &PluginName, why: String) {
         tracing::error!(plugin = %name, "cannot be used: {why}");
         if let Some(stage) = self.stage.get() {
             let fault = Fault::new(FaultCause::Load, why);

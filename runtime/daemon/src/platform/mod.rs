@@ -28,10 +28,12 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
+use heald_engine::plugins::PluginMode;
 use heald_engine::ports::{Clock, Journal};
 use heald_engine::{Cast, Consultants, Healer};
-use heald_host::{Host, PluginConfig};
+use heald_host::{Capability, Host, HostError, Plugin, PluginConfig};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
@@ -44,6 +46,10 @@ use crate::config::Config;
 use roster::Use;
 use standing::{Standing, StandingFile};
 
+/// So long heald's start waits for plug-ins. From the cache each takes some milliseconds; compiling one with an interpreter in it
+/// takes seconds, once, and the native rules answer meanwhile.
+const HASTE: Duration = Duration::from_secs(3);
+
 /// The plug-ins of a running heald.
 pub struct Platform {
     host: Host,
@@ -52,7 +58,15 @@ pub struct Platform {
     store: Arc<Store>,
     components: Components,
     standing: StandingFile,
+    /// What was decided, by name: it holds while a file is away, too.
+    standings: Mutex<BTreeMap<PluginName, Standing>>,
     roster: RwLock<Roster>,
+    /// What was still being compiled when heald had to begin.
+    late: Mutex<Vec<(PluginName, Fetching)>>,
+    /// The folder as it was when it was first read.
+    scanned: Mutex<folder::Stamps>,
+    /// No plug-in is loaded, now or later.
+    idle: bool,
     /// Held while something changes: one change at a time.
     changing: tokio::sync::Mutex<()>,
     /// Who is asked about each service now, in words: what need not be swapped is left alone.
@@ -100,6 +114,10 @@ impl Platform {
             clock,
             store,
             standing,
+            standings: Mutex::new(known.clone()),
+            late: Mutex::default(),
+            scanned: Mutex::default(),
+            idle,
             roster: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             billed: Mutex::default(),
@@ -110,7 +128,9 @@ impl Platform {
             let standing = known.get(&table.name).cloned().unwrap_or_default();
             roster.insert(table.name.clone(), Enrolled::new(table.clone(), Origin::Configuration, standing));
         }
-        for dropped in folder::scan(platform.config.plugins.folder.as_deref()) {
+        let (scanned, found) = folder::scan(platform.config.plugins.folder.as_deref());
+        *platform.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scanned;
+        for dropped in found {
             let name = dropped.table.name.clone();
             if let Some(known) = roster.get_mut(&name) {
                 let why = "the watched folder has a file of that name too, which is not used";
@@ -121,8 +141,8 @@ impl Platform {
             let (standing, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
             roster.insert(name, Enrolled { why, ..dropped.enrol(standing) });
         }
-        for enrolled in roster.values_mut().filter(|enrolled| !idle && enrolled.why.is_none()) {
-            platform.load(enrolled).await;
+        if !idle {
+            platform.load_all(&mut roster).await;
         }
         let casting = Casting::of(&platform.config, &roster).await;
         for (name, why) in &casting.faults {
@@ -144,32 +164,100 @@ impl Platform {
         }
         // Set once, here.
         let _ = self.stage.set(stage);
+        if self.idle {
+            return Vec::new();
+        }
         for (name, enrolled) in self.roster() {
             self.follow_trial(&name, &enrolled);
         }
-        let mut tasks = vec![tokio::spawn(Arc::clone(self).judge_trials())];
+        let mut tasks = vec![tokio::spawn(Arc::clone(self).judge_trials()), tokio::spawn(Arc::clone(self).load_late())];
         if let Some(folder) = self.config.plugins.folder.clone() {
             tasks.push(tokio::spawn(Arc::clone(self).watch(folder)));
         }
         tasks
     }
 
+    /// Loads all at once. What is built in is waited for; the others only for a moment, since what takes long to compile must not
+    /// keep heald from healing: it comes later.
+    async fn load_all(&self, roster: &mut Roster) {
+        let mut fetching = Vec::new();
+        for enrolled in roster.values_mut().filter(|enrolled| enrolled.why.is_none()) {
+            if enrolled.table.component.starts_with("builtin:") {
+                self.load(enrolled).await;
+                continue;
+            }
+            let (host, table) = (self.host.clone(), effective(enrolled));
+            fetching.push((enrolled.table.name.clone(), tokio::spawn(async move { host.fetch(&table).await })));
+        }
+        let haste = tokio::time::Instant::now() + HASTE;
+        for (name, mut fetch) in fetching {
+            let Some(enrolled) = roster.get_mut(&name) else { continue };
+            match tokio::time::timeout_at(haste, &mut fetch).await {
+                Ok(fetched) => self.settle(enrolled, joined(fetched)).await,
+                Err(_) => {
+                    enrolled.loading = true;
+                    self.late.lock().unwrap_or_else(PoisonError::into_inner).push((name, fetch));
+                }
+            }
+        }
+    }
+
+    /// Takes in what there was no time for at the start.
+    async fn load_late(self: Arc<Self>) {
+        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, fetch) in late {
+            let fetched = joined(fetch.await);
+            let _turn = self.changing.lock().await;
+            let mut roster = self.roster();
+            // It may have been reloaded or taken away meanwhile.
+            let Some(mut candidate) = roster.get(&name).filter(|enrolled| enrolled.loading).cloned() else { continue };
+            candidate.loading = false;
+            self.settle(&mut candidate, fetched).await;
+            let (reference, why, enrolled) = (candidate.reference(), candidate.why.clone(), candidate.clone());
+            roster.insert(name.clone(), candidate);
+            let refused = match why {
+                None => self.change(roster.clone(), Some(&name)).await.err(),
+                why => why,
+            };
+            match refused {
+                None => {
+                    self.follow_trial(&name, &enrolled);
+                    self.tell(reference, "loaded", "heald", "it took longer than the start");
+                }
+                Some(why) => {
+                    let failed = Enrolled { plugin: None, why: Some(why.clone()), ..enrolled };
+                    self.enlist(roster, failed);
+                    self.reject(&name, why);
+                }
+            }
+        }
+    }
+
     /// Reads, verifies and compiles, off the threads that heal. What ran before is not touched; a failure is noted.
     async fn load(&self, enrolled: &mut Enrolled) {
-        let mut table = enrolled.table.clone();
-        enrolled.standing.revoked.iter().for_each(|capability| without(&mut table, capability));
-        match self.host.fetch(&table).await {
+        let fetched = self.host.fetch(&effective(enrolled)).await;
+        self.settle(enrolled, fetched).await;
+    }
+
+    /// Notes what became of a load.
+    async fn settle(&self, enrolled: &mut Enrolled, fetched: Result<Plugin, HostError>) {
+        match fetched {
             Ok(plugin) => {
-                self.components.keep(&table.component, &plugin.reference().digest);
+                // What was revoked from its name is revoked from this version too.
+                let revoked = enrolled.standing.revoked.iter().filter_map(|word| word.parse::<Capability>().ok());
+                revoked.for_each(|capability| {
+                    plugin.revoke(capability);
+                });
+                let (kept, component) = (self.components.clone(), enrolled.table.component.clone());
+                let digest = plugin.reference().digest.clone();
+                let keeping = tokio::task::spawn_blocking(move || kept.keep(&component, &digest));
+                // It says itself what goes wrong.
+                let _ = keeping.await;
                 (enrolled.plugin, enrolled.why, enrolled.since) = (Some(plugin), None, self.clock.now());
             }
             Err(error) => {
-                let mut why = format!("{}: {}", table.component, chain(&error));
-                if !enrolled.standing.revoked.is_empty() {
-                    let revoked = Vec::from_iter(enrolled.standing.revoked.iter().cloned()).join(", ");
-                    why.push_str(&format!(" (revoked from it: {revoked}; `heald plugin enable {}` gives it back)", table.name));
-                }
-                tracing::error!(plugin = %table.name, "cannot be used: {why}");
+                let why = format!("{}: {}", enrolled.table.component, chain(&error));
+                tracing::error!(plugin = %enrolled.table.name, "cannot be used: {why}");
                 (enrolled.plugin, enrolled.why) = (None, Some(why));
             }
         }
@@ -208,11 +296,20 @@ impl Platform {
         }
     }
 
-    /// Keeps how all stand, durably.
-    fn keep_standing(&self, roster: &Roster) -> std::io::Result<()> {
-        let all: BTreeMap<PluginName, Standing> =
-            roster.iter().map(|(name, enrolled)| (name.clone(), enrolled.standing.clone())).collect();
-        self.standing.write(all)
+    /// Keeps how a plug-in stands, durably.
+    async fn keep_standing(self: &Platform, name: &PluginName, standing: &Standing) -> std::io::Result<()> {
+        let all = {
+            let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+            standings.insert(name.clone(), standing.clone());
+            standings.clone()
+        };
+        let file = self.standing.clone();
+        tokio::task::spawn_blocking(move || file.write(all)).await.map_err(std::io::Error::other)?
+    }
+
+    /// What was decided about the plug-in of that name.
+    fn standing_of(&self, name: &PluginName) -> Standing {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
     /// Puts a move of a plug-in on record, and says it in the log.
@@ -253,18 +350,27 @@ fn bill(cast: &Cast) -> String {
     bill
 }
 
-/// Takes a grant out of a plug-in's table.
-fn without(table: &mut PluginConfig, capability: &str) {
-    let grant = &mut table.grant;
-    match capability {
-        // The interface stays, with nothing behind it: a guest that imports it still loads.
-        "http" => grant.http = grant.http.take().map(|_| Vec::new()),
-        "files" => grant.files = grant.files.take().map(|_| Vec::new()),
-        "kv" => grant.kv = false,
-        "process" => grant.process = false,
-        "process-control" => grant.process_control = false,
-        "clock" => grant.clock = false,
-        "random" => grant.random = false,
-        _ => {}
+/// A plug-in being read and compiled.
+type Fetching = tokio::task::JoinHandle<Result<Plugin, HostError>>;
+
+fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) -> Result<Plugin, HostError> {
+    match fetched {
+        Ok(fetched) => fetched,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Nobody aborts it.
+        Err(_) => Err(HostError::NotComponent("its loading was given up")),
     }
+}
+
+/// A plug-in's table as it is loaded: one that only watches sends nothing and writes nothing, whatever it was granted.
+fn effective(enrolled: &Enrolled) -> PluginConfig {
+    let mut table = enrolled.table.clone();
+    let promoted = enrolled.standing.decided.as_ref().is_some_and(|decided| decided.word == standing::Word::Promoted);
+    if table.mode == PluginMode::Shadow && !promoted {
+        let grant = &mut table.grant;
+        // The interface stays, with nobody behind it: a guest that imports it still loads.
+        grant.http = grant.http.take().map(|_| Vec::new());
+        grant.files.iter_mut().flatten().for_each(|directory| directory.write = false);
+    }
+    table
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use heald_engine::plugins::{Divergence, PluginError, PluginMode, PluginStatus, Plugins};
 use heald_engine::ports::JournalError;
 use heald_host::{Capability, NoCapability};
-use heald_model::{Moment, PluginName};
+use heald_model::{Moment, PluginName, PluginRef};
 
 use super::roster::{Enrolled, Roster, Use};
 use super::standing::{Decided, Standing, Word};
@@ -35,6 +35,7 @@ impl Plugins for Platform {
         self.mark_loading(&candidate.table.name, true);
         self.load(&mut candidate).await;
         self.mark_loading(&candidate.table.name, false);
+        candidate.loading = false;
         let plugin = candidate.table.name.clone();
         if candidate.plugin.is_none() {
             return Err(self.keep_old(&plugin, candidate.why.unwrap_or_default(), by));
@@ -59,17 +60,24 @@ impl Plugins for Platform {
         let mut candidate = enrolled(&roster, name)?.clone();
         let standing = std::mem::take(&mut candidate.standing);
         if standing == Standing::default() {
-            let why = format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
+            let why =
+                format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
             return Err(PluginError::NothingToDo(why));
         }
-        // What was revoked is gone from the instances for good: it is loaded anew.
-        if candidate.plugin.is_none() || !standing.revoked.is_empty() {
-            self.load(&mut candidate).await;
+        // Loaded anew: what was revoked is gone from the instances for good, and what failed before is not held against it.
+        self.load(&mut candidate).await;
+        if candidate.plugin.is_none() {
+            return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
         }
+        let plugin = candidate.table.name.clone();
+        let status = self.commit(&mut roster, candidate, "enabled", by, "as it is configured".into()).await?;
         if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(&candidate.table.name);
+            stage.healer.end_trial(&plugin);
         }
-        self.commit(&mut roster, candidate, "enabled", by, "as it is configured".into()).await
+        if let Ok(enrolled) = self::enrolled(&self.roster(), name) {
+            self.follow_trial(&plugin, enrolled);
+        }
+        Ok(status)
     }
 
     async fn disable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
@@ -84,20 +92,7 @@ impl Plugins for Platform {
     }
 
     async fn promote(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
-        let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
-        if candidate.plugin.is_none() {
-            let why = candidate.why.clone().unwrap_or_default();
-            return Err(PluginError::Refused(format!("{name} is not loaded: {why}")));
-        }
-        if candidate.table.mode == PluginMode::Active || candidate.used() == Use::Active {
-            return Err(PluginError::NothingToDo(format!("{name} is active already")));
-        }
-        let of = self.divergence_of(&candidate).map(|divergence| divergence.agreement).unwrap_or_default();
-        let why = format!("after {} of {} compared answers agreed", of.agreed, of.compared);
-        candidate.decide(Word::Promoted, by, self.now(), &why);
-        self.commit(&mut roster, candidate, "promoted", by, why).await
+        self.promote_this(name, by, None).await
     }
 
     async fn revoke(&self, name: &str, capability: &str, by: &str) -> Result<PluginStatus, PluginError> {
@@ -126,6 +121,39 @@ impl Enrolled {
 }
 
 impl Platform {
+    /// Promotes a plug-in; if it is said which version, then none but that.
+    pub(super) async fn promote_this(
+        &self,
+        name: &str,
+        by: &str,
+        version: Option<&PluginRef>,
+    ) -> Result<PluginStatus, PluginError> {
+        let _turn = self.changing.lock().await;
+        let mut roster = self.roster();
+        let mut candidate = enrolled(&roster, name)?.clone();
+        if version.is_some_and(|version| *version != candidate.reference()) {
+            return Err(PluginError::NothingToDo(format!("{name} is another version by now")));
+        }
+        if candidate.plugin.is_none() {
+            let why = candidate.why.clone().unwrap_or_default();
+            return Err(PluginError::Refused(format!("{name} is not loaded: {why}")));
+        }
+        if candidate.table.mode == PluginMode::Active || candidate.used() == Use::Active {
+            return Err(PluginError::NothingToDo(format!("{name} is active already")));
+        }
+        let of = self.divergence_of(&candidate).map(|divergence| divergence.agreement).unwrap_or_default();
+        let why = format!("after {} of {} compared answers agreed", of.agreed, of.compared);
+        candidate.decide(Word::Promoted, by, self.now(), &why);
+        if candidate.table.mode == PluginMode::Shadow {
+            // As a shadow it had nobody to send to.
+            self.load(&mut candidate).await;
+            if candidate.plugin.is_none() {
+                return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
+            }
+        }
+        self.commit(&mut roster, candidate, "promoted", by, why).await
+    }
+
     /// Puts a decision into effect: on disk first, then in what runs.
     pub(super) async fn commit(
         &self,
@@ -138,13 +166,21 @@ impl Platform {
         let name = candidate.table.name.clone();
         let (reference, used) = (candidate.reference(), candidate.used());
         roster.insert(name.clone(), candidate.clone());
-        self.keep_standing(roster).map_err(|error| {
-            PluginError::Journal(JournalError::Unavailable(format!("what is decided about plug-ins: {error}")))
-        })?;
-        let new = (used != Use::Out).then_some(&name);
+        let before = self.standing_of(&name);
+        let kept = self.keep_standing(&name, &candidate.standing).await;
+        // What makes things safer is done whether or not a disk can be told of it, and never waits for a self-test.
+        let safer = matches!(to, "disabled" | "rolled-back" | "revoked");
+        if let Err(error) = &kept {
+            tracing::error!(plugin = %name, "what is decided about it will not hold after a restart: {error}");
+            if !safer {
+                let why = format!("what is decided about plug-ins: {error}");
+                return Err(PluginError::Journal(JournalError::Unavailable(why)));
+            }
+        }
+        let new = (used != Use::Out && !safer).then_some(&name);
         if let Err(refused) = self.change(roster.clone(), new).await {
             // As it was before: what was written is taken back.
-            let _ = self.keep_standing(&self.roster());
+            let _ = self.keep_standing(&name, &before).await;
             return Err(self.keep_old(&name, refused, by));
         }
         self.follow_trial(&name, &candidate);
@@ -164,6 +200,7 @@ impl Platform {
         PluginError::Refused(why)
     }
 
+    /// Shows that it is being loaded, or no more.
     pub(super) fn mark_loading(&self, name: &PluginName, loading: bool) {
         let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(enrolled) = roster.get_mut(name) {

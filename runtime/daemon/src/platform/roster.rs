@@ -58,16 +58,7 @@ pub enum Use {
 impl Enrolled {
     /// As configured, not loaded yet.
     pub fn new(table: PluginConfig, origin: Origin, standing: Standing) -> Self {
-        Self {
-            table,
-            origin,
-            services: None,
-            plugin: None,
-            why: None,
-            since: Moment::EPOCH,
-            standing,
-            loading: false,
-        }
+        Self { table, origin, services: None, plugin: None, why: None, since: Moment::EPOCH, standing, loading: false }
     }
 
     /// How it is used, by its configuration and by what was decided about it.

@@ -69,7 +69,7 @@ struct Document {
 }
 
 /// The file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct StandingFile {
     path: PathBuf,
 }
@@ -82,7 +82,8 @@ impl StandingFile {
             Ok(plugins) => (Self { path }, plugins, None),
             Err(why) => {
                 let aside = path.with_extension("unreadable");
-                let moved = std::fs::rename(&path, &aside).map_or_else(|error| error.to_string(), |()| "moved aside".into());
+                let moved =
+                    std::fs::rename(&path, &aside).map_or_else(|error| error.to_string(), |()| "moved aside".into());
                 let note = format!(
                     "what was decided about plug-ins, in {}, cannot be read ({why}; {moved}); all stand as they are configured",
                     path.display()
@@ -122,7 +123,8 @@ mod tests {
     use super::*;
 
     fn decided(word: Word) -> Standing {
-        let decided = Decided { word, digest: "d1".into(), by: "op".into(), at: Moment::from_millis(1), why: "x".into() };
+        let decided =
+            Decided { word, digest: "d1".into(), by: "op".into(), at: Moment::from_millis(1), why: "x".into() };
         Standing { decided: Some(decided), ..Standing::default() }
     }
 
@@ -141,7 +143,8 @@ mod tests {
         let (file, plugins, note) = StandingFile::open(path.clone());
         assert!(plugins.is_empty() && note.is_none());
         let name = PluginName::from("next");
-        file.write(BTreeMap::from([(name.clone(), decided(Word::Disabled)), ("same".into(), Standing::default())])).unwrap();
+        file.write(BTreeMap::from([(name.clone(), decided(Word::Disabled)), ("same".into(), Standing::default())]))
+            .unwrap();
         let (_, plugins, _) = StandingFile::open(path.clone());
         assert_eq!(plugins, BTreeMap::from([(name, decided(Word::Disabled))]));
         std::fs::write(&path, "{").unwrap();

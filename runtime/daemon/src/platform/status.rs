@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use heald_engine::plugins::{Divergence, PluginCounters, PluginError, PluginStatus};
 use heald_model::{PluginName, ServiceName};
 
-use super::roster::{Enrolled, Use};
 use super::Platform;
+use super::roster::{Enrolled, Use};
 
 impl Platform {
     pub(super) fn status_of(&self, enrolled: &Enrolled) -> PluginStatus {
@@ -93,4 +93,3 @@ fn counters(stats: &heald_host::Stats) -> PluginCounters {
         dropped_log_lines: stats.dropped_lines,
     }
 }
-

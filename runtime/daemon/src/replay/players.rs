@@ -60,10 +60,17 @@ impl Players {
         if let Said::Fault(Fault { cause: FaultCause::CpuBudget | FaultCause::Deadline, detail }) = &call.said {
             return Again::Untold(format!("it was stopped by the clock ({detail}), which runs otherwise each time"));
         }
+        if let Said::Fault(Fault { cause: FaultCause::Refused | FaultCause::Load, detail }) = &call.said {
+            return Again::Untold(format!("it was refused ({detail}), which was heald's doing, not its own"));
+        }
         let plugin = match self.find(&call.plugin) {
             Ok(plugin) => plugin,
             Err(why) => return Again::Gone(why),
         };
+        let told = plugin.requested().iter().any(|word| matches!(word.as_str(), "kv" | "process"));
+        if told && matches!(call.said, Said::Fault(_)) {
+            return Again::Untold("it failed after asking the host, and what it was told is not on record".into());
+        }
         let config = match object("its configuration", &call.settings.text) {
             Ok(config) => config,
             Err(_) => {
@@ -128,7 +135,7 @@ pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig 
         canary: heald_host::CanaryConfig::default(),
     };
     let table = tables.iter().find(|table| table.name == *name).cloned().unwrap_or_else(unnamed);
-    PluginConfig { grant: Grant { kv: true, process: true, ..table.grant }, ..table }
+    PluginConfig { grant: Grant { kv: true, process: true, process_control: true, ..table.grant }, ..table }
 }
 
 /// What the host told it while it answered.

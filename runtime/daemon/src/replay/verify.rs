@@ -50,6 +50,8 @@ impl Count {
         match () {
             () if self.differ > 0 => DIFFERS,
             () if !self.gone.is_empty() || !self.unreadable.is_empty() => TROUBLE,
+            // Nothing was found wrong because nothing was tried.
+            () if self.same == 0 => TROUBLE,
             () => 0,
         }
     }
