@@ -15,8 +15,8 @@ pub mod decide;
 pub mod demo;
 pub mod keepers;
 pub mod logging;
-pub mod plugin;
 pub mod platform;
+pub mod plugin;
 pub mod replay;
 pub mod run;
 

@@ -12,6 +12,6 @@ mod own_death;
 mod plugin_commands;
 mod plugin_faults;
 mod plugin_life;
-mod plugin_life;
+mod readme;
 mod replay;
 mod setup;

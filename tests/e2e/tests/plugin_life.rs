@@ -109,7 +109,8 @@ fn a_name_of_the_configuration_cannot_be_taken_by_a_file() {
     let heald = start(&format!("{}{}", folder_of(&folder), victim("web")));
     let before = plugin(&heald, "rules");
     drop_into(folder.path(), "rules", &guest("policy-zealot"));
-    let incident = heald.incident(PATIENCE, "plugin:rules", "it is told", |incident| incident["condition"] == "plugin-fault");
+    let incident =
+        heald.incident(PATIENCE, "plugin:rules", "it is told", |incident| incident["condition"] == "plugin-fault");
     assert!(incident.to_string().contains("rules.wasm"), "{incident}");
     assert_eq!(plugin(&heald, "rules")["loaded"], before["loaded"]);
 }
@@ -156,7 +157,11 @@ fn a_shadow_that_would_restart_everything_touches_nothing() {
     let stopped = |divergence: &Value| divergence["agreement"]["disagreed"].as_u64() >= Some(1);
     let divergence = until(PATIENCE, "it is compared", || heald.get("/api/plugins/zealot/divergence"), stopped);
     let difference = &divergence["differences"][0];
-    assert_eq!((difference["would"].as_str(), difference["did"].as_str()), (Some("stop"), Some("restart")), "{divergence}");
+    assert_eq!(
+        (difference["would"].as_str(), difference["did"].as_str()),
+        (Some("stop"), Some("restart")),
+        "{divergence}"
+    );
     // db was found down all the time by the shadow, and nobody did anything.
     assert_eq!(lives(&heald, "db").len(), 1);
     let incidents = heald.get("/api/incidents").to_string();
@@ -205,7 +210,9 @@ fn a_canary_that_agrees_is_promoted() {
     let plugins = guests(&[("next", "policy-zealot", rest)]);
     let mut heald = start(&format!("{plugins}{}", victim("web")));
     heal_once(&heald, "web");
-    becomes(&heald, "next", "it is promoted", |plugin| plugin["why"].as_str().is_some_and(|why| why.contains("agreed")));
+    becomes(&heald, "next", "it is promoted", |plugin| {
+        plugin["why"].as_str().is_some_and(|why| why.contains("agreed"))
+    });
     heald.stop();
     heald.start_again();
     heal_once(&heald, "web");

@@ -106,15 +106,13 @@ fn read(path: &Path) -> Option<Dropped> {
         let table = table(name, path, said.table).map_err(|error| broken(error.to_string()))?;
         Ok(Dropped { table, file: path.to_owned(), services: said.services, problem: None })
     };
-    let dropped = said.and_then(whole);
-    Some(
-        dropped
-            .or_else(|why: String| {
-                let table = table(name, path, toml::Table::new()).ok().ok_or(())?;
-                Ok::<_, ()>(Dropped { table, file: path.to_owned(), services: None, problem: Some(why) })
-            })
-            .ok()?,
-    )
+    let file = path.to_owned();
+    said.and_then(whole)
+        .or_else(|why: String| {
+            let table = table(name, path, toml::Table::new())?;
+            Ok::<_, toml::de::Error>(Dropped { table, file, services: None, problem: Some(why) })
+        })
+        .ok()
 }
 
 fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig, toml::de::Error> {

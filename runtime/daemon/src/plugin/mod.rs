@@ -97,6 +97,14 @@ pub fn command(command: PluginCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Where these commands keep what they compiled, so that what was just built is tested at once: for this user alone, and apart
+/// from what a running heald keeps. None: there is no home, and so no cache.
+fn cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(caches.join("heald/compiled"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -135,12 +143,4 @@ mod tests {
             assert!(parse(line).is_err(), "{line}");
         }
     }
-}
-
-/// Where these commands keep what they compiled, so that what was just built is tested at once: for this user alone, and apart
-/// from what a running heald keeps. None: there is no home, and so no cache.
-fn cache() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(caches.join("heald/compiled"))
 }
