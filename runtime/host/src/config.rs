@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::endpoint::Endpoint;
-use crate::limits::Limits;
+use crate::limits::{LONGEST, Limits};
 
 /// A plug-in as the operator configures it.
 ///
@@ -179,10 +179,10 @@ impl From<DirectoryForm> for Directory {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Processor time.
+    /// Processor time; at most a day.
     #[serde(default, with = "heald_model::time::text::optional", skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Duration>,
-    /// Time as a whole.
+    /// Time as a whole; at most a day.
     #[serde(default, with = "heald_model::time::text::optional", skip_serializing_if = "Option::is_none")]
     pub wall: Option<Duration>,
     /// Memory, in MiB; at most 256.
@@ -193,7 +193,7 @@ pub struct LimitsConfig {
 impl LimitsConfig {
     /// These limits over those of the role.
     pub(crate) fn over(&self, role: Limits) -> Limits {
-        let cpu = self.cpu.unwrap_or(role.cpu);
+        let cpu = self.cpu.unwrap_or(role.cpu).min(LONGEST);
         // Nobody should have to raise both: the one grows with the other.
         let grown = role.wall.mul_f64(cpu.as_secs_f64() / role.cpu.as_secs_f64().max(f64::MIN_POSITIVE));
         let wall = self.wall.unwrap_or_else(|| role.wall.max(grown));
@@ -270,6 +270,11 @@ mod tests {
         assert_eq!(limits(json!({"cpu": "7ms"})).cpu, Duration::from_millis(7));
         assert_eq!(limits(json!({"cpu": "1s"})).wall, Duration::from_secs(20));
         assert_eq!(limits(json!({"cpu": "1ms"})).wall, Limits::DETECTOR.wall);
+        assert_eq!(
+            limits(json!({"cpu": 1e10, "wall": 1e10})),
+            Limits { cpu: LONGEST, wall: LONGEST, ..Limits::DETECTOR }
+        );
+        assert_eq!(limits(json!({"cpu": 1e10})).wall, LONGEST, "it grows with the other, up to there");
         assert_eq!(limits(json!({"memory_mib": 1})).memory, 1 << 20);
         assert_eq!(limits(json!({"memory_mib": 100_000})).memory, 256 << 20, "bounded by the pool");
     }

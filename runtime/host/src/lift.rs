@@ -23,6 +23,8 @@ const SUBJECT: usize = 256;
 const MESSAGE: usize = 2_048;
 const JSON: usize = 64 << 10;
 const ACTIONS: usize = 64;
+/// How deep JSON may nest. What reads the journal gives up at 128, and there it is nested in the records around it.
+const NESTED: usize = 32;
 /// A state blob, or what an undo needs.
 pub(crate) const STATE: usize = 64 << 10;
 
@@ -36,7 +38,7 @@ pub(crate) fn at_most<T>(what: &str, items: Vec<T>, most: usize) -> Result<Vec<T
 
 /// A word that is compared and stored.
 pub(crate) fn name(what: &str, name: String) -> Result<String, Fault> {
-    let fits = (1..=NAME).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    let fits = (1..=NAME).contains(&name.len()) && !name.chars().any(|c| text::is_obeyed(c) || c.is_whitespace());
     if fits { Ok(name) } else { Err(bad(format!("`{}` is no {what}", text::clean(&name, 64)))) }
 }
 
@@ -67,7 +69,20 @@ pub(crate) fn json(what: &str, text: &str) -> Result<Value, Fault> {
     if text.len() > JSON {
         return Err(bad(format!("{what} have {} bytes, at most {JSON} are allowed", text.len())));
     }
-    serde_json::from_str(text).map_err(|error| bad(format!("{what} are not JSON: {error}")))
+    let value = serde_json::from_str(text).map_err(|error| bad(format!("{what} are not JSON: {error}")))?;
+    if nested(&value) > NESTED {
+        return Err(bad(format!("{what} are nested more than {NESTED} deep")));
+    }
+    Ok(value)
+}
+
+/// How deep a value nests; the parser has seen to it that this is no depth to be afraid of.
+fn nested(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nested).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(nested).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 pub(crate) fn optional(nanos: Option<u64>) -> Option<Duration> {
@@ -76,12 +91,14 @@ pub(crate) fn optional(nanos: Option<u64>) -> Option<Duration> {
 
 pub(crate) fn facts(facts: Vec<FactResult>) -> Result<Vec<model::Fact>, Fault> {
     let one = |fact: FactResult| {
+        // The name first: words about the value have it in them.
+        let name = name("fact's name", fact.name)?;
         let value = match fact.value {
             ScalarResult::Truth(truth) => model::Scalar::Truth(truth),
-            ScalarResult::Number(number) => model::Scalar::Number(finite(&fact.name, number)?),
+            ScalarResult::Number(number) => model::Scalar::Number(finite(&name, number)?),
             ScalarResult::Text(text) => model::Scalar::Text(message(&text)),
         };
-        Ok(model::Fact { name: name("fact's name", fact.name)?, value })
+        Ok(model::Fact { name, value })
     };
     at_most("facts", facts, FACTS)?.into_iter().map(one).collect()
 }
@@ -92,7 +109,7 @@ pub(crate) fn findings(findings: Vec<FindingResult>) -> Result<Vec<model::Findin
 
 fn finding(finding: FindingResult) -> Result<model::Finding, Fault> {
     let subject = match finding.subject {
-        Some(subject) if subject.is_empty() || subject.len() > SUBJECT || subject.chars().any(char::is_control) => {
+        Some(subject) if subject.is_empty() || subject.len() > SUBJECT || subject.chars().any(text::is_obeyed) => {
             return Err(bad(format!("`{}` is no subject of a finding", text::clean(&subject, 64))));
         }
         subject => subject,
@@ -115,8 +132,9 @@ fn finding(finding: FindingResult) -> Result<model::Finding, Fault> {
 
 pub(crate) fn gauges(gauges: Vec<Metric>) -> Result<Vec<(String, f64)>, Fault> {
     let one = |gauge: Metric| {
-        let value = finite(&gauge.name, gauge.value)?;
-        Ok((name("gauge's name", gauge.name)?, value))
+        let name = name("gauge's name", gauge.name)?;
+        let value = finite(&name, gauge.value)?;
+        Ok((name, value))
     };
     at_most("gauges", gauges, GAUGES)?.into_iter().map(one).collect()
 }
@@ -185,6 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn words_about_a_number_have_no_name_in_them_that_is_none() {
+        let long = "\u{1b}[2J".repeat(100_000);
+        let number = ScalarResult::Number(f64::NAN);
+        let evidence = facts(vec![FactResult { name: long.clone(), value: number }]).unwrap_err();
+        let gauge = gauges(vec![Metric { name: long, value: f64::NAN }]).unwrap_err();
+        for fault in [evidence, gauge] {
+            assert!(fault.detail.len() < 128 && !fault.detail.chars().any(char::is_control), "{}", fault.detail);
+        }
+    }
+
+    #[test]
+    fn names_and_subjects_do_not_turn_what_is_around_them() {
+        for word in ["\u{202e}evil", "a\u{2066}b"] {
+            assert!(findings(vec![FindingResult { condition: word.into(), ..finding() }]).is_err());
+            assert!(findings(vec![FindingResult { subject: Some(word.into()), ..finding() }]).is_err());
+        }
+    }
+
+    #[test]
     fn every_list_and_text_has_an_end() {
         assert!(findings((0..=FINDINGS).map(|_| finding()).collect()).is_err());
         let evidence = (0..=FACTS).map(|_| fact(ScalarResult::Truth(true))).collect();
@@ -196,6 +233,11 @@ mod tests {
         assert!(state(Some(vec![0; STATE])).is_ok());
         assert!(json("parameters", &format!("\"{}\"", "x".repeat(JSON))).is_err());
         assert!(json("parameters", "{").is_err());
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(json("parameters", &nested(NESTED)).is_ok());
+        for depth in [NESTED + 1, 127, 10_000] {
+            assert!(json("parameters", &nested(depth)).is_err(), "{depth}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct Limits {
     pub memory: usize,
 }
 
+/// Whoever writes more means "for ever", and no clock counts that far.
+pub(crate) const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// 64 MiB: hundreds of times what a Rust guest needs, three times what a JavaScript guest starts with.
 pub(crate) const MEMORY: usize = 64 << 20;
 
@@ -66,7 +69,8 @@ impl Limits {
     }
 
     pub(crate) fn bounded(self) -> Self {
-        Self { memory: self.memory.min(MEMORY_CEILING), ..self }
+        let Self { cpu, wall, memory } = self;
+        Self { cpu: cpu.min(LONGEST), wall: wall.min(LONGEST), memory: memory.min(MEMORY_CEILING) }
     }
 }
 

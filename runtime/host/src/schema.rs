@@ -6,6 +6,7 @@
 //! `not` and a `$ref` within the document. Any other, `pattern` among them, is taken for a remark: it never refuses what a
 //! whole validator would accept, and what it lets through the plug-in judges itself.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -34,20 +35,30 @@ impl fmt::Display for Problem {
 
 /// How deep schemas may lead: a `$ref` to itself must end somewhere.
 const DEPTH: usize = 64;
+/// Steps that one check may take. Schemas come out of plug-ins' files, and one that refers to itself twice would take 2^64 of them;
+/// the largest of ours takes some hundred.
+const STEPS: u32 = 100_000;
 const NO_FIT: &str = "no alternative fits: ";
 /// Problems told at once.
 const TOLD: usize = 10;
 
 /// Every problem of `value`, at most ten.
 pub(crate) fn check(schema: &Value, value: &Value) -> Vec<Problem> {
-    let mut checker = Checker { root: schema, problems: Vec::new() };
+    let left = Cell::new(STEPS);
+    let mut checker = Checker { root: schema, problems: Vec::new(), left: &left };
     checker.visit(schema, value, "", 0);
+    if left.get() == 0 {
+        let message = format!("the schema takes more than {STEPS} steps to check; it refers to itself too often");
+        return vec![Problem { at: String::new(), message }];
+    }
     checker.problems
 }
 
 struct Checker<'s> {
     root: &'s Value,
     problems: Vec<Problem>,
+    /// Steps, of all trials together.
+    left: &'s Cell<u32>,
 }
 
 impl<'s> Checker<'s> {
@@ -58,6 +69,11 @@ impl<'s> Checker<'s> {
     }
 
     fn visit(&mut self, schema: &'s Value, value: &Value, at: &str, depth: usize) {
+        // What is left undone is refused as a whole, in the end.
+        match self.left.get() {
+            0 | 1 => return self.left.set(0),
+            left => self.left.set(left - 1),
+        }
         if depth > DEPTH {
             return self.say(at, "the schema leads nowhere: it refers to itself");
         }
@@ -194,7 +210,7 @@ impl<'s> Checker<'s> {
     }
 
     fn tried(&self, schema: &'s Value, value: &Value, at: &str, depth: usize) -> Vec<Problem> {
-        let mut trial = Checker { root: self.root, problems: Vec::new() };
+        let mut trial = Checker { root: self.root, problems: Vec::new(), left: self.left };
         trial.visit(schema, value, at, depth + 1);
         trial.problems
     }
@@ -307,6 +323,14 @@ mod tests {
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
         assert!(said(json!({"$ref": "#"}), json!(1))[0].contains("refers to itself"));
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_twice_ends_before_long() {
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            let said = said(json!({keyword: [{"$ref": "#"}, {"$ref": "#"}]}), json!({}));
+            assert!(matches!(said.as_slice(), [one] if one.contains("too often")), "{keyword}: {said:?}");
+        }
     }
 
     #[test]

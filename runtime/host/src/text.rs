@@ -10,13 +10,16 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
         }
         match character {
             '\n' | '\t' => clean.push(' '),
-            // Bidirectional overrides reorder what follows them on screen, as control characters do in their way.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            character if character.is_control() => {}
+            character if is_obeyed(character) => {}
             character => clean.push(character),
         }
     }
     clean
+}
+
+/// Whether a terminal obeys it rather than shows it: control characters, and those that reorder on screen what follows them.
+pub(crate) fn is_obeyed(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -80,11 +80,19 @@ pub mod text {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
 
-    /// The units, and how many seconds each is.
-    const UNITS: [(&str, f64); 7] =
-        [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+    /// The units, and how many nanoseconds each is.
+    const UNITS: [(&str, u64); 7] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("s", SECOND),
+        ("m", 60 * SECOND),
+        ("h", 3_600 * SECOND),
+        ("d", 86_400 * SECOND),
+    ];
+    const SECOND: u64 = 1_000_000_000;
 
-    /// Reads one duration.
+    /// Reads one duration; at most 584 years, which is what nanoseconds in 64 bits come to.
     ///
     /// # Errors
     /// A sentence that says what is accepted.
@@ -92,16 +100,31 @@ pub mod text {
         let text = text.trim();
         let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
-        let factor = match unit.trim() {
-            "" => Some(1.0),
-            unit => UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor),
-        };
-        let value = number.trim().parse::<f64>().ok().filter(|v| v.is_finite() && *v >= 0.0);
-        match (value, factor) {
-            (Some(value), Some(factor)) => Duration::try_from_secs_f64(value * factor)
-                .map_err(|_| format!("`{text}` is longer than heald can count")),
-            _ => Err(format!("`{text}` is not a duration; write a number and a unit, such as 500ms, 1s, 2m, 1h or 7d")),
+        let (number, unit) = (number.trim(), unit.trim());
+        let unit = if unit.is_empty() { "s" } else { unit };
+        let duration = UNITS.iter().find(|(name, _)| *name == unit).and_then(|(_, size)| {
+            // Whole numbers are counted exactly: what was written is read back the same.
+            let whole = number.parse::<u64>().ok().map(|number| number.checked_mul(*size));
+            whole.or_else(|| Some(rounded(number.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0)?, *size)))
+        });
+        match duration {
+            Some(Some(nanos)) => Ok(Duration::from_nanos(nanos)),
+            Some(None) => Err(too_long(text)),
+            None => {
+                Err(format!("`{text}` is not a duration; write a number and a unit, such as 500ms, 1s, 2m, 1h or 7d"))
+            }
         }
+    }
+
+    /// So many units as whole nanoseconds; None: too many.
+    fn rounded(number: f64, unit: u64) -> Option<u64> {
+        let nanos = (number * unit as f64).round();
+        // The first number that does not fit is a power of two, and so exact.
+        (0.0..u64::MAX as f64).contains(&nanos).then_some(nanos as u64)
+    }
+
+    fn too_long(text: impl std::fmt::Display) -> String {
+        format!("`{text}` is longer than heald can count")
     }
 
     /// Writes a duration the way [`parse`] reads it, in the largest unit that keeps it whole.
@@ -129,15 +152,20 @@ pub mod text {
         }
 
         fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
-            Ok(Duration::from_secs(seconds))
+            let nanos = seconds.checked_mul(SECOND);
+            nanos.map(Duration::from_nanos).ok_or_else(|| E::custom(too_long(seconds)))
         }
 
         fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
-            u64::try_from(seconds).map(Duration::from_secs).map_err(|_| E::custom("a duration cannot be negative"))
+            let seconds = u64::try_from(seconds).map_err(|_| E::custom("a duration cannot be negative"))?;
+            self.visit_u64(seconds)
         }
 
         fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
-            Duration::try_from_secs_f64(seconds).map_err(E::custom)
+            if seconds.is_nan() || seconds < 0.0 {
+                return Err(E::custom("a duration cannot be negative"));
+            }
+            rounded(seconds, SECOND).map(Duration::from_nanos).ok_or_else(|| E::custom(too_long(seconds)))
         }
     }
 
@@ -214,6 +242,27 @@ mod tests {
         for millis in [0, 1, 999, 1_000, 60_000, 61_000, 86_400_000] {
             let duration = Duration::from_millis(millis);
             assert_eq!(text::parse(&text::format(duration)), Ok(duration));
+        }
+        // More digits than a float has.
+        for nanos in [1, 9_007_199_254_740_993, 1_000_000_000_100_000_001, u64::MAX] {
+            let duration = Duration::from_nanos(nanos);
+            assert_eq!(text::parse(&text::format(duration)), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn durations_that_cannot_be_counted_are_refused_wherever_they_stand() {
+        #[derive(Debug, Deserialize)]
+        struct Table {
+            #[serde(rename = "for", with = "text")]
+            _for: Duration,
+        }
+        for json in [r#""99999999999s""#, r#""213504d""#, "1e11", "18446744073709551615", "9223372036854775807"] {
+            let error = serde_json::from_str::<Table>(&format!(r#"{{"for":{json}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("longer than heald can count"), "{json}: {error}");
+        }
+        for json in ["-1", "-0.5", r#""-1s""#] {
+            assert!(serde_json::from_str::<Table>(&format!(r#"{{"for":{json}}}"#)).is_err(), "{json}");
         }
     }
 
