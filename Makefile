@@ -8,7 +8,7 @@ export RUST_BACKTRACE ?= 1
 
 LISTEN ?= 127.0.0.1:8000
 
-.PHONY: run test soak bench lint setup
+.PHONY: run test soak bench fuzz lint setup
 
 run: setup
 	cargo build --release --locked -p heald
@@ -22,6 +22,13 @@ test: lint
 soak: setup
 	HEALD_SOAK=full HEALD_SIM_SEEDS=6000 cargo test --locked --workspace -- --nocapture
 
+# Each fuzz target for so many seconds; tests/fuzz/README.md says what they try.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	for target in load schema metadata configuration answers; do \
+	  tests/fuzz/run.sh $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 bench: setup
 	cargo bench --locked -p heald-benches
 
@@ -29,6 +36,8 @@ lint: setup
 	cargo fmt --all --check
 	cargo fmt --manifest-path plugins/Cargo.toml --all --check
 	cargo fmt --manifest-path tests/guests/Cargo.toml --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/fuzz/guest/Cargo.toml --all --check
 	cargo clippy --locked --manifest-path plugins/Cargo.toml --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
