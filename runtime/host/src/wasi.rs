@@ -215,7 +215,12 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// With nothing in it.
     pub(crate) fn empty() -> Self {
-        Self { ctx: WasiCtxBuilder::new().build(), http: http::context(), wire: Wire::nowhere(), table: ResourceTable::new() }
+        Self {
+            ctx: WasiCtxBuilder::new().build(),
+            http: http::context(),
+            wire: Wire::nowhere(),
+            table: ResourceTable::new(),
+        }
     }
 
     /// A call begins, and will be over at `until`.

@@ -204,7 +204,10 @@ impl Platform {
                     self.mark_loading(&name, true);
                 }
                 self.load(&mut candidate).await;
-                self.mark_loading(&name, false);
+                // One that is new is listed as loading until it was tried.
+                if old.is_some() {
+                    self.mark_loading(&name, false);
+                }
             }
         }
         let loaded = candidate.plugin.is_some();
