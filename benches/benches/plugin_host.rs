@@ -12,123 +12,16 @@
 //! Command: `cargo bench -p heald-benches --bench plugin_host`
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use heald_benches::{Spread, guest, resident, service, version};
-use heald_engine::ports::{Blob, Detector, Observation};
+use heald_benches::{Spread, bare, guest, observation, resident, version};
+use heald_engine::ports::Detector;
 use heald_host::{Host, Options, PluginConfig};
-use heald_model::{Moment, ProbeId, Role, Sample, Series};
 use serde_json::{Map, json};
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, Store, UpdateDeadline};
 
 const CALLS: usize = 50_000;
 const INSTANCES: usize = 2_000;
 const PLUGINS: u32 = 50;
-
-mod bare {
-    wasmtime::component::bindgen!({ path: "../wit", world: "detector", exports: { default: async } });
-}
-
-struct Data;
-
-impl bare::heald::plugin::log::Host for Data {
-    fn write(&mut self, _: bare::heald::plugin::log::Level, _: String, _: Vec<bare::heald::plugin::types::Fact>) {}
-}
-
-impl bare::heald::plugin::types::Host for Data {}
-
-struct HasData;
-
-impl wasmtime::component::HasData for HasData {
-    type Data<'a> = &'a mut Data;
-}
-
-async fn bare_detector(wasm: &[u8]) -> (Store<Data>, bare::Detector) {
-    let engine = Engine::new(&heald_host::config()).unwrap();
-    let component = Component::from_binary(&engine, wasm).unwrap();
-    let mut linker = Linker::<Data>::new(&engine);
-    bare::heald::plugin::types::add_to_linker::<_, HasData>(&mut linker, |data| data).unwrap();
-    bare::heald::plugin::log::add_to_linker::<_, HasData>(&mut linker, |data| data).unwrap();
-    let mut store = Store::new(&engine, Data);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    store.set_epoch_deadline(1);
-    let detector = bare::Detector::instantiate_async(&mut store, &component, &linker).await.unwrap();
-    detector.heald_plugin_detect().call_configure(&mut store, &"{}".to_owned()).await.unwrap().unwrap();
-    (store, detector)
-}
-
-fn bare_observation() -> bare::exports::heald::plugin::detect::Observation {
-    use bare::heald::plugin::types::{Replicas, Sample, Series, Service};
-    let sample = Sample {
-        at: 1_000_000_000,
-        incarnation: None,
-        ok: Some(true),
-        fault: None,
-        reported: None,
-        latency: Some(12_000_000),
-        status: Some(200),
-        cpu: Some(50.0),
-        memory: Some(40.0),
-        error_rate: None,
-        values: vec![Some(5e7), Some(12.0)],
-    };
-    let series = Series {
-        probe: "http".into(),
-        role: "liveness".into(),
-        replica: None,
-        period: 1_000_000_000,
-        failure_threshold: 3,
-        success_threshold: 1,
-        metrics: vec!["memory_bytes".into(), "open_fds".into()],
-        samples: vec![sample],
-        fresh: 1,
-    };
-    let service = Service {
-        name: "web".into(),
-        tags: vec!["tier-1".into()],
-        depends_on: Vec::new(),
-        replicas: Replicas { wanted: 1, running: 1, ready: 1 },
-        breaker: "closed".into(),
-        metadata: "{}".into(),
-        facts: Vec::new(),
-    };
-    bare::exports::heald::plugin::detect::Observation {
-        now: 1_001_000_000,
-        seed: 7,
-        service,
-        series: vec![series],
-        state: Some(vec![0; 1 << 10]),
-    }
-}
-
-/// The same observation, as the engine makes it.
-fn observation() -> Observation {
-    let at = Moment::from_nanos(1_000_000_000);
-    let service = service("web");
-    let sample = Sample {
-        ok: Some(true),
-        latency: Some(Duration::from_millis(12)),
-        status: Some(200),
-        cpu: Some(50.0),
-        memory: Some(40.0),
-        values: BTreeMap::from([("memory_bytes".to_owned(), 5e7), ("open_fds".to_owned(), 12.0)]),
-        ..Sample::new(service.name.clone(), ProbeId::from("http"), at)
-    };
-    let series = Series {
-        probe: ProbeId::from("http"),
-        role: Role::Liveness,
-        replica: None,
-        period: Duration::from_secs(1),
-        failure_threshold: 3,
-        success_threshold: 1,
-        samples: VecDeque::from([sample]),
-        fresh: 1,
-    };
-    let now = at + Duration::from_millis(1);
-    Observation { now, seed: 7, service, series: vec![series], state: Some(Blob(vec![0; 1 << 10])) }
-}
 
 fn table() -> PluginConfig {
     serde_json::from_value(json!({ "name": "good", "component": "-" })).unwrap()
@@ -137,13 +30,13 @@ fn table() -> PluginConfig {
 async fn calls(wasm: &[u8]) {
     let host = Host::start(&[]).unwrap();
     let detector = host.load_bytes(&table(), wasm).unwrap().detector(&Map::new()).await.unwrap();
-    let (mut store, bare) = bare_detector(wasm).await;
-    let (plain, input) = (bare_observation(), observation());
+    let (mut store, alone_guest) = bare::detector(wasm).await;
+    let (plain, input) = (bare::observation(), observation());
     let (mut alone, mut through) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
     // By turns, so that whatever else the machine does meets both.
     for _ in 0..CALLS {
         let began = Instant::now();
-        bare.heald_plugin_detect().call_evaluate(&mut store, &plain).await.unwrap().unwrap();
+        alone_guest.heald_plugin_detect().call_evaluate(&mut store, &plain).await.unwrap().unwrap();
         alone.push(began.elapsed());
         let began = Instant::now();
         detector.evaluate(&input).await.unwrap();

@@ -1,12 +1,15 @@
 //! What the benches have in common: guests built from source, a world that is stood in for, percentiles and memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod bare;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use heald_engine::ports::{Clock, Entropy, ProcessState, Processes};
-use heald_model::{Breaker, Moment, ServiceName, ServiceView};
+use heald_engine::ports::{Blob, Clock, Entropy, Observation, ProcessState, Processes};
+use heald_model::{Breaker, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceView};
 use heald_plugin_build::Workspace;
 use serde_json::json;
 use uuid::Uuid;
@@ -117,4 +120,31 @@ impl Spread {
 pub fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// The newest sample and 1 KiB of state, as the engine shows them; [`bare::observation`] is the same.
+pub fn observation() -> Observation {
+    let at = Moment::from_nanos(1_000_000_000);
+    let service = service("web");
+    let sample = Sample {
+        ok: Some(true),
+        latency: Some(Duration::from_millis(12)),
+        status: Some(200),
+        cpu: Some(50.0),
+        memory: Some(40.0),
+        values: BTreeMap::from([("memory_bytes".to_owned(), 5e7), ("open_fds".to_owned(), 12.0)]),
+        ..Sample::new(service.name.clone(), ProbeId::from("http"), at)
+    };
+    let series = Series {
+        probe: ProbeId::from("http"),
+        role: Role::Liveness,
+        replica: None,
+        period: Duration::from_secs(1),
+        failure_threshold: 3,
+        success_threshold: 1,
+        samples: VecDeque::from([sample]),
+        fresh: 1,
+    };
+    let now = at + Duration::from_millis(1);
+    Observation { now, seed: 7, service, series: vec![series], state: Some(Blob(vec![0; 1 << 10])) }
 }

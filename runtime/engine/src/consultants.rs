@@ -63,23 +63,7 @@ impl Healer {
                 shadows.push(member.clone());
                 continue;
             }
-            question.state = ward.lock().deliberated.get(&plugin.name).cloned();
-            let said = match member.plugin.decide(&question).await {
-                Ok(answer) => {
-                    self.answered(ward, plugin);
-                    if let Some(memory) = &answer.state {
-                        ward.lock().deliberated.insert(plugin.name.clone(), memory.clone());
-                    }
-                    Said::Answer(Box::new(answer))
-                }
-                Err(fault) => {
-                    self.faulted(Some(&ward.spec.name), plugin, &fault);
-                    if let Some(trial) = &member.trial {
-                        self.faulted_on_trial(trial, &ward.spec.name, question.now);
-                    }
-                    Said::Fault(fault)
-                }
-            };
+            let said = self.ask(ward, member, &mut question).await;
             let call = call(ward, member, &question, said);
             let decision = match &call.said {
                 Said::Answer(answer) if answer.decision.choice != Choice::Pass => Some(answer.decision.clone()),
@@ -91,6 +75,28 @@ impl Healer {
             }
         }
         Deliberation { decision: native::decide(&question), calls, shadows, question }
+    }
+
+    /// Asks one policy, with what it remembers; a failure goes on its record, and on that of its own trial.
+    async fn ask(&self, ward: &Ward, member: &Member<dyn Policy>, question: &mut Question) -> Said {
+        let plugin = member.plugin.plugin();
+        question.state = ward.lock().deliberated.get(&plugin.name).cloned();
+        match member.plugin.decide(question).await {
+            Ok(answer) => {
+                self.answered(ward, plugin);
+                if let Some(memory) = &answer.state {
+                    ward.lock().deliberated.insert(plugin.name.clone(), memory.clone());
+                }
+                Said::Answer(Box::new(answer))
+            }
+            Err(fault) => {
+                self.faulted(Some(&ward.spec.name), plugin, &fault);
+                if member.trial.as_ref() == Some(&plugin.name) {
+                    self.faulted_on_trial(&plugin.name, &ward.spec.name, question.now);
+                }
+                Said::Fault(fault)
+            }
+        }
     }
 
     fn question(&self, ward: &Ward, incident: &Incident) -> Question {
@@ -148,23 +154,7 @@ impl Healer {
             let plugin = member.plugin.plugin();
             let (service, now) = (&ward.spec.name, question.now);
             let trial = member.trial.as_ref().unwrap_or(&plugin.name);
-            question.state = ward.lock().deliberated.get(&plugin.name).cloned();
-            let said = match member.plugin.decide(&question).await {
-                Ok(answer) => {
-                    self.answered(ward, plugin);
-                    if let Some(memory) = &answer.state {
-                        ward.lock().deliberated.insert(plugin.name.clone(), memory.clone());
-                    }
-                    Said::Answer(Box::new(answer))
-                }
-                Err(fault) => {
-                    self.faulted(Some(service), plugin, &fault);
-                    if *trial == plugin.name {
-                        self.faulted_on_trial(trial, service, now);
-                    }
-                    Said::Fault(fault)
-                }
-            };
+            let said = self.ask(ward, &member, &mut question).await;
             let call = call(ward, &member, &question, said);
             if let Said::Answer(answer) = &call.said {
                 let theirs = done.by(member.against.as_ref());
