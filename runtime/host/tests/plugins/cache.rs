@@ -69,8 +69,10 @@ fn works(plugin: &Plugin) {
     assert_eq!(runtime.block_on(detector.evaluate(&observation("web", 97.0))).unwrap().findings.len(), 1);
 }
 
-fn inode(path: &Path) -> u64 {
-    fs::symlink_metadata(path).unwrap().ino()
+/// Which file it is. The number alone does not tell: a file system may give that of a file that is gone to the next one.
+fn identity(path: &Path) -> (u64, Option<std::time::SystemTime>) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    (metadata.ino(), metadata.created().ok())
 }
 
 #[test]
@@ -80,13 +82,13 @@ fn what_was_compiled_once_is_recalled_by_the_next_heald() {
     let kept = place.kept(good());
     assert_eq!(place.path("cache").metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-    let before = inode(&kept);
+    let before = identity(&kept);
     works(&place.host().load_bytes(&table("good"), good()).unwrap());
-    assert_eq!(inode(&kept), before, "compiling it again would have replaced the file");
+    assert_eq!(identity(&kept), before, "compiling it again would have replaced the file");
     // A signature is no other component.
     let signed = heald_host::sign(good(), &SecretKey::generate().unwrap()).unwrap();
     works(&place.host().load_bytes(&table("good"), &signed).unwrap());
-    assert_eq!((inode(&kept), place.files().len()), (before, 1));
+    assert_eq!((identity(&kept), place.files().len()), (before, 1));
 }
 
 #[test]
@@ -124,11 +126,11 @@ fn a_kept_file_that_is_not_as_it_should_be_is_made_anew() {
     ];
     for (sin, commit) in sins {
         commit();
-        let spoilt = inode(&kept);
+        let spoilt = identity(&kept);
         works(&host.load_bytes(&table("good"), good()).unwrap());
         let made = fs::symlink_metadata(&kept).unwrap();
         assert!(made.is_file() && made.permissions().mode() & 0o7777 == 0o600 && made.nlink() == 1, "{sin}");
-        assert_ne!(made.ino(), spoilt, "{sin}");
+        assert_ne!(identity(&kept), spoilt, "{sin}");
         assert!(fs::read(&kept).unwrap() == whole, "{sin}: what is kept is not what was compiled");
     }
 }
@@ -175,9 +177,9 @@ async fn fetching_is_loading_without_holding_anybody_up() {
     let host = place.host();
     let plugin = host.fetch(&table).await.unwrap();
     assert_eq!(plugin.reference().digest, digest(good()));
-    let before = inode(&place.kept(good()));
+    let before = identity(&place.kept(good()));
     host.fetch(&table).await.unwrap();
-    assert_eq!(inode(&place.kept(good())), before);
+    assert_eq!(identity(&place.kept(good())), before);
     fs::write(&table.component, &good()[..1_000]).unwrap();
     assert!(matches!(host.fetch(&table).await, Err(HostError::NotComponent(_))));
     fs::remove_file(&table.component).unwrap();
@@ -237,7 +239,11 @@ async fn a_large_component_is_compiled_by_another_process_into_the_cache() {
         1
     );
     let noted = fs::read_to_string(&note).unwrap();
-    assert_eq!(noted.trim(), inode(&place.kept(&bytes)).to_string(), "made once, and what it made is what is kept");
+    assert_eq!(
+        noted.trim(),
+        identity(&place.kept(&bytes)).0.to_string(),
+        "made once, and what it made is what is kept"
+    );
     assert_eq!(place.files().len(), 1, "nothing else is left there: {:?}", place.files());
     let environment = fs::read_to_string(place.path("note.env")).unwrap();
     assert!(!environment.contains("CARGO") && !environment.contains("HOME="), "{environment}");

@@ -383,7 +383,10 @@ async fn no_request_is_smuggled_in_another() {
         )
         .await;
         assert!(!told.starts_with("200 "), "{told}");
-        let seen = server.seen().pop().unwrap();
+    }
+    // Whether the server sees such a request before it is cut off is a matter of moments; one that it sees is no longer than that.
+    assert!(fetch_one(&actions, json!({"url": url})).await.starts_with("200 "));
+    for seen in server.seen() {
         assert!(seen.split_once("\r\n\r\n").unwrap().1.len() <= 4, "{seen}");
     }
     let sent = server.seen().concat();
