@@ -387,9 +387,10 @@ async fn no_request_is_smuggled_in_another() {
     // Whether the server sees such a request before it is cut off is a matter of moments; one that it sees is no longer than that.
     assert!(fetch_one(&actions, json!({"url": url})).await.starts_with("200 "));
     for seen in server.seen() {
-        assert!(seen.split_once("\r\n\r\n").unwrap().1.len() <= 4, "{seen}");
+        let body = seen.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!(body.len() <= 4, "{seen}");
     }
-    let sent = server.seen().concat();
+    let sent: String = server.seen().into_iter().filter(|seen| seen.contains("\r\n\r\n")).collect();
     assert_eq!(sent.matches("HTTP/1.1").count(), sent.matches("connection: close").count(), "{sent}");
 }
 
