@@ -106,7 +106,7 @@ async fn each_is_stopped_and_blamed_and_nobody_else_is_bothered() {
                 faults
             })
         };
-        for n in 0..20 {
+        for n in 0..100 {
             found_nothing(bad.evaluate(&call(&format!("web-{n}"), 1_000)).await, guest);
             found_nothing(other.evaluate(&call("bad", 1_000)).await, guest);
             found_nothing(bystander.evaluate(&observation("web", 1.0)).await, "the bystander");
