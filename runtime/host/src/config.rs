@@ -48,6 +48,26 @@ pub struct PluginConfig {
     pub canary: CanaryConfig,
 }
 
+impl PluginConfig {
+    /// What of its trial makes no sense by itself: the path of each field within the table, and why. Whether the plug-in that
+    /// `instead_of` names is there, whoever knows them all must see.
+    pub fn trial_problems(&self) -> Vec<(&'static [&'static str], String)> {
+        let mut problems: Vec<(&'static [&'static str], String)> = Vec::new();
+        if self.instead_of.as_ref() == Some(&self.name) {
+            problems.push((&["instead_of"], "is the plug-in itself; name another".into()));
+        }
+        if self.instead_of.is_none() && self.mode == PluginMode::Canary {
+            let message = "a canary replaces another plug-in; name it with instead_of = \"NAME\"";
+            problems.push((&["mode"], message.into()));
+        }
+        let shares: [(&'static [&'static str], f64); 2] =
+            [(&["canary", "share"], self.canary.share), (&["canary", "disagreement"], self.canary.disagreement)];
+        let wrong = shares.into_iter().filter(|(_, share)| !(0.0..=1.0).contains(share));
+        problems.extend(wrong.map(|(path, share)| (path, format!("is {share}; it is a share from 0 to 1"))));
+        problems
+    }
+}
+
 /// How a canary is judged: `canary = { share = 0.1, faults = 2, disagreement = 0.1, after = 20, promote_after = 500 }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

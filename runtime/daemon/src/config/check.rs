@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use heald_engine::plugins::PluginMode;
 use heald_host::PluginConfig;
 use heald_model::{PluginName, ServiceName};
 
@@ -166,20 +165,10 @@ impl<'a> Check<'a> {
     fn trial(&mut self, plugin: &PluginConfig) {
         let name = plugin.name.as_str();
         if let Some(other) = &plugin.instead_of {
-            let path = ["plugin", name, "instead_of"];
-            self.declared(&path, other);
-            if *other == plugin.name {
-                self.wrong(&path, "is the plug-in itself; name another");
-            }
-        } else if plugin.mode == PluginMode::Canary {
-            let message = "a canary replaces another plug-in; name it with instead_of = \"NAME\"";
-            self.wrong(&["plugin", name, "mode"], message);
+            self.declared(&["plugin", name, "instead_of"], other);
         }
-        let canary = &plugin.canary;
-        for (field, share) in [("share", canary.share), ("disagreement", canary.disagreement)] {
-            if !(0.0..=1.0).contains(&share) {
-                self.wrong(&["plugin", name, "canary", field], format!("is {share}; it is a share from 0 to 1"));
-            }
+        for (field, message) in plugin.trial_problems() {
+            self.wrong(&[&["plugin", name], field].concat(), message);
         }
     }
 

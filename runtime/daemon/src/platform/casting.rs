@@ -220,7 +220,7 @@ fn slots<'a>(
 }
 
 /// The services for which a canary's answers count, of those that ask the plug-in it is to replace.
-pub(super) fn on_duty(
+fn on_duty(
     config: &Config,
     roster: &Roster,
     canary: &Enrolled,

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
 use heald_host::PluginConfig;
 use heald_model::{Fault, FaultCause, PluginName, ServiceName};
 use serde::Deserialize;
@@ -123,21 +122,11 @@ fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig,
 
 /// What of a trial makes no sense, as `heald config check` says it of a configuration.
 fn trial_problem(table: &PluginConfig, roster: &Roster) -> Option<String> {
-    let canary = &table.canary;
-    match &table.instead_of {
-        Some(other) if *other == table.name => Some("instead_of: it is the plug-in itself; name another".into()),
-        Some(other) if !roster.contains_key(other) => Some(format!("instead_of: no plug-in is named `{other}`")),
-        None if table.mode == PluginMode::Canary => {
-            Some("mode: a canary replaces another plug-in; name it with instead_of = \"NAME\"".into())
-        }
-        _ if !(0.0..=1.0).contains(&canary.share) => {
-            Some(format!("canary.share: {} is no share from 0 to 1", canary.share))
-        }
-        _ if !(0.0..=1.0).contains(&canary.disagreement) => {
-            Some(format!("canary.disagreement: {} is no share from 0 to 1", canary.disagreement))
-        }
-        _ => None,
+    if let Some((field, message)) = table.trial_problems().into_iter().next() {
+        return Some(format!("{}: {message}", field.join(".")));
     }
+    let other = table.instead_of.as_ref().filter(|other| !roster.contains_key(*other))?;
+    Some(format!("instead_of: no plug-in is named `{other}`"))
 }
 
 impl Platform {
@@ -227,10 +216,7 @@ impl Platform {
                 roster.insert(name.clone(), candidate);
                 match self.change(roster.clone(), Some(&name)).await {
                     Ok(()) => {
-                        if let Some(stage) = self.stage.get() {
-                            stage.healer.end_trial(&name);
-                        }
-                        self.follow_trial(&name, &enrolled);
+                        self.try_anew(&name, &enrolled);
                         let to = if old.is_some() { "reloaded" } else { "loaded" };
                         self.tell(reference, to, "folder", path.display().to_string());
                     }
@@ -266,7 +252,7 @@ impl Platform {
     /// Lists what is not used: it is being loaded, or could not be.
     pub(super) fn enlist(&self, mut roster: Roster, enrolled: Enrolled) {
         roster.insert(enrolled.table.name.clone(), enrolled);
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+        *self.roster_mut() = roster;
     }
 
     pub(super) fn reject(&self, name: &PluginName, why: String) {

@@ -152,7 +152,7 @@ impl Platform {
             }
         }
         *platform.billed() = casting.casts.iter().map(|(service, cast)| (service.clone(), bill(cast))).collect();
-        *platform.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+        *platform.roster_mut() = roster;
         (Arc::new(platform), casting, note.into_iter().collect())
     }
 
@@ -273,7 +273,7 @@ impl Platform {
             }
             rehearsal::rehearse(new, &casting, &self.store, self.clock.now()).await?;
         }
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = roster;
+        *self.roster_mut() = roster;
         let Some(stage) = self.stage.get() else { return Ok(()) };
         stage.hands.offer(casting.actions);
         stage.consultants.recast(casting.profiles);
@@ -287,7 +287,15 @@ impl Platform {
         Ok(())
     }
 
-    /// Begins or ends a plug-in's trial, by how it is used now.
+    /// Forgets how a plug-in's trial went, and begins another if it is still on one.
+    fn try_anew(&self, name: &PluginName, enrolled: &Enrolled) {
+        if let Some(stage) = self.stage.get() {
+            stage.healer.end_trial(name);
+        }
+        self.follow_trial(name, enrolled);
+    }
+
+    /// Begins a plug-in's trial, if it is used so and is on none.
     fn follow_trial(&self, name: &PluginName, enrolled: &Enrolled) {
         let Some(stage) = self.stage.get() else { return };
         match enrolled.used() {
@@ -322,6 +330,10 @@ impl Platform {
 
     fn roster(&self) -> Roster {
         self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn roster_mut(&self) -> std::sync::RwLockWriteGuard<'_, Roster> {
+        self.roster.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn billed(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, String>> {

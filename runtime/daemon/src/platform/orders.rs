@@ -46,10 +46,10 @@ impl Plugins for Platform {
         if let Err(why) = self.change(roster, Some(&plugin)).await {
             return Err(self.keep_old(&plugin, why, by));
         }
-        if another && let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(&plugin);
+        match another {
+            true => self.try_anew(&plugin, &enrolled),
+            false => self.follow_trial(&plugin, &enrolled),
         }
-        self.follow_trial(&plugin, &enrolled);
         self.tell(reference, "reloaded", by, if another { "another version" } else { "the same version" });
         self.status(name)
     }
@@ -69,14 +69,9 @@ impl Plugins for Platform {
         if candidate.plugin.is_none() {
             return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
         }
-        let plugin = candidate.table.name.clone();
+        let enabled = candidate.clone();
         let status = self.commit(&mut roster, candidate, "enabled", by, "as it is configured".into()).await?;
-        if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(&plugin);
-        }
-        if let Ok(enrolled) = self::enrolled(&self.roster(), name) {
-            self.follow_trial(&plugin, enrolled);
-        }
+        self.try_anew(&enabled.table.name, &enabled);
         Ok(status)
     }
 
@@ -190,7 +185,7 @@ impl Platform {
 
     /// A change was refused: what ran goes on, and says so.
     pub(super) fn keep_old(&self, name: &PluginName, why: String, by: &str) -> PluginError {
-        let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut roster = self.roster_mut();
         let reference = roster.get_mut(name).map(|enrolled| {
             enrolled.why = Some(why.clone());
             enrolled.reference()
@@ -202,7 +197,7 @@ impl Platform {
 
     /// Shows that it is being loaded, or no more.
     pub(super) fn mark_loading(&self, name: &PluginName, loading: bool) {
-        let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut roster = self.roster_mut();
         if let Some(enrolled) = roster.get_mut(name) {
             enrolled.loading = loading;
         }
