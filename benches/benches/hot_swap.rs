@@ -19,11 +19,10 @@ use heald_benches::{Dice, Nobody, RealClock, Spread, guest, resident, version};
 use heald_engine::calls::Kept;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports};
+use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports, ServiceList};
 use heald_host::{Host, Options, PluginConfig};
 use heald_model::*;
 use serde_json::{Map, json};
-use tokio::sync::mpsc;
 
 const SERVICES: usize = 20;
 const SWAPS: usize = 1_000;
@@ -154,9 +153,10 @@ async fn swaps() {
     };
     let first = cast(&host, &versions[0]).await;
     let charges = (0..SERVICES).map(|number| Charge { spec: spec(number), cast: first.clone() }).collect();
-    let healer = Healer::new(HealingConfig::default(), ports, charges, Past::default());
-    let (samples, inbox) = mpsc::unbounded_channel();
-    let healing = tokio::spawn(Arc::clone(&healer).run(inbox));
+    let samples = Arc::new(ServiceList::default());
+    let healer = Healer::new(HealingConfig::default(), ports, Arc::clone(&samples), charges, Past::default());
+    let healing = Arc::clone(&healer);
+    let healing = tokio::spawn(async move { healing.run().await });
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (stop, count) = (Arc::clone(&over), Arc::clone(&sent));
     let feeding = tokio::spawn(async move {
@@ -165,7 +165,7 @@ async fn swaps() {
             tick.tick().await;
             for number in 0..SERVICES {
                 let sample = Sample::new(name(number), ProbeId::from("http"), clock.now());
-                samples.send(Sample { ok: Some(true), cpu: Some(10.0), ..sample }).unwrap();
+                samples.send(Sample { ok: Some(true), cpu: Some(10.0), ..sample });
                 count.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -174,7 +174,7 @@ async fn swaps() {
     for swap in 0..SWAPS {
         let began = Instant::now();
         let next = cast(&host, &versions[(swap + 1) % 2]).await;
-        (0..SERVICES).for_each(|number| assert!(healer.recast(&name(number), next.clone())));
+        (0..SERVICES).for_each(|number| assert!(healer.plugins().set_plugins(&name(number), next.clone())));
         took.push(began.elapsed());
         if swap == SWAPS / 10 {
             before = resident();

@@ -33,6 +33,7 @@ fn watch(address: &str) -> Lateness {
     let (samples, _seen) = mpsc::unbounded_channel();
     let (changes, _changed) = mpsc::unbounded_channel();
     let (clock, entropy, processes) = (Arc::new(RealClock::start()), Arc::new(Dice), Arc::new(Nobody));
+    let samples = Arc::new(samples);
     let outside = Outside { clock, entropy, processes, samples, changes };
     // Spread over the period: ten checks due at the same instant would wait for one another, guest or no guest.
     let prober = Prober::start(services.collect(), outside, Some(7)).unwrap();

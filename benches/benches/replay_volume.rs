@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use heald_engine::calls::{Checkpoint, Kept, Look, die};
 use heald_engine::ports::{Blob, Journal};
-use heald_engine::shown::{Seen, settle, take_in};
+use heald_engine::sample_window::{Seen, settle, take_in};
 use heald_model::{
     Breaker, Dependency, Fact, Moment, PluginName, PluginRef, ProbeSpec, Role, Sample, ServiceName, ServiceView,
 };

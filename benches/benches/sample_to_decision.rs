@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use heald_benches::{Dice, RealClock};
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports};
+use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports, ServiceList};
 use heald_host::{Host, Plugin, PluginConfig};
 use heald_model::*;
 use serde_json::{Map, json};
@@ -170,9 +170,10 @@ async fn rounds() -> Vec<u64> {
         wishes: world,
     };
     let host = Host::start(&[]).unwrap();
-    let healer = Healer::new(config, ports, vec![charge(&host).await], Past::default());
-    let (samples, inbox) = mpsc::unbounded_channel();
-    tokio::spawn(Arc::clone(&healer).run(inbox));
+    let samples = Arc::new(ServiceList::default());
+    let charges = vec![charge(&host).await];
+    let healer = Healer::new(config, ports, Arc::clone(&samples), charges, Past::default());
+    tokio::spawn(async move { healer.run().await });
     let blank = || Sample::new(ServiceName::from("web"), ProbeId::from("process"), clock.now());
     let mut nanos = Vec::new();
     for round in 0..ROUNDS as u64 {
@@ -180,11 +181,11 @@ async fn rounds() -> Vec<u64> {
         let exit =
             Sample { ok: Some(false), fault: Some("signal".into()), status: Some(-9), incarnation: life, ..blank() };
         let began = Instant::now();
-        samples.send(exit).unwrap();
+        samples.send(exit);
         let decided = next(&mut told, "decided").await;
         nanos.push((decided - began).as_nanos() as u64);
         next(&mut told, "expected").await;
-        samples.send(Sample { ok: Some(true), incarnation: Some(round + 2), ..blank() }).unwrap();
+        samples.send(Sample { ok: Some(true), incarnation: Some(round + 2), ..blank() });
         next(&mut told, "resolved").await;
     }
     nanos

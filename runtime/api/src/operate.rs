@@ -137,11 +137,11 @@ pub(crate) async fn verb(
         "stop" => Desired::Stopped,
         "restart" => return order(&api, name, "restart", Value::Null, by).await,
         "reset" => {
-            api.control.reset(&name, &who)?;
+            api.control.reset(&name, &who).await?;
             return Ok(Json(json!({"service": name, "reset": true})));
         }
         "approve" => {
-            api.control.approve(&name, &who)?;
+            api.control.approve(&name, &who).await?;
             return Ok(Json(json!({"service": name, "approved": true})));
         }
         _ => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
-use heald_engine::{Charge, Consultants, Healer, Past, Ports};
+use heald_engine::{Charge, Consultants, Healer, Past, Ports, ServiceList};
 use heald_host::{Compiler, Host, Options, Reach, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
@@ -45,7 +45,7 @@ pub struct Assembled {
     pub supervisor: Option<Supervisor>,
     /// Services, dependencies before their dependents.
     pub order: Vec<ServiceName>,
-    /// The healer at work; it ends when the samples do.
+    /// The healer at work; it ends by itself only when the task of a service fails.
     pub healing: tokio::task::JoinHandle<()>,
     /// News of processes and checks on their way into the record, the watched folder, the judging of trials.
     pub witnesses: Vec<tokio::task::JoinHandle<()>>,
@@ -108,13 +108,13 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let charges: Vec<Charge> = specs.into_iter().map(charge).collect();
     let consultants = Arc::new(Consultants::new(casting.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
 
-    let (samples, inbox) = mpsc::unbounded_channel();
+    let services = Arc::new(ServiceList::default());
     let (changes, changed) = mpsc::unbounded_channel();
     let outside = Outside {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         processes: Arc::clone(&hands) as Arc<dyn Processes>,
-        samples: samples.clone(),
+        samples: Arc::clone(&services) as _,
         changes,
     };
     let watched = config.service.iter().map(|service| probes(&config, service)).collect();
@@ -131,7 +131,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         wishes: Arc::clone(&wishes) as Arc<dyn Wishes>,
     };
     let past = past(&store, &config, clock.now()).await?;
-    let healer = Healer::new(config.healing.clone(), ports, charges, past);
+    let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), charges, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
     let stage = Stage { healer: Arc::clone(&healer), hands, consultants: Arc::clone(&consultants) };
     let platform_tasks = platform.start(stage);
@@ -141,7 +141,8 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 
     let mut witnesses = platform_tasks;
     witnesses.push(tokio::spawn(keepers::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
-    let healing = tokio::spawn(Arc::clone(&healer).run(inbox));
+    let healing = Arc::clone(&healer);
+    let healing = tokio::spawn(async move { healing.run().await });
     if let (Some(supervisor), Some((found, events))) = (&supervisor, found) {
         let crew = keepers::Crew {
             supervisor: supervisor.clone(),
@@ -149,7 +150,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
             prober: prober.clone(),
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             clock,
-            samples,
+            samples: services,
             heard: Arc::default(),
         };
         witnesses.push(tokio::spawn(crew.clone().witness_processes(events)));

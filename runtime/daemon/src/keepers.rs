@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heald_engine::Healer;
 use heald_engine::ports::Durability;
-use heald_engine::ports::{Clock, Journal, SampleSender, Wishes};
+use heald_engine::ports::{Clock, Journal, SampleSink, Wishes};
 use heald_model::{Desired, Entry, Health, ProbeId, Record, Replica, Sample, ServiceName};
 use heald_probe::{Change, PROCESS, Prober};
 use heald_supervisor::config::Restart;
@@ -91,7 +91,7 @@ pub struct Crew {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The way to the loop.
-    pub samples: SampleSender,
+    pub samples: Arc<dyn SampleSink>,
     /// The ends (by spawn id) that were heard of and are not acknowledged yet: each is told once, however it was learnt.
     pub heard: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -178,7 +178,7 @@ impl Crew {
             ..Sample::new(process.service.clone(), ProbeId::from(PROCESS), self.clock.now())
         };
         // The loop ends after everybody who feeds it.
-        let _ = self.samples.send(sample);
+        self.samples.send(sample);
     }
 
     /// Takes over what was there before this runtime: hears of the ends it missed, stops what is to be stopped, starts what was
@@ -270,7 +270,7 @@ impl Crew {
         let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();
         let old = found.alive.iter().filter(|process| process.origin == Origin::Adopted || process.outdated);
         for process in old.filter(|process| !strange.contains(process.spawn.as_str())) {
-            match self.healer.replace(&process.service, process.replica).await {
+            match self.healer.operator().replace(&process.service, process.replica).await {
                 Ok(done) => tracing::info!(service = %process.service, "replaced a survivor: {}", done.summary),
                 Err(error) => {
                     tracing::warn!(service = %process.service, "a survivor stays as it is: {error}");

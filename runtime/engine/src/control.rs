@@ -1,97 +1,15 @@
 //! What people and programs may ask of a running heald. The REST API and the command line are two views of this one trait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use heald_model::{Breaker, Decision, Desired, Finding, IncidentId, Intent, Mode, Offer, Outcome, ServiceName};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use heald_model::{Decision, Desired, Finding, Offer, ServiceName};
+use serde::Serialize;
 
-use crate::ports::{JournalError, ProcessState};
-
-/// How a service stands, in one object.
-#[derive(Clone, Debug)]
-pub struct ServiceStatus {
-    /// Its name.
-    pub name: ServiceName,
-    /// Whether it serves; None: not known, or not wanted.
-    pub up: Option<bool>,
-    /// Its circuit.
-    pub breaker: Breaker,
-    /// What the operator wants of it.
-    pub desired: Desired,
-    /// How decisions about it are treated.
-    pub mode: Mode,
-    /// Its processes, if heald runs them.
-    pub processes: Vec<ProcessState>,
-    /// Its open incidents, the leading one first.
-    pub incidents: Vec<IncidentId>,
-    /// What it needs.
-    pub depends_on: Vec<ServiceName>,
-    /// The operator's tags.
-    pub tags: Vec<String>,
-}
-
-/// An operator asks for an action.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Order {
-    /// On which service.
-    pub service: ServiceName,
-    /// Which action.
-    pub action: String,
-    /// With what.
-    #[serde(default)]
-    pub parameters: Value,
-    /// Who asks.
-    pub by: String,
-}
-
-/// What became of an order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Done {
-    /// What was intended.
-    pub intent: Intent,
-    /// What the action claimed.
-    pub summary: String,
-    /// What the probes showed; None: nobody waited for it.
-    pub outcome: Option<Outcome>,
-}
-
-/// Why an order was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// There is no such service.
-    #[error("no service is named `{0}`")]
-    NoService(ServiceName),
-    /// Nobody offers the action.
-    #[error("Unknown action received: {action}")]
-    NoAction {
-        /// What was asked for.
-        action: String,
-        /// What is on offer for the service.
-        offered: Vec<String>,
-    },
-    /// The guard withheld it.
-    #[error("withheld by the guard ({rule}): {why}")]
-    Withheld {
-        /// The rule.
-        rule: String,
-        /// Its words.
-        why: String,
-    },
-    /// Its parameters do not fit.
-    #[error("bad parameters: {0}")]
-    BadParameters(String),
-    /// There is nothing that it could apply to now.
-    #[error("{0}")]
-    NothingToDo(String),
-    /// It was tried and did not work.
-    #[error("{0}")]
-    Failed(String),
-    /// The journal would not take it.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
+use crate::heal::Healer;
+pub use crate::order::{Order, OrderError, OrderOutcome as Done};
+pub use crate::status::ServiceStatus;
 
 /// What the plug-ins make of some metrics, without anything being done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -148,11 +66,46 @@ pub trait Control: Send + Sync {
     /// Sets what is wanted of a service, durably, and sees to it.
     async fn wish(&self, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError>;
     /// Forgets back-off, start limit, cooldowns and exhausted attempts of a service.
-    fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError>;
+    async fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError>;
     /// Allows the next disruptive action of a service whose mode is `approve`.
-    fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError>;
+    async fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError>;
     /// Stops (true) or resumes (false) all healing: the kill switch. Messages still pass.
     fn halt(&self, halted: bool, by: &str);
     /// Whether all healing is stopped.
     fn halted(&self) -> bool;
+}
+
+#[async_trait]
+impl Control for Arc<Healer> {
+    fn services(&self) -> Vec<ServiceStatus> {
+        self.operator().services()
+    }
+
+    fn offers(&self) -> Vec<(ServiceName, Offer)> {
+        self.operator().offers()
+    }
+
+    async fn order(&self, order: Order) -> Result<Done, OrderError> {
+        self.operator().order(order).await
+    }
+
+    async fn wish(&self, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
+        self.operator().set_desired(service, desired, by).await
+    }
+
+    async fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
+        self.operator().reset(service, by).await
+    }
+
+    async fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
+        self.operator().approve(service, by).await
+    }
+
+    fn halt(&self, halted: bool, by: &str) {
+        self.operator().halt(halted, by);
+    }
+
+    fn halted(&self) -> bool {
+        self.operator().is_halted()
+    }
 }

@@ -196,6 +196,9 @@ fn paused(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Op
 /// The rule that lets one action at a time be in flight for a service.
 pub const IN_FLIGHT: &str = "in-flight";
 
+/// The rule that bounds how many services are in healing at the same time.
+pub const BUDGET: &str = "budget";
+
 fn occupied(_: &HealingConfig, ledger: &Ledger, _: &Case<'_>, intent: &Intent) -> Option<Hold> {
     let (id, flight) = ledger.flight_of(&intent.service)?;
     (*id != intent.id && intent.class != Class::Message)
@@ -324,5 +327,5 @@ fn over_budget(config: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent:
     };
     let healing = ledger.in_flight(intent.class);
     (healing >= budget)
-        .then(|| Hold::wait("budget", Moment::NEVER, format!("{healing} of {budget} services are in healing")))?
+        .then(|| Hold::wait(BUDGET, Moment::NEVER, format!("{healing} of {budget} services are in healing")))?
 }

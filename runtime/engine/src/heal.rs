@@ -1,58 +1,49 @@
 //! The loop. Read this first.
 //!
 //! ```text
-//! sample -> observe (detectors) -> correlate -> incident -> tend: decide -> judge -> perform -> verify -> settle -> learn
+//! sample -> detect -> incidents -> decide -> guard -> act -> prove -> settle -> learn
 //! ```
 //!
-//! One task watches each service, so that a slow detector of one cannot hold up another; one task tends it while it has an
-//! open incident, so that at most one action is in flight for a service and its most severe incident leads. Tending is
-//! level-triggered and re-entrant: it looks at how things are, never at what it was told before, and starts over from the
-//! journal's state after a crash. The stages themselves are in [`crate::observe`], [`crate::consultants`], [`crate::guard`],
-//! [`crate::treat`].
+//! Each service has one task, which does three things at a time: it *listens* (samples in, incidents out), it *tends* what is
+//! wrong, and it asks the shadows. So a slow detector of one service holds up no other, at most one action is in flight for a
+//! service, and its most severe incident leads. Tending is level-triggered and re-entrant: it looks at how things are, never at
+//! what it was told before, and starts over from the journal's state after a crash.
+//!
+//! The stages are [`crate::detect`], [`crate::incidents`], [`crate::policies`], [`crate::guard`], [`crate::remediate`],
+//! [`crate::prove`] and [`crate::learn`]; no stage knows this file. What they share is the context.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use heald_model::{
-    Choice, Dependency, Desired, Entry, Experience, Fault, Incident, Moment, PluginName, Record, Sample, ServiceName,
-    ServiceView, Severity, Signature, Stage,
-};
-use tokio::sync::{mpsc, watch};
+use heald_model::{Choice, Decision, Entry, Incident, IncidentId, PluginName, Record, ServiceName, Severity, Stage};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use crate::agreement::Trials;
 use crate::config::HealingConfig;
-use crate::correlate::{Change, correlate};
-use crate::guard::{Hold, Judgement};
+use crate::context::{Context, Rest};
+use crate::detect;
+use crate::guard::{BUDGET, Hold, Judgement};
+use crate::incidents;
 use crate::learn::Catalog;
 use crate::ledger::Ledger;
-use crate::ports::{Actions, Clock, Entropy, Journal, Probes, Processes, SampleReceiver, Wishes};
-use crate::strikes::Strikes;
-use crate::ward::{Charge, State, Ward};
+use crate::operator::{self, Operator};
+use crate::plugin_handle::PluginHandle;
+use crate::policies::{self, ShadowQuestion};
+use crate::prove;
+use crate::quarantine::tracker::PluginFaults;
+use crate::remediate;
+use crate::service::inbox::{Mail, News};
+use crate::service::list::ServiceList;
+use crate::service::{Charge, Service};
+
+pub use crate::context::Ports;
 
 /// What the next checks will tell (that a process lives again, that a detector answers again) is waited for this long at a time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The world, as the engine sees it.
-pub struct Ports {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Ids and dice.
-    pub entropy: Arc<dyn Entropy>,
-    /// The record.
-    pub journal: Arc<dyn Journal>,
-    /// The probes.
-    pub probes: Arc<dyn Probes>,
-    /// What can be done.
-    pub actions: Arc<dyn Actions>,
-    /// The processes heald runs.
-    pub processes: Arc<dyn Processes>,
-    /// What the operator wants.
-    pub wishes: Arc<dyn Wishes>,
-}
+/// Questions that wait for a service's shadows at most.
+const WAITING_QUESTIONS: usize = 16;
 
 /// What the journal gave back at start-up.
 #[derive(Default)]
@@ -65,439 +56,337 @@ pub struct Past {
     pub catalog: Catalog,
 }
 
-/// The healer. Cheap to share; every method takes `&self`.
+/// The healer: services come, are healed, and go.
 pub struct Healer {
-    pub(crate) ports: Ports,
-    pub(crate) wards: BTreeMap<ServiceName, Arc<Ward>>,
-    config: HealingConfig,
-    ledger: Mutex<Ledger>,
-    strikes: Mutex<Strikes>,
-    trials: Mutex<Trials>,
-    /// Counts what was compared and what failed on trial: whoever judges trials listens.
-    pub(crate) judged: watch::Sender<u64>,
-    /// Itself, for work that goes on beside the healing.
-    pub(crate) me: Weak<Self>,
-    faults: Mutex<BTreeMap<PluginName, Incident>>,
-    last_faults: Mutex<BTreeMap<PluginName, Fault>>,
-    catalog: Mutex<Catalog>,
-    halted: AtomicBool,
-    /// Counts what may let a waiting service go on: an action that settled, a dependency that returned, an operator's word.
-    pub(crate) turn: watch::Sender<u64>,
-    /// Open incidents of services that are no longer configured.
-    pub(crate) orphans: Mutex<Vec<Incident>>,
+    ctx: Arc<Context>,
+    /// Services whose task is to be started, and where [`Healer::run`] hears of them.
+    starting: mpsc::UnboundedSender<Arc<Service>>,
+    to_start: tokio::sync::Mutex<mpsc::UnboundedReceiver<Arc<Service>>>,
+    /// Open incidents of services that are not configured any more.
+    orphans: Vec<Incident>,
 }
 
 impl Healer {
-    /// A healer of these services that goes on where the past left off.
-    pub fn new(config: HealingConfig, ports: Ports, charges: Vec<Charge>, past: Past) -> Arc<Self> {
+    /// A healer of these services that goes on where the past left off. Probes send what they see to `services`.
+    pub fn new(
+        config: HealingConfig,
+        ports: Ports,
+        services: Arc<ServiceList>,
+        charges: Vec<Charge>,
+        past: Past,
+    ) -> Arc<Self> {
         let mut ledger = Ledger::default();
         for entry in &past.entries {
             ledger.apply(entry, &config);
         }
-        let wards: BTreeMap<_, _> =
-            charges.into_iter().map(|charge| (charge.spec.name.clone(), Arc::new(Ward::new(charge)))).collect();
-        let mut faults = BTreeMap::new();
-        let mut orphans = Vec::new();
-        for incident in past.incidents {
-            if let Some(plugin) = incident.service.plugin() {
-                faults.insert(PluginName::from(plugin), incident);
-            } else if let Some(ward) = wards.get(&incident.service) {
-                // What was down is taken to be down until a check says otherwise.
-                if incident.is_open() && incident.severity == Severity::Critical {
-                    ward.set_up(Some(false));
-                }
-                let mut state = ward.lock();
-                // What a detector said stands until it answers again.
-                if incident.is_open() {
-                    state.concerns.extend(incident.concerns.iter().cloned());
-                }
-                state.incidents.insert(incident.id, incident);
-            } else if incident.is_open() {
-                orphans.push(incident);
-            }
+        let (plugins, incidents): (Vec<_>, Vec<_>) =
+            past.incidents.into_iter().partition(|incident| incident.service.plugin().is_some());
+        let plugins = plugins.into_iter().filter_map(|incident| {
+            let plugin = PluginName::from(incident.service.plugin()?);
+            Some((plugin, incident))
+        });
+        let plugin_faults = PluginFaults::with(plugins.collect());
+        let ctx = Arc::new(Context::new(config, ports, services, plugin_faults, ledger, past.catalog));
+        let (starting, to_start) = mpsc::unbounded_channel();
+        let mut known: BTreeMap<ServiceName, Vec<Incident>> = BTreeMap::new();
+        for incident in incidents {
+            known.entry(incident.service.clone()).or_default().push(incident);
         }
-        Arc::new_cyclic(|me| Self {
-            me: Weak::clone(me),
-            trials: Mutex::default(),
-            judged: watch::Sender::new(0),
-            ports,
-            wards,
-            config,
-            ledger: Mutex::new(ledger),
-            strikes: Mutex::default(),
-            faults: Mutex::new(faults),
-            last_faults: Mutex::default(),
-            catalog: Mutex::new(past.catalog),
-            halted: AtomicBool::new(false),
-            turn: watch::Sender::new(0),
-            orphans: Mutex::new(orphans),
-        })
+        let mut healer = Self { ctx, starting, to_start: to_start.into(), orphans: Vec::new() };
+        for charge in charges {
+            let incidents = known.remove(&charge.spec.name).unwrap_or_default();
+            healer.add(charge, incidents);
+        }
+        healer.orphans = known.into_values().flatten().filter(Incident::is_open).collect();
+        Arc::new(healer)
     }
 
-    /// Heals until the stream of samples ends.
-    pub async fn run(self: Arc<Self>, mut samples: SampleReceiver) {
-        self.settle_strays();
-        self.resolve_orphans();
-        self.lay_to_rest();
-        let mut watches = JoinSet::new();
-        let mut inboxes = BTreeMap::new();
-        for (name, ward) in &self.wards {
-            let (inbox, mail) = mpsc::unbounded_channel();
-            inboxes.insert(name.clone(), inbox);
-            watches.spawn(Arc::clone(&self).watch(Arc::clone(ward), mail));
-        }
-        loop {
-            let sample = tokio::select! {
-                biased;
-                // A watch ends only with this loop. One that ends before has failed, and a service that nobody watches is worse
-                // than a heald that starts anew.
-                Some(ended) = watches.join_next() => {
-                    tracing::error!("the watch over a service has ended by itself: {ended:?}");
-                    return;
-                }
-                sample = samples.recv() => sample,
-            };
-            let Some(sample) = sample else { break };
-            if let Some(inbox) = inboxes.get(&sample.service) {
-                // Should the watch have ended just now, the next turn of this loop sees it.
-                let _ = inbox.send(sample);
-            }
-        }
-        drop(inboxes);
-        while watches.join_next().await.is_some() {}
+    /// Takes a service into care, with its incidents of before; false if there is one of that name.
+    pub fn add(&self, charge: Charge, incidents: Vec<Incident>) -> bool {
+        let service = Arc::new(Service::new(charge));
+        service.lock().recall(incidents);
+        service.publish();
+        // Nobody listens any more only when heald ends.
+        self.ctx.services.add(Arc::clone(&service)) && self.starting.send(service).is_ok()
     }
 
-    /// Watches one service: samples in, incidents out.
-    async fn watch(self: Arc<Self>, ward: Arc<Ward>, mut mail: mpsc::UnboundedReceiver<Sample>) {
-        // Ends with this watch: aborting a tender loses nothing, its stages are in the journal.
-        let mut tender = JoinSet::new();
-        if ward.claim() {
-            tender.spawn(Arc::clone(&self).go_on(Arc::clone(&ward)));
-        }
-        while let Some(first) = mail.recv().await {
-            let mut samples = vec![first];
-            while let Ok(more) = mail.try_recv() {
-                samples.push(more);
-            }
-            let leftover = self.observe(&ward, samples).await;
-            self.correlate(&ward);
-            self.resolve_if_quiet(&ward);
-            ward.ring();
-            while let Some(ended) = tender.try_join_next() {
-                if let Err(error) = ended {
-                    tracing::error!(service = %ward.spec.name, "the tending of a service has failed: {error}");
-                    return;
-                }
-            }
-            if ward.claim() {
-                tender.spawn(Arc::clone(&self).tend(Arc::clone(&ward)));
-            }
-            self.observe_in_shadow(&ward, leftover).await;
-        }
+    /// The service is configured like this from now on; false if there is none of that name. What is under way goes on.
+    pub fn change(&self, charge: Charge) -> bool {
+        let Some(service) = self.ctx.services.get(&charge.spec.name) else { return false };
+        service.inbox.tell(News::Setup(Box::new(charge)));
+        true
     }
 
-    /// Goes on with what the journal says was under way when heald last ended.
-    async fn go_on(self: Arc<Self>, ward: Arc<Ward>) {
-        self.resume(&ward).await;
-        let mut bell = ward.bell.subscribe();
-        // What the journal says may be over by now: a fresh look comes first. That a process is not there is a fact without one.
-        while !ward.lock().observed && !self.has_died(&ward) {
-            // The sender lives in the ward, which is held here.
-            let _ = bell.changed().await;
-        }
-        self.tend(ward).await;
+    /// The service is no longer configured: its incidents end, and it is never touched again; false if there is none of that name.
+    /// An action that is under way is seen through first.
+    pub fn remove(&self, name: &ServiceName) -> bool {
+        let Some(service) = self.ctx.services.remove(name) else { return false };
+        service.inbox.tell(News::End);
+        true
     }
 
-    /// Tends one service until no incident of it is open. The leading incident is treated first; what it leaves to be done for
-    /// the others is done in the same round.
-    async fn tend(self: Arc<Self>, ward: Arc<Ward>) {
-        let mut turn = self.turn.subscribe();
-        loop {
-            let open = ward.to_tend();
-            if open.is_empty() {
-                return;
-            }
-            turn.mark_unchanged();
-            let Some(rest_until) = self.treat_all(&ward, &open).await else { continue };
-            tokio::select! {
-                biased;
-                () = self.changed(&ward, &open) => {}
-                _ = turn.changed() => {}
-                () = self.ports.clock.sleep_until(rest_until) => {}
-            }
-        }
+    /// What operators ask of it.
+    pub fn operator(&self) -> Operator {
+        Operator::of(&self.ctx)
     }
 
-    /// One round over the open incidents. None: something was done, look again at once; else rest until the earliest time.
-    async fn treat_all(&self, ward: &Arc<Ward>, open: &[Incident]) -> Option<Moment> {
-        let mut rest_until = Moment::NEVER;
-        for incident in open {
-            rest_until = rest_until.min(self.treat(ward, incident).await?);
-        }
-        Some(rest_until)
-    }
-
-    /// One turn of the healing of one incident. None: look again at once; else rest until then, or until something changes.
-    async fn treat(&self, ward: &Arc<Ward>, incident: &Incident) -> Option<Moment> {
-        if incident.concerns.is_empty() {
-            // Nothing of it holds; it is over as soon as a check says so.
-            return Some(Moment::NEVER);
-        }
-        if ward.lock().unconfirmed(&incident.condition) {
-            // Nothing is done on the word of a detector that does not answer: it may be long over.
-            let why = "the detector that found it does not answer now".to_owned();
-            let hold = Hold { rule: "unconfirmed", until: Some(Moment::NEVER), why, escalate: false };
-            self.withhold(ward, incident, "healing", &hold);
-            return Some(self.now() + LOOK_AGAIN);
-        }
-        let mut deliberation = self.decide(ward, incident).await;
-        if deliberation.decision.choice == Choice::Escalate
-            && let Some(insisting) = self.insist(ward, incident)
-        {
-            deliberation.decision = insisting;
-        }
-        // Deciding takes time, and nothing is to be done about what is over meanwhile.
-        let still = ward.lock().still(incident.id).cloned();
-        let incident = &still?;
-        let decision = self.note(ward, incident, deliberation);
-        match &decision.choice {
-            Choice::NoAction | Choice::Pass => {
-                Some(decision.again_in.map_or(Moment::NEVER, |again_in| self.now() + again_in))
-            }
-            Choice::Escalate => Some(self.escalate(ward, incident, &decision.reason)),
-            Choice::Act(proposal) => {
-                let intent = self.intent(ward, Some(incident), proposal, decision.source.clone());
-                if self.lives_again(ward, &intent) {
-                    return Some(self.now() + LOOK_AGAIN);
-                }
-                match self.judge(ward, Some(incident), intent) {
-                    Judgement::Hold(hold) => Some(self.withhold(ward, incident, &proposal.action, &hold)),
-                    Judgement::Admit(permit) => self.carry_out(ward, permit).await,
-                }
-            }
-        }
-    }
-
-    /// Puts on record what came, changed and cleared.
-    fn correlate(&self, ward: &Ward) {
-        let now = self.now();
-        let wanted = self.desired(ward);
-        let parent = self.cause(ward);
-        let mut state = ward.lock();
-        // What is to be stopped is not down.
-        let concerns = if wanted == Desired::Stopped { Vec::new() } else { state.concerns.clone() };
-        let incidents: Vec<&Incident> = state.incidents.values().collect();
-        let changes = correlate(&incidents, &concerns, now, self.config.reopen_within);
-        let entries: Vec<Entry> = changes
-            .into_iter()
-            .map(|change| {
-                let (id, record) = match change {
-                    Change::Open(concern) => {
-                        let condition = concern.finding.condition.clone();
-                        let id = heald_model::IncidentId(self.id(now));
-                        (id, Record::Opened { condition, concern, parent, reopened: 0 })
-                    }
-                    Change::Reopen(id, reopened, concern) => {
-                        (id, Record::Opened { condition: concern.finding.condition.clone(), concern, parent, reopened })
-                    }
-                    Change::Concern(id, concern) => (id, Record::Concerned { concern }),
-                    Change::Clear(id, condition, subject) => (id, Record::Cleared { condition, subject }),
-                };
-                if let Record::Opened { .. } = record {
-                    state.held.insert(id, now);
-                }
-                Entry::of_incident(now, ward.spec.name.clone(), id, record)
-            })
-            .collect();
-        self.enter(&mut state, entries);
-        let critical = state.concerns.iter().any(|concern| concern.finding.severity == Severity::Critical);
-        let up =
-            if wanted == Desired::Running && (critical || state.passed.is_some()) { Some(!critical) } else { None };
-        drop(state);
-        if ward.set_up(up) {
-            self.dependency_returned(&ward.spec.name);
-        }
-    }
-
-    /// Resolves what no longer holds, once a check has passed since it last held; nothing is over on the word of an action.
-    pub(crate) fn resolve_if_quiet(&self, ward: &Ward) {
-        let now = self.now();
-        let stopped = self.desired(ward) == Desired::Stopped;
-        let judged = ward.spec.supervised || ward.spec.probes.iter().any(|p| p.role != heald_model::Role::Metrics);
-        let mut state = ward.lock();
-        let over: Vec<Entry> = state
-            .incidents
-            .values()
-            .filter(|incident| incident.is_open() && incident.concerns.is_empty() && incident.unsettled().is_none())
-            .filter_map(|incident| {
-                let held = state.held.get(&incident.id).copied().unwrap_or(Moment::NEVER);
-                let shown = state.passed.is_some_and(|passed| passed > held || held == Moment::NEVER);
-                let why = match () {
-                    () if stopped => "it is to be stopped",
-                    () if shown => "the finding is gone and checks pass",
-                    () if !judged => "the finding is gone",
-                    () => return None,
-                };
-                let record = Record::Staged { stage: Stage::Resolved, why: why.into() };
-                Some(Entry::of_incident(now, ward.spec.name.clone(), incident.id, record))
-            })
-            .collect();
-        if !over.is_empty() {
-            self.enter(&mut state, over);
-            self.take_turn();
-        }
-    }
-
-    /// A dependency serves again: its dependents' back-off is forgotten and they are looked at anew.
-    fn dependency_returned(&self, service: &ServiceName) {
-        let mut ledger = self.ledger();
-        for ward in self.wards.values().filter(|ward| ward.spec.depends_on.contains(service)) {
-            ledger.forgive(&ward.spec.name, false);
-        }
-        drop(ledger);
-        self.take_turn();
-    }
-
-    /// The open incident of a dependency that explains what is wrong here.
-    fn cause(&self, ward: &Ward) -> Option<heald_model::IncidentId> {
-        ward.spec.depends_on.iter().find_map(|name| {
-            let dependency = self.wards.get(name)?.lock();
-            dependency.leading().filter(|incident| incident.severity == Severity::Critical).map(|incident| incident.id)
-        })
+    /// What the plug-in platform does to it.
+    pub fn plugins(&self) -> PluginHandle {
+        PluginHandle::of(&self.ctx)
     }
 
     /// Takes in what an adapter witnessed (a process that started or ended, a circuit that moved), and puts it on record.
     pub fn witness(&self, entry: Entry) {
-        self.ledger().apply(&entry, &self.config);
-        self.ports.journal.write(vec![entry]);
+        self.ctx.witness(entry);
     }
 
-    /// Hands entries to the journal, and to all that is derived from it but the incidents themselves.
-    pub(crate) fn journal(&self, entries: Vec<Entry>) {
-        let mut ledger = self.ledger();
-        for entry in &entries {
-            ledger.apply(entry, &self.config);
+    /// Heals until the task of a service fails: a service that nobody tends is worse than a heald that starts anew.
+    pub async fn run(&self) {
+        prove::settle_strays(&self.ctx);
+        for orphan in &self.orphans {
+            let record = Record::Staged { stage: Stage::Resolved, why: "the service is no longer configured".into() };
+            self.ctx.journal(vec![Entry::of_incident(self.ctx.now(), orphan.service.clone(), orphan.id, record)]);
         }
-        // Under the ledger's lock, so that the journal has them in the order in which they were judged.
-        self.ports.journal.write(entries);
-    }
-
-    /// Records entries of one incident: in memory and in the journal.
-    pub(crate) fn record(&self, ward: &Ward, entries: Vec<Entry>) {
-        self.enter(&mut ward.lock(), entries);
-    }
-
-    /// The one way into a service's incidents: memory, log and journal. Under the ward's lock, since two tasks write about one
-    /// service and the journal must have it in the order of the memory.
-    fn enter(&self, state: &mut State, entries: Vec<Entry>) {
-        if entries.is_empty() {
-            return;
+        let mut to_start = self.to_start.lock().await;
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next() => match ended {
+                    Ok(name) => tracing::info!(service = %name, "is not healed any more"),
+                    Err(error) => {
+                        tracing::error!("the task of a service has failed: {error}");
+                        return;
+                    }
+                },
+                Some(service) = to_start.recv() => {
+                    tasks.spawn(heal(Arc::clone(&self.ctx), service));
+                }
+            }
         }
-        for entry in &entries {
-            state.apply(entry);
-            tell(state, entry);
-        }
-        self.journal(entries);
-    }
-
-    /// How the service stands, as plug-ins are told.
-    pub(crate) fn view(&self, ward: &Ward) -> ServiceView {
-        let processes = self.ports.processes.of(&ward.spec.name);
-        let running =
-            u32::try_from(processes.iter().filter(|process| process.pid.is_some()).count()).unwrap_or(u32::MAX);
-        ServiceView {
-            name: ward.spec.name.clone(),
-            tags: ward.spec.tags.clone(),
-            depends_on: self.dependencies(ward),
-            wanted: ward.spec.replicas,
-            running,
-            ready: if ward.up() == Some(false) { 0 } else { running },
-            breaker: self.ports.probes.breaker(&ward.spec.name),
-            metadata: ward.spec.metadata.clone(),
-            facts: vec![heald_model::Fact::text("desired", self.desired(ward).to_string())],
-        }
-    }
-
-    pub(crate) fn dependencies(&self, ward: &Ward) -> Vec<Dependency> {
-        ward.spec
-            .depends_on
-            .iter()
-            .map(|name| {
-                let ward = self.wards.get(name).filter(|ward| self.desired(ward) == Desired::Running);
-                Dependency { service: name.clone(), up: ward.and_then(|ward| ward.up()) }
-            })
-            .collect()
-    }
-
-    pub(crate) fn desired(&self, ward: &Ward) -> Desired {
-        self.ports.wishes.desired(&ward.spec.name)
-    }
-
-    pub(crate) fn experience(&self, signature: &Signature) -> Vec<Experience> {
-        self.catalog().experience(signature)
-    }
-
-    /// Lets every waiting tender look again.
-    pub(crate) fn take_turn(&self) {
-        self.turn.send_modify(|turn| *turn = turn.wrapping_add(1));
-    }
-
-    pub(crate) fn now(&self) -> Moment {
-        self.ports.clock.now()
-    }
-
-    pub(crate) fn id(&self, now: Moment) -> Uuid {
-        self.ports.entropy.id(now)
-    }
-
-    pub(crate) fn roll(&self) -> u64 {
-        self.ports.entropy.roll()
-    }
-
-    /// The `[healing]` section it goes by.
-    pub fn config(&self) -> &HealingConfig {
-        &self.config
-    }
-
-    pub(crate) fn halt_all(&self, halted: bool) {
-        self.halted.store(halted, Ordering::Relaxed);
-        self.take_turn();
-    }
-
-    pub(crate) fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn strikes(&self) -> MutexGuard<'_, Strikes> {
-        self.strikes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn trials(&self) -> MutexGuard<'_, Trials> {
-        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn last_faults(&self) -> MutexGuard<'_, BTreeMap<PluginName, Fault>> {
-        self.last_faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn faults(&self) -> MutexGuard<'_, BTreeMap<PluginName, Incident>> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn catalog(&self) -> MutexGuard<'_, Catalog> {
-        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says in the log what was just put on record of an incident; the incident's id joins the lines of one story.
-fn tell(state: &State, entry: &Entry) {
-    let incident = entry.incident.and_then(|id| state.incidents.get(&id));
-    if let Some((incident, event)) = incident.and_then(|incident| Some((incident, incident.timeline.last()?))) {
-        let (kind, source) = (&event.kind, &event.source);
-        tracing::info!(service = %incident.service, incident = %incident.id, %source, "{kind}: {}", event.text);
+/// One service's task, until the service is no longer configured.
+async fn heal(ctx: Arc<Context>, service: Arc<Service>) -> ServiceName {
+    let (shadows, questions) = mpsc::channel(WAITING_QUESTIONS);
+    let work = async { tokio::join!(listen(&ctx, &service), tend(&ctx, &service, &shadows)) };
+    tokio::select! {
+        _ = work => {}
+        () = policies::ask_shadows(&ctx, &service, questions) => {}
+    }
+    incidents::close_all(&ctx, &service, "the service is no longer configured");
+    service.name.clone()
+}
+
+/// Samples in, incidents out.
+async fn listen(ctx: &Context, service: &Service) {
+    loop {
+        match service.inbox.next().await {
+            Mail::Samples(samples, dropped) => {
+                if dropped > 0 {
+                    tracing::warn!(service = %service.name, dropped, "samples came faster than its detectors look at them");
+                }
+                let leftover = detect::observe(ctx, service, samples).await;
+                incidents::update(ctx, service);
+                incidents::resolve_if_quiet(ctx, service);
+                detect::observe_in_shadow(ctx, service, leftover).await;
+            }
+            Mail::News(News::End) => {
+                service.lock().ending = true;
+                service.publish();
+                return;
+            }
+            Mail::News(news) => {
+                hear(ctx, service, news);
+                service.publish();
+            }
+        }
+    }
+}
+
+/// Takes in what is told beside samples.
+fn hear(ctx: &Context, service: &Service, news: News) {
+    // Whoever waits for a reply may have gone away; what was told holds all the same.
+    match news {
+        // A stop does not wait behind other orders.
+        News::Order(order) if order.order.action == "stop" => service.lock().orders.push_front(order),
+        News::Order(order) => service.lock().orders.push_back(order),
+        News::Desired | News::DependencyReturned => service.lock().generation += 1,
+        News::Reset { by, reply } => {
+            operator::heard_reset(ctx, service, &by);
+            let _ = reply.send(());
+        }
+        News::Approve { by, reply } => {
+            let _ = reply.send(operator::heard_approval(ctx, service, &by));
+        }
+        News::Setup(charge) => {
+            let Charge { spec, cast } = *charge;
+            service.lock().set_up(&spec, &cast);
+            service.set_plugins(cast);
+            service.set_spec(spec);
+        }
+        News::Plugins => {
+            let plugins = service.plugins();
+            service.lock().plugins_changed(&plugins);
+        }
+        // The listener ends itself.
+        News::End => {}
+    }
+}
+
+/// Tends a service for as long as it is in heald's care. The leading incident is treated first; what it leaves to be done for the
+/// others is done in the same round.
+async fn tend(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQuestion>) {
+    prove::resume(ctx, service).await;
+    first_look(ctx, service).await;
+    let mut settlements = ctx.settlements();
+    loop {
+        let before = Attention::of(service);
+        settlements.mark_unchanged();
+        if service.lock().ending {
+            return;
+        }
+        let rest = tend_once(ctx, service, shadows).await;
+        if rest == Rest::NONE {
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = changed(service, &before) => {}
+            _ = settlements.changed(), if rest.for_budget => {}
+            () = ctx.ports.clock.sleep_until(rest.until) => {}
+        }
+    }
+}
+
+/// What the journal says may be over by now: a fresh look comes first. That a process is not there is a fact without one.
+async fn first_look(ctx: &Context, service: &Service) {
+    let mut changes = service.changes();
+    loop {
+        let looked = {
+            let state = service.lock();
+            state.observed || state.ending || state.leading().is_none() || !state.orders.is_empty()
+        };
+        if looked || ctx.has_died(service) {
+            return;
+        }
+        // The sender lives in the service, which is borrowed here.
+        let _ = changes.changed().await;
+    }
+}
+
+/// One round: the order whose turn it is, else every open incident.
+async fn tend_once(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQuestion>) -> Rest {
+    let order = operator::take_order(ctx, service).await;
+    if order == Some(Rest::NONE) {
+        return Rest::NONE;
+    }
+    let mut rest = order.unwrap_or(Rest::until(heald_model::Moment::NEVER));
+    let open: Vec<Incident> = service.lock().open().into_iter().cloned().collect();
+    for incident in &open {
+        let its = treat(ctx, service, incident, shadows).await;
+        if its == Rest::NONE {
+            return its;
+        }
+        rest = rest.or(its);
+    }
+    rest
+}
+
+/// One turn of the healing of one incident: decide, judge, act, prove.
+async fn treat(ctx: &Context, service: &Service, incident: &Incident, shadows: &mpsc::Sender<ShadowQuestion>) -> Rest {
+    if incident.concerns.is_empty() {
+        // Nothing of it holds; it is over as soon as a check says so.
+        return Rest::until(heald_model::Moment::NEVER);
+    }
+    if service.lock().unconfirmed(&incident.condition) {
+        // Nothing is done on the word of a detector that does not answer: it may be long over.
+        let why = "the detector that found it does not answer now".to_owned();
+        let hold = Hold { rule: "unconfirmed", until: Some(heald_model::Moment::NEVER), why, escalate: false };
+        remediate::withhold(ctx, service, incident, "healing", &hold);
+        return Rest::until(ctx.now() + LOOK_AGAIN);
+    }
+    let Some((decision, again_at)) = decide(ctx, service, incident, shadows).await else { return Rest::NONE };
+    let incident = &match service.lock().still(incident.id).cloned() {
+        Some(incident) => incident,
+        // Deciding takes time, and nothing is to be done about what is over meanwhile.
+        None => return Rest::NONE,
+    };
+    let rest = match &decision.choice {
+        Choice::NoAction | Choice::Pass => Rest::until(heald_model::Moment::NEVER),
+        Choice::Escalate => Rest::until(remediate::escalate(ctx, service, incident, &decision.reason)),
+        Choice::Act(proposal) => {
+            let disruptive = remediate::is_disruptive(ctx, service, &proposal.action);
+            let source = decision.source.clone();
+            let draft = remediate::draft(ctx, service, Some(incident), proposal, disruptive, source);
+            if remediate::lives_again(ctx, service, &draft) {
+                return Rest::until(ctx.now() + LOOK_AGAIN);
+            }
+            match remediate::judge(ctx, service, Some(incident), draft) {
+                Judgement::Hold(hold) => Rest {
+                    until: remediate::withhold(ctx, service, incident, &proposal.action, &hold),
+                    for_budget: hold.rule == BUDGET,
+                },
+                Judgement::Admit(permit) => match remediate::carry_out(ctx, service, permit).await {
+                    Some(until) => Rest::until(until),
+                    None => return Rest::NONE,
+                },
+            }
+        }
+    };
+    rest.or(Rest::until(again_at))
+}
+
+/// What is to be done about an incident, and when that is to be asked again. The policies are asked when the question is another
+/// one than before, or when they named a time. None: it is over meanwhile.
+async fn decide(
+    ctx: &Context,
+    service: &Service,
+    incident: &Incident,
+    shadows: &mpsc::Sender<ShadowQuestion>,
+) -> Option<(Decision, heald_model::Moment)> {
+    if let Some(known) = policies::known(ctx, service, incident) {
+        let insisting = remediate::insist(ctx, service, incident, &known.decision);
+        if let Some(insisting) = &insisting {
+            policies::note_decision(ctx, service, incident, insisting);
+        }
+        return Some((insisting.unwrap_or(known.decision), known.again_at));
+    }
+    let mut deliberation = policies::decide(ctx, service, incident).await;
+    let incident = service.lock().still(incident.id).cloned()?;
+    let again_at = policies::remember(service, &incident, &deliberation);
+    if let Some(insisting) = remediate::insist(ctx, service, &incident, &deliberation.decision) {
+        deliberation.decision = insisting;
+    }
+    Some((policies::note(ctx, service, &incident, deliberation, shadows), again_at))
+}
+
+/// What makes tending look again: which incidents are open, what holds in each, and what was told.
+#[derive(PartialEq)]
+struct Attention {
+    open: Vec<(IncidentId, u32, Vec<(Option<String>, Severity)>)>,
+    orders: usize,
+    generation: u64,
+    ending: bool,
+}
+
+impl Attention {
+    fn of(service: &Service) -> Self {
+        let state = service.lock();
+        let concerns = |incident: &Incident| {
+            incident.concerns.iter().map(|known| (known.finding.subject.clone(), known.finding.severity)).collect()
+        };
+        let open = state.open().into_iter().map(|incident| (incident.id, incident.reopened, concerns(incident)));
+        Self { open: open.collect(), orders: state.orders.len(), generation: state.generation, ending: state.ending }
+    }
+}
+
+/// Returns when something needs attention that did not before.
+async fn changed(service: &Service, before: &Attention) {
+    let mut changes = service.changes();
+    while Attention::of(service) == *before {
+        // The sender lives in the service, which is borrowed here.
+        let _ = changes.changed().await;
     }
 }

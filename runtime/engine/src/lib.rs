@@ -4,33 +4,38 @@
 //! traits in [`ports`].
 #![forbid(unsafe_code)]
 
-pub mod agreement;
 pub mod calls;
-pub mod cast;
+pub mod compare;
 pub mod config;
-pub mod consultants;
+pub mod consult;
+mod context;
 pub mod control;
 pub mod correlate;
-pub mod faults;
+mod detect;
 pub mod guard;
 pub mod heal;
+mod incidents;
 pub mod learn;
 pub mod ledger;
 pub mod native;
-pub mod observe;
-mod operate;
+pub mod operator;
+pub mod order;
+pub mod plugin_chain;
+pub mod plugin_handle;
 pub mod plugins;
+mod policies;
 pub mod ports;
-pub mod replay;
-pub mod shown;
-pub mod strikes;
-pub mod treat;
-mod trials;
+mod prove;
+pub mod quarantine;
+mod remediate;
+pub mod sample_window;
+mod service;
+pub mod status;
 pub mod verify;
-mod ward;
 
-pub use cast::{Cast, Member};
 pub use config::HealingConfig;
+pub use consult::{Consultants, Profile};
 pub use heal::{Healer, Past, Ports};
-pub use operate::{Consultants, Profile};
-pub use ward::Charge;
+pub use plugin_chain::{Cast, Member};
+pub use service::Charge;
+pub use service::list::ServiceList;

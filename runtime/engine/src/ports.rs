@@ -361,7 +361,15 @@ pub trait Entropy: Send + Sync {
     fn roll(&self) -> u64;
 }
 
-/// A sample on its way in.
-pub type SampleSender = tokio::sync::mpsc::UnboundedSender<Sample>;
-/// The end the engine reads.
-pub type SampleReceiver = tokio::sync::mpsc::UnboundedReceiver<Sample>;
+/// Where probes send what they saw.
+pub trait SampleSink: Send + Sync {
+    /// Hands a sample over, without waiting.
+    fn send(&self, sample: Sample);
+}
+
+impl SampleSink for tokio::sync::mpsc::UnboundedSender<Sample> {
+    fn send(&self, sample: Sample) {
+        // Nobody listens any more: whoever probes is about to end.
+        let _ = Self::send(self, sample);
+    }
+}

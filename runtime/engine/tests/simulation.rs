@@ -23,7 +23,7 @@ use heald_engine::calls::Part;
 use heald_engine::config::Budget;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Member, Past, Ports};
+use heald_engine::{Cast, Charge, Healer, HealingConfig, Member, Past, Ports, ServiceList};
 use heald_model::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -384,7 +384,7 @@ fn in_shadow<T: ?Sized>(plugin: Arc<T>, name: &str) -> Member<T> {
 /// A running heald, which can be killed.
 struct Runtime {
     healer: Arc<Healer>,
-    samples: SampleSender,
+    samples: Arc<ServiceList>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -520,9 +520,10 @@ fn boot(scenario: &Scenario, world: &Shared, clock: &Arc<VirtualClock>, life: u6
         .collect();
     let rows = world.lock().unwrap().rows.clone();
     let past = Past { incidents: fold(&rows).into_values().collect(), entries: rows, ..Past::default() };
-    let healer = Healer::new(config, ports, charges, past);
-    let (samples, inbox) = tokio::sync::mpsc::unbounded_channel();
-    let task = tokio::spawn(Arc::clone(&healer).run(inbox));
+    let samples = Arc::new(ServiceList::default());
+    let healer = Healer::new(config, ports, Arc::clone(&samples), charges, past);
+    let healing = Arc::clone(&healer);
+    let task = tokio::spawn(async move { healing.run().await });
     Runtime { healer, samples, task }
 }
 
@@ -612,7 +613,7 @@ fn tick(world: &Shared, now: Moment, ticks: u64, runtime: Option<&Runtime>) {
             };
             runtime.healer.witness(Entry::of_service(now, sample.service.clone(), record));
         }
-        let _ = runtime.samples.send(sample);
+        runtime.samples.send(sample);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use heald_breaker::BreakerConfig;
-use heald_engine::ports::{Board, Clock, Entropy, Probes, Processes, Pulse, SampleSender};
+use heald_engine::ports::{Board, Clock, Entropy, Probes, Processes, Pulse, SampleSink};
 use heald_model::{Breaker, Moment, ProbeId, ProbeSpec, Replica, Role, ServiceName};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
@@ -82,7 +82,7 @@ pub struct Outside {
     /// The processes to measure.
     pub processes: Arc<dyn Processes>,
     /// Where samples go.
-    pub samples: SampleSender,
+    pub samples: Arc<dyn SampleSink>,
     /// Where changes of health and circuit go.
     pub changes: mpsc::UnboundedSender<Change>,
 }

@@ -378,8 +378,7 @@ impl Watched {
     }
 
     fn send(&self, sample: Sample) {
-        // Nobody listens any more: heald is ending.
-        let _ = self.outside.samples.send(sample);
+        self.outside.samples.send(sample);
     }
 
     /// One line for every failed check.

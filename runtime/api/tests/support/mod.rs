@@ -221,13 +221,13 @@ impl Control for Cardboard {
         Ok(())
     }
 
-    fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
+    async fn reset(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
         self.known(service)?;
         self.said.lock().unwrap().push(format!("reset {service} {by}"));
         Ok(())
     }
 
-    fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
+    async fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError> {
         self.known(service)?;
         if service.as_str() == "backend" {
             return Err(OrderError::NothingToDo("nothing of backend waits to be approved".into()));

@@ -48,7 +48,7 @@ impl Platform {
     /// Judges whenever something was compared or failed, for as long as heald runs.
     pub(super) async fn judge_trials(self: Arc<Self>) {
         let Some(stage) = self.stage.get() else { return };
-        let mut judged = stage.healer.trials_judged();
+        let mut judged = stage.healer.plugins().trials_judged();
         loop {
             judged.mark_unchanged();
             for (name, enrolled) in self.roster() {
@@ -74,7 +74,7 @@ impl Platform {
     }
 
     fn verdict(&self, enrolled: &Enrolled) -> Verdict {
-        let trial = self.stage.get().and_then(|stage| stage.healer.trial(&enrolled.table.name));
+        let trial = self.stage.get().and_then(|stage| stage.healer.plugins().trial(&enrolled.table.name));
         let agreement = trial.map(|trial| trial.agreement).unwrap_or_default();
         let faults = enrolled.plugin.as_ref().map_or(0, |plugin| plugin.stats().faults.values().sum());
         judge(enrolled.table.canary, &agreement, faults.max(agreement.faulted))

@@ -244,7 +244,7 @@ impl Platform {
             return;
         }
         if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(&enrolled.table.name);
+            stage.healer.plugins().end_trial(&enrolled.table.name);
         }
         self.tell(enrolled.reference(), "unloaded", "folder", "its file was taken away");
     }
@@ -259,7 +259,7 @@ impl Platform {
         tracing::error!(plugin = %name, "cannot be used: {why}");
         if let Some(stage) = self.stage.get() {
             let fault = Fault::new(FaultCause::Load, why);
-            stage.healer.faulted(None, &nameless(name), &fault);
+            stage.healer.plugins().faulted(None, &nameless(name), &fault);
         }
     }
 }

@@ -160,7 +160,7 @@ impl Platform {
     pub fn start(self: &Arc<Self>, stage: Stage) -> Vec<tokio::task::JoinHandle<()>> {
         for enrolled in self.roster().values() {
             let Some(why) = &enrolled.why else { continue };
-            stage.healer.faulted(None, &enrolled.reference(), &Fault::new(FaultCause::Load, why.clone()));
+            stage.healer.plugins().faulted(None, &enrolled.reference(), &Fault::new(FaultCause::Load, why.clone()));
         }
         // Set once, here.
         let _ = self.stage.set(stage);
@@ -281,7 +281,7 @@ impl Platform {
         for (service, cast) in casting.casts {
             let bill = bill(&cast);
             if billed.insert(service.clone(), bill.clone()).as_ref() != Some(&bill) {
-                stage.healer.recast(&service, cast);
+                stage.healer.plugins().set_plugins(&service, cast);
             }
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Platform {
     /// Forgets how a plug-in's trial went, and begins another if it is still on one.
     fn try_anew(&self, name: &PluginName, enrolled: &Enrolled) {
         if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(name);
+            stage.healer.plugins().end_trial(name);
         }
         self.follow_trial(name, enrolled);
     }
@@ -299,7 +299,9 @@ impl Platform {
     fn follow_trial(&self, name: &PluginName, enrolled: &Enrolled) {
         let Some(stage) = self.stage.get() else { return };
         match enrolled.used() {
-            Use::Shadow | Use::Canary if stage.healer.trial(name).is_none() => stage.healer.begin_trial(name),
+            Use::Shadow | Use::Canary if stage.healer.plugins().trial(name).is_none() => {
+                stage.healer.plugins().begin_trial(name)
+            }
             _ => {}
         }
     }

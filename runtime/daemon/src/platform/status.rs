@@ -15,7 +15,7 @@ impl Platform {
         let healer = self.stage.get().map(|stage| &stage.healer);
         let reference = enrolled.reference();
         let on_trial = matches!(enrolled.used(), Use::Shadow | Use::Canary);
-        let trial = healer.and_then(|healer| healer.trial(name));
+        let trial = healer.and_then(|healer| healer.plugins().trial(name));
         PluginStatus {
             name: name.clone(),
             state: enrolled.state(),
@@ -43,8 +43,8 @@ impl Platform {
             instead_of: enrolled.table.instead_of.clone(),
             services: self.services_of(name).into_iter().collect(),
             counters: plugin.map(|plugin| counters(&plugin.stats())).unwrap_or_default(),
-            quarantine: plugin.and(healer).map(|healer| healer.quarantine(&reference)).unwrap_or_default(),
-            last_fault: healer.and_then(|healer| healer.last_fault(name)),
+            quarantine: plugin.and(healer).map(|healer| healer.plugins().quarantine(&reference)).unwrap_or_default(),
+            last_fault: healer.and_then(|healer| healer.plugins().last_fault(name)),
             agreement: trial.filter(|_| on_trial || enrolled.standing.decided.is_some()).map(|trial| trial.agreement),
             schema: plugin.map(|plugin| plugin.metadata().config.clone()).unwrap_or_default(),
         }
@@ -52,7 +52,7 @@ impl Platform {
 
     pub(super) fn divergence_of(&self, enrolled: &Enrolled) -> Result<Divergence, PluginError> {
         let name = &enrolled.table.name;
-        let trial = self.stage.get().and_then(|stage| stage.healer.trial(name));
+        let trial = self.stage.get().and_then(|stage| stage.healer.plugins().trial(name));
         let trial = trial.ok_or_else(|| {
             PluginError::NothingToDo(format!("{name} is compared with nothing: it is neither a shadow nor a canary"))
         })?;
@@ -70,7 +70,7 @@ impl Platform {
     /// The services that it is asked about, or whose actions it offers.
     fn services_of(&self, name: &PluginName) -> BTreeSet<ServiceName> {
         let Some(stage) = self.stage.get() else { return BTreeSet::new() };
-        let mut services = stage.healer.audience(name);
+        let mut services = stage.healer.plugins().audience(name);
         services.extend(stage.hands.audience(name));
         services
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context, bail};
-use heald_engine::agreement::{essence, outline, tell};
 use heald_engine::calls::{Asked, Call, CallQuery, Numbered, Part, Said};
+use heald_engine::compare::{essence, outline, tell};
 use heald_model::{Incident, IncidentId};
 use heald_store::{Archive, UnreadableCall};
 use serde_json::{Value, json};

@@ -87,7 +87,8 @@ impl Players {
                 Err(error) => return Again::Gone(chain(&error)),
             },
         };
-        match heald_engine::replay::to_the_bit(&said) == heald_engine::replay::to_the_bit(&call.said) {
+        match heald_engine::compare::replay::to_the_bit(&said) == heald_engine::compare::replay::to_the_bit(&call.said)
+        {
             true => Again::Same,
             false => Again::Differs(Box::new(said)),
         }

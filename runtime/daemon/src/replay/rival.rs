@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use heald_engine::calls::{Asked, Call, CallQuery, Checkpoint, Said};
+use heald_engine::compare::replay::{Deck, Findings, Listener, Occasion, Review};
 use heald_engine::plugins::{Agreement, Difference};
 use heald_engine::ports::{Blob, Detector as _};
-use heald_engine::replay::{Deck, Findings, Listener, Occasion, Review};
 use heald_host::{Plugin, PluginConfig, PluginDetector, Role};
 use heald_model::{Moment, ServiceName};
 use heald_store::{Archive, Strip};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use heald_engine::ports::{Board, Clock, Entropy, ProcessState, Processes, Pulse, SampleReceiver};
+use heald_engine::ports::{Board, Clock, Entropy, ProcessState, Processes, Pulse};
 use heald_model::{Moment, Sample, ServiceName};
 use heald_probe::{BreakerConfig, Change, Kind, Outside, ProbeConfig, ProbeError, Prober, ServiceProbes};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
@@ -67,7 +67,7 @@ impl Processes for Told {
 /// A started prober and all that comes out of it.
 pub(crate) struct Stage {
     pub(crate) prober: Prober,
-    pub(crate) samples: SampleReceiver,
+    pub(crate) samples: mpsc::UnboundedReceiver<Sample>,
     pub(crate) changes: mpsc::UnboundedReceiver<Change>,
     pub(crate) processes: Arc<Told>,
 }
@@ -92,7 +92,7 @@ impl Stage {
             clock: Arc::new(RealClock),
             entropy: Arc::new(Dice),
             processes: processes.clone(),
-            samples,
+            samples: Arc::new(samples),
             changes,
         };
         let prober = Prober::start(services, outside, spread)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heald_engine::ports::Window;
-use heald_engine::shown::{self, Seen};
+use heald_engine::sample_window::{self, Seen};
 use heald_model::{
     Dependency, Fact, Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series, ServiceName, ServiceView,
 };
@@ -37,7 +37,7 @@ impl World {
     /// With nothing seen yet. `window` is what is asked for of the past.
     pub(super) fn of(form: &Form, window: Window) -> Self {
         let probes = probes(form).iter().map(spec).collect();
-        Self { service: form.service.clone(), probes, seen: Seen::new(), kept: shown::kept([window]) }
+        Self { service: form.service.clone(), probes, seen: Seen::new(), kept: sample_window::kept([window]) }
     }
 
     /// Something about the service changes.
@@ -73,17 +73,17 @@ impl World {
 
     /// Takes a sample in.
     pub(super) fn take_in(&mut self, sample: Sample) {
-        shown::take_in(&mut self.seen, &self.probes, sample, self.kept);
+        sample_window::take_in(&mut self.seen, &self.probes, sample, self.kept);
     }
 
     /// What a plug-in with this window is shown now.
     pub(super) fn shown(&self, window: Window, remembers: bool, now: Moment) -> Vec<Series> {
-        shown::shown(self.seen.values(), window, remembers, now)
+        sample_window::shown(self.seen.values(), window, remembers, now)
     }
 
     /// All of it was looked at.
     pub(super) fn looked(&mut self) {
-        shown::settle(&mut self.seen);
+        sample_window::settle(&mut self.seen);
     }
 }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use heald_model::{Decision, Moment, PluginName, ServiceName, ServiceView};
 
-use crate::agreement::{Outline, Pair, essence, outline};
 use crate::calls::{Call, Checkpoint, Look, Said};
+use crate::compare::{Outline, Pair, essence, outline};
 use crate::plugins::{Agreement, Difference};
 use crate::ports::{Blob, Observation, Window};
-use crate::shown::{Seen, settle, shown, take_in};
+use crate::sample_window::{Seen, settle, shown, take_in};
 
 /// The tape of one service being played to one detector.
 #[derive(Debug, Default)]
@@ -203,7 +203,7 @@ impl Word {
     }
 
     fn of_outline(outline: &Outline) -> Self {
-        let text = crate::agreement::tell(outline);
+        let text = crate::compare::tell(outline);
         Self { text, acts: !outline.is_empty(), passed: false, failed: false }
     }
 }

@@ -3,6 +3,9 @@
 //! Pure. Answers are compared where they change, not each time they are repeated: a detector that finds nothing a thousand times
 //! in a row agrees once.
 
+pub mod replay;
+pub(crate) mod trials;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heald_model::{Choice, Decision, Finding, IncidentId, Moment, PluginName, ServiceName, Severity};

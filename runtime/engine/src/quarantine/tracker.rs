@@ -3,11 +3,13 @@
 //! Pure. A pair that is rested says nothing about the same plug-in on another service.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use heald_model::{Moment, PluginName, PluginRef, ServiceName};
+use heald_model::{Fault, Incident, Moment, PluginName, PluginRef, ServiceName};
 
 use crate::plugins::Quarantine;
+use crate::service::lock;
 
 /// Failures in a row before a plug-in is rested.
 const STRIKES: u32 = 3;
@@ -21,6 +23,33 @@ struct Tally {
     strikes: u32,
     rests: u32,
     until: Option<Moment>,
+}
+
+/// The faults of all plug-ins: the counts, the incidents about plug-ins, and the newest fault of each.
+#[derive(Default)]
+pub(crate) struct PluginFaults {
+    tracker: Mutex<Strikes>,
+    incidents: Mutex<BTreeMap<PluginName, Incident>>,
+    last: Mutex<BTreeMap<PluginName, Fault>>,
+}
+
+impl PluginFaults {
+    /// With these incidents of an earlier life.
+    pub(crate) fn with(incidents: BTreeMap<PluginName, Incident>) -> Self {
+        Self { incidents: Mutex::new(incidents), ..Self::default() }
+    }
+
+    pub(crate) fn tracker(&self) -> MutexGuard<'_, Strikes> {
+        lock(&self.tracker)
+    }
+
+    pub(crate) fn incidents(&self) -> MutexGuard<'_, BTreeMap<PluginName, Incident>> {
+        lock(&self.incidents)
+    }
+
+    pub(crate) fn last(&self) -> MutexGuard<'_, BTreeMap<PluginName, Fault>> {
+        lock(&self.last)
+    }
 }
 
 /// The tallies of all pairs.

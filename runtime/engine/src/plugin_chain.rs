@@ -75,9 +75,4 @@ impl Cast {
         let detectors = self.detectors.iter().map(|member| &member.plugin.plugin().name);
         detectors.chain(self.policies.iter().map(|member| &member.plugin.plugin().name)).collect()
     }
-
-    /// The most samples that any detector wants to see.
-    pub(crate) fn widest(&self) -> usize {
-        self.detectors.iter().map(|member| member.plugin.window().samples as usize).max().unwrap_or(0)
-    }
 }
