@@ -7,8 +7,8 @@ use std::time::Duration;
 use heald_engine::Healer;
 use heald_engine::ports::Durability;
 use heald_engine::ports::{Clock, Journal, SampleSender, Wishes};
-use heald_model::{Desired, Entry, Health, ProbeId, Record, Replica, Sample, ServiceName};
-use heald_probe::{Change, PROCESS, Prober};
+use heald_model::{Desired, Entry, Health, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
+use heald_probe::{Change, Prober};
 use heald_supervisor::config::Restart;
 use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -175,7 +175,7 @@ impl Crew {
             ok: Some(false),
             fault: Some("missing".into()),
             message: Some(message.to_owned()),
-            ..Sample::new(process.service.clone(), ProbeId::from(PROCESS), self.clock.now())
+            ..Sample::new(process.service.clone(), ProbeId::from(PROCESS_PROBE), self.clock.now())
         };
         // The loop ends after everybody who feeds it.
         let _ = self.samples.send(sample);

@@ -21,7 +21,7 @@ pub use action::{ActionInfo, Attempt, Class, Ending, Intent, Offer, Outcome, Pro
 pub use decision::{Alternative, Choice, Decision, Experience, Proposal, Ruling};
 pub use fact::{Fact, Scalar};
 pub use finding::{Concern, Finding, Severity};
-pub use id::{IncidentId, IntentId, PluginName, ProbeId, Replica, ServiceName, Signature};
+pub use id::{IncidentId, IntentId, PROCESS_PROBE, PluginName, ProbeId, Replica, ServiceName, Signature};
 pub use incident::{Event, Incident, Stage};
 pub use journal::{Entry, Record, Row};
 pub use plugin::{Fault, FaultCause, PluginRef, Source};

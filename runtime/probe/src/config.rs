@@ -5,12 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use heald_model::time::text;
-use heald_model::{ProbeId, ProbeSpec, Role};
+use heald_model::{PROCESS_PROBE, ProbeId, ProbeSpec, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::plan;
 use crate::status::StatusSet;
-use crate::watch::PROCESS;
 
 /// How a check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +166,7 @@ impl ProbeConfig {
         let mut problems = Vec::new();
         let mut fatal =
             |field, message: &str| problems.push(Problem { field, message: message.to_owned(), fatal: true });
-        if self.probe().as_str() == PROCESS {
+        if self.probe().as_str() == PROCESS_PROBE {
             fatal("id", "`process` is the implicit probe of a supervised process; choose another");
         }
         if self.probe().as_str().is_empty() {

@@ -28,4 +28,4 @@ pub use heald_breaker::BreakerConfig;
 pub use lateness::Lateness;
 pub use prober::{Outside, ProbeError, Prober, ServiceProbes};
 pub use status::StatusSet;
-pub use watch::{Change, PROCESS};
+pub use watch::Change;

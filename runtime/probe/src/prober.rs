@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use heald_breaker::BreakerConfig;
 use heald_engine::ports::{Board, Clock, Entropy, Probes, Processes, Pulse, SampleSender};
-use heald_model::{Breaker, Moment, ProbeId, ProbeSpec, Replica, Role, ServiceName};
+use heald_model::{Breaker, Moment, PROCESS_PROBE, ProbeId, ProbeSpec, Replica, Role, ServiceName};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::lateness::{Lateness, Recorder};
 use crate::process::Gauges;
 use crate::schedule;
-use crate::watch::{Change, PROCESS, Watched};
+use crate::watch::{Change, Watched};
 
 /// What is checked of one service.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl ServiceProbes {
     /// What the engine must know of its probes, the implicit one included.
     pub fn specs(&self) -> Vec<ProbeSpec> {
         let process = self.process.map(|period| ProbeSpec {
-            id: ProbeId::from(PROCESS),
+            id: ProbeId::from(PROCESS_PROBE),
             role: Role::Liveness,
             period,
             timeout: period,

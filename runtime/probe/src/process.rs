@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use heald_engine::ports::ProcessState;
-use heald_model::{Moment, ProbeId, Replica, Sample};
+use heald_model::{Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 use tokio::time::Instant;
 
 use crate::answer::quantised;
 use crate::proc::{Limits, Usage};
-use crate::watch::{PROCESS, Watched};
+use crate::watch::Watched;
 
 /// A process that lives so long has started; one that does not was never up.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ fn sample(watched: &Watched, process: &ProcessState, now: Moment) -> Sample {
     Sample {
         replica: watched.replica(&process.replica),
         incarnation: Some(process.incarnation),
-        ..Sample::new(watched.service.clone(), ProbeId::from(PROCESS), now)
+        ..Sample::new(watched.service.clone(), ProbeId::from(PROCESS_PROBE), now)
     }
 }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use heald_breaker::{BreakerConfig, Circuit};
 use heald_engine::ports::Pulse;
-use heald_model::{Health, Moment, ProbeId, Replica, Sample};
-
-use crate::watch::PROCESS;
+use heald_model::{Health, Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 
 /// How a service stands.
 pub(crate) struct Standing {
@@ -83,7 +81,7 @@ impl Standing {
         self.pulse.successful_checks += 1;
         self.pulse.response_time = sample.latency.or(self.pulse.response_time);
         let others = self.views.iter().any(|((probe, _), view)| {
-            *probe != sample.probe && probe.as_str() != PROCESS && view.verdict == Some(false)
+            *probe != sample.probe && probe.as_str() != PROCESS_PROBE && view.verdict == Some(false)
         });
         if !others {
             self.pulse.consecutive_failures = 0;
@@ -131,7 +129,7 @@ impl Standing {
             return (Health::Unhealthy, failing.message.clone());
         }
         // A process that merely lives has passed none of the checks that it was given.
-        let counts = |probe: &ProbeId| !self.probed || probe.as_str() != PROCESS;
+        let counts = |probe: &ProbeId| !self.probed || probe.as_str() != PROCESS_PROBE;
         let passed = self.views.iter().any(|((probe, _), view)| counts(probe) && view.verdict == Some(true));
         (if passed { Health::Healthy } else { Health::Unknown }, None)
     }

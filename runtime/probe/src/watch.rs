@@ -14,16 +14,13 @@ use std::time::Duration;
 
 use heald_breaker::{Admission, Move};
 use heald_engine::ports::Pulse;
-use heald_model::{Breaker, Health, Moment, ProbeId, Replica, Role, Sample, ServiceName};
+use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
 
 use crate::look::{Look, UNABLE, ending};
 use crate::plan::Plan;
 use crate::prober::Outside;
 use crate::standing::{Standing, View};
-
-/// The id of the implicit probe of a supervised process.
-pub const PROCESS: &str = "process";
 
 /// Something about a service changed. It is in the log already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,7 +265,7 @@ impl Watched {
     /// A process ended: a fact, told at once.
     pub(crate) fn exited(&self, replica: &Replica, incarnation: u64, status: i32, at: Moment) {
         let now = self.outside.clock.now();
-        let mut sample = Sample::new(self.service.clone(), ProbeId::from(PROCESS), at);
+        let mut sample = Sample::new(self.service.clone(), ProbeId::from(PROCESS_PROBE), at);
         sample.replica = self.replica(replica);
         sample.incarnation = Some(incarnation);
         sample.fault = Some(if status < 0 { "signal" } else { "exit" }.to_owned());
@@ -346,7 +343,7 @@ impl Watched {
         let now = self.outside.clock.now();
         let mut state = self.lock();
         let before = state.views.len();
-        state.views.retain(|(probe, replica), _| probe.as_str() != PROCESS || replicas.contains(replica));
+        state.views.retain(|(probe, replica), _| probe.as_str() != PROCESS_PROBE || replicas.contains(replica));
         if state.views.len() != before {
             self.refresh(&mut state, now);
         }

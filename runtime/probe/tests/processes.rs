@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heald_engine::ports::{Board, Probes, ProcessState};
-use heald_model::{Breaker, Health, Moment, Role, Sample};
-use heald_probe::{PROCESS, ProbeConfig, ServiceProbes};
+use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, Role, Sample};
+use heald_probe::{ProbeConfig, ServiceProbes};
 use stage::{Act, Stage, Stub, Told, eventually, http, now, service, tcp};
 
 struct Kill(Child);
@@ -41,7 +41,7 @@ fn supervised(period_ms: u64) -> ServiceProbes {
 }
 
 fn is_process(sample: &Sample) -> bool {
-    sample.probe.as_str() == PROCESS
+    sample.probe.as_str() == PROCESS_PROBE
 }
 
 #[tokio::test]
