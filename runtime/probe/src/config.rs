@@ -8,7 +8,7 @@ use heald_model::time::text;
 use heald_model::{PROCESS_PROBE, ProbeId, ProbeSpec, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::plan;
+use crate::prepared;
 use crate::status::StatusSet;
 
 /// How a check is made.
@@ -203,7 +203,7 @@ impl ProbeConfig {
                 fatal(field, &format!("is for kind = \"{kind}\", and this is kind = \"{own}\""));
             }
         }
-        match plan::Plan::new(self) {
+        match prepared::Plan::new(self) {
             Ok(_) => {}
             Err(problem) => problems.push(problem),
         }

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
-use crate::look::{Look, ending};
+use crate::result::{Look, ending};
 
 /// So much of its output is kept to be shown; the rest is read and dropped.
 const SHOWN: usize = 200;

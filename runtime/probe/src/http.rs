@@ -12,9 +12,9 @@ use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::answer::Answer;
-use crate::look::Look;
+use crate::body::Answer;
 use crate::net::Place;
+use crate::result::Look;
 use crate::status::StatusSet;
 
 /// A health body is a few hundred bytes. Of a longer one nothing is judged but the status code.

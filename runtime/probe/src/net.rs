@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::look::Look;
+use crate::result::Look;
 
 /// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,11 +16,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::ProbeConfig;
-use crate::host::Host;
 use crate::lateness::{Lateness, Recorder};
+use crate::machine::Host;
+use crate::monitor::{Change, Watched};
 use crate::process::Gauges;
 use crate::schedule;
-use crate::watch::{Change, Watched};
 
 /// What is checked of one service.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use heald_engine::ports::ProcessState;
 use heald_model::{Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 use tokio::time::Instant;
 
-use crate::answer::quantised;
+use crate::body::quantised;
+use crate::monitor::Watched;
 use crate::proc::{Limits, Usage};
-use crate::watch::Watched;
 
 /// A process that lives so long has started; one that does not was never up.
 const SETTLED: Duration = Duration::from_secs(1);

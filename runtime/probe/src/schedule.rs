@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::lateness::Recorder;
+use crate::monitor::{Probe, Watched};
 use crate::process::Gauges;
-use crate::watch::{Probe, Watched};
 
 /// Makes one probe's checks for ever.
 pub(crate) async fn probe(watched: Arc<Watched>, probe: Arc<Probe>, offset: Duration, lateness: Arc<Recorder>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::answer::quantised;
+use crate::body::quantised;
 use crate::proc::{self, Ticks};
 
 /// How often the machine is measured.

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use crate::config::{Kind, ProbeConfig, Problem};
 use crate::exec::{self, Command};
 use crate::http::{self, Request};
-use crate::look::Look;
 use crate::net::{self, Place};
+use crate::result::Look;
 
 /// How to make one check.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use heald_engine::ports::Pulse;
 use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
 
-use crate::look::{Look, UNABLE, ending};
-use crate::plan::Plan;
+use crate::prepared::Plan;
 use crate::prober::Outside;
-use crate::standing::{Standing, View};
+use crate::result::{Look, UNABLE, ending};
+use crate::state::{Standing, View};
 
 /// Something about a service changed. It is in the log already.
 #[derive(Clone, Debug, PartialEq, Eq)]

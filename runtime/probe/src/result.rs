@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::answer::Answer;
+use crate::body::Answer;
 
 /// The fault of the prober itself.
 pub(crate) const UNABLE: &str = "prober";
