@@ -11,7 +11,7 @@ use heald_engine::{Charge, Consultants, Healer, Past, Ports};
 use heald_host::{Compiler, Host, Options, Reach, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
-use heald_probe::{Outside, Prober, ServiceProbes};
+use heald_probe::{ProberPorts, Prober, ServiceProbes};
 use heald_store::{Origin, Store, WishFile};
 use heald_supervisor::{Event, Found, ServiceProcess, Supervisor};
 use tokio::sync::mpsc;
@@ -110,7 +110,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 
     let (samples, inbox) = mpsc::unbounded_channel();
     let (changes, changed) = mpsc::unbounded_channel();
-    let outside = Outside {
+    let outside = ProberPorts {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         processes: Arc::clone(&hands) as Arc<dyn Processes>,

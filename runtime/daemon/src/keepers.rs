@@ -8,7 +8,7 @@ use heald_engine::Healer;
 use heald_engine::ports::Durability;
 use heald_engine::ports::{Clock, Journal, SampleSender, Wishes};
 use heald_model::{Desired, Entry, Health, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
-use heald_probe::{Change, Prober};
+use heald_probe::{StatusChange, Prober};
 use heald_supervisor::config::Restart;
 use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -47,13 +47,13 @@ pub fn tell(found: &Found) -> Vec<String> {
 
 /// Puts changes of health and circuits on record.
 pub async fn witness_changes(
-    mut changes: UnboundedReceiver<Change>,
+    mut changes: UnboundedReceiver<StatusChange>,
     healer: Arc<Healer>,
     supervisor: Option<Supervisor>,
 ) {
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Health { service, at, from, to, why } => {
+            StatusChange::Health { service, at, from, to, why } => {
                 if let Some(supervisor) = supervisor.as_ref().filter(|_| to == Health::Healthy) {
                     for process in supervisor.processes(&service).into_iter().filter(Process::is_running) {
                         supervisor.ready(&service, process.replica, process.incarnation);
@@ -61,7 +61,7 @@ pub async fn witness_changes(
                 }
                 healer.witness(Entry::of_service(at, service, Record::HealthChanged { from, to, why }));
             }
-            Change::Breaker { service, at, from, to, why } => {
+            StatusChange::Breaker { service, at, from, to, why } => {
                 healer.witness(Entry::of_service(at, service, Record::BreakerMoved { from, to, why }));
             }
         }

@@ -1,13 +1,16 @@
-//! What the checks of one service mean together: its circuit, its health in one word, and which life of it they saw.
+//! One monitored service: it combines the results of all checks into the circuit, the health and the current incarnation.
 //!
-//! How things count:
-//! - Every failed check counts towards the circuit. A passed one counts only while no other check of the service is failing,
-//!   so that a healthy port does not hide a failing page. The process probe and exits never count: they load nobody. Nor do
-//!   startup probes: what they are for is failing for a while.
-//! - A refused connection is tried again at once when the check before had passed. Both refusals become samples, the check
-//!   counts once; if the second try passes, the first is a sample without a verdict.
-//! - While a service starts, until a check's first success or the startup deadline, its failures are samples without verdict.
-//! - A check that began before something was done to the service (or before its new life) becomes a sample and no more.
+//! The rules:
+//! - Every failed check counts towards the circuit. A passed check counts only while no other check of the service fails, so
+//!   that a healthy port does not hide a failing page. The process probe and exits never count, because they put no load on
+//!   the service. Startup probes never count either, because they are expected to fail for a while.
+//! - When a connection is refused and the previous check had passed, the check is repeated at once. Both refusals become
+//!   samples, but they count once. If the repetition passes, the first refusal is a sample without a verdict.
+//! - While a service starts, a failed check is a sample without a verdict. This ends with the check's first success or at the
+//!   startup deadline.
+//! - A check that began before an action, or before a new incarnation, becomes a sample and changes nothing else.
+//!
+//! This module decides no schedule and makes no decision about a failing service.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,133 +20,103 @@ use heald_engine::ports::Pulse;
 use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
 
-use crate::prepared::Plan;
-use crate::prober::Outside;
-use crate::result::{Look, UNABLE, ending};
-use crate::state::{Standing, View};
+use crate::ports::{ProberPorts, StatusChange};
+use crate::prepared::PreparedCheck;
+use crate::result::{CheckResult, UNABLE, ending};
+use crate::service::ServiceProbes;
+use crate::state::{CheckView, ProbeState};
 
-/// Something about a service changed. It is in the log already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Its health.
-    Health {
-        /// The service.
-        service: ServiceName,
-        /// When.
-        at: Moment,
-        /// What it was.
-        from: Health,
-        /// What it is.
-        to: Health,
-        /// What the last check said, if it failed.
-        why: Option<String>,
-    },
-    /// Its circuit.
-    Breaker {
-        /// The service.
-        service: ServiceName,
-        /// When.
-        at: Moment,
-        /// What it was.
-        from: Breaker,
-        /// What it is.
-        to: Breaker,
-        /// Why.
-        why: String,
-    },
-}
-
-/// One configured check, made ready.
+/// One configured probe, ready to run.
 #[derive(Debug)]
 pub(crate) struct Probe {
     pub(crate) id: ProbeId,
     pub(crate) role: Role,
-    pub(crate) plan: Plan,
+    pub(crate) check: PreparedCheck,
     pub(crate) period: Duration,
     pub(crate) timeout: Duration,
     pub(crate) initial_delay: Duration,
 }
 
-/// Tells the timers of a service that things are not as they were.
+/// Tells the timers of a service to begin a new schedule.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Call {
-    /// A new life: each check's initial delay applies.
+pub(crate) struct ScheduleReset {
+    /// The service has a new incarnation, so each probe waits its initial delay.
     pub(crate) delayed: bool,
 }
 
-/// One service, and what is known of it.
-pub(crate) struct Watched {
+/// One service with its probes and the state that their checks made.
+pub(crate) struct MonitoredService {
     pub(crate) service: ServiceName,
     pub(crate) probes: Vec<Arc<Probe>>,
-    /// How often its processes are measured, if heald runs them.
+    /// How often the processes are measured; `None` if heald does not run them.
     pub(crate) process: Option<Duration>,
-    pub(crate) calls: watch::Sender<Call>,
-    pub(crate) outside: Outside,
+    pub(crate) resets: watch::Sender<ScheduleReset>,
+    pub(crate) ports: ProberPorts,
     replicas: u32,
     startup: Duration,
-    state: Mutex<Standing>,
+    state: Mutex<ProbeState>,
 }
 
-/// A check that was let through.
+/// A check that the circuit admitted.
 #[derive(Clone, Copy)]
-struct Begun {
+struct StartedCheck {
     at: Moment,
     incarnation: Option<u64>,
-    turn: u64,
-    /// A refusal would be news.
+    generation: u64,
+    /// The probe was not failing before, so a refused connection is worth a second try.
     fresh: bool,
 }
 
-/// Whose sample it is, and what it saw.
-struct Seen {
-    begun: Begun,
-    look: Look,
+/// A check that has ended, with its result.
+struct FinishedCheck {
+    started: StartedCheck,
+    result: CheckResult,
 }
 
-impl Watched {
-    pub(crate) fn new(service: crate::prober::ServiceProbes, outside: Outside) -> Self {
+impl MonitoredService {
+    pub(crate) fn new(service: ServiceProbes, ports: ProberPorts) -> Self {
         let probes = service.probes.iter().map(|config| {
             Arc::new(Probe {
                 id: config.probe(),
                 role: config.role,
-                plan: Plan::best(config),
+                check: PreparedCheck::new_or_broken(config),
                 period: config.period,
                 timeout: config.timeout,
                 initial_delay: config.initial_delay,
             })
         });
-        // What heald runs itself is not up yet.
-        let starting = if service.process.is_some() { outside.clock.now() + service.startup } else { Moment::EPOCH };
+        // A service that heald runs itself has yet to start.
+        let starting = if service.process.is_some() { ports.clock.now() + service.startup } else { Moment::EPOCH };
         let probed = service.probes.iter().any(|config| config.role != Role::Metrics);
         Self {
             probes: probes.collect(),
             process: service.process,
-            calls: watch::Sender::new(Call::default()),
+            resets: watch::Sender::new(ScheduleReset::default()),
             replicas: service.replicas,
             startup: service.startup,
-            state: Mutex::new(Standing { probed, ..Standing::new(service.breaker, starting) }),
+            state: Mutex::new(ProbeState { probed, ..ProbeState::new(service.breaker, starting) }),
             service: service.service,
-            outside,
+            ports,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, ProbeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How its checks went.
+    /// The counts, the health and the newest metrics of the service.
     pub(crate) fn pulse(&self) -> Pulse {
         let state = self.lock();
         Pulse { breaker: state.circuit.state(), ..state.pulse.clone() }
     }
 
-    /// Its circuit.
+    /// The state of the circuit.
     pub(crate) fn breaker(&self) -> Breaker {
         self.lock().circuit.state()
     }
 
-    /// Whether a check is not to be made for now: the service is held, or starting, or has started.
-    pub(crate) fn rests(&self, probe: &Probe) -> bool {
+    /// Whether a probe pauses: the service is held, the startup probes have yet to pass, or this startup probe has passed.
+    pub(crate) fn is_paused(&self, probe: &Probe) -> bool {
         let state = self.lock();
         match probe.role {
             _ if state.held => true,
@@ -156,115 +129,120 @@ impl Watched {
         }
     }
 
-    /// Whether the service's processes are not to be looked at for now.
+    /// Whether the service is held, so that nothing is checked.
     pub(crate) fn held(&self) -> bool {
         self.lock().held
     }
 
-    /// How long until this check is made again while the service starts; None: it has started.
-    pub(crate) fn eager(&self, probe: &Probe) -> Option<Duration> {
-        let now = self.outside.clock.now();
+    /// The period of a probe while the service starts; `None` once it has started.
+    pub(crate) fn startup_period(&self, probe: &Probe) -> Option<Duration> {
+        let now = self.ports.clock.now();
         (probe.role != Role::Metrics && self.lock().excuses(&probe.id, now))
-            .then(|| probe.period.min(probe.plan.eagerness()))
+            .then(|| probe.period.min(probe.check.startup_period()))
     }
 
-    /// Makes one check, if the circuit lets it through.
+    /// Makes one check, if the circuit admits it.
     pub(crate) async fn check(&self, probe: &Probe) {
-        let Some(begun) = self.begin(probe) else { return };
-        let look = probe.plan.look(probe.timeout).await;
-        if !(begun.fresh && look.refused()) {
-            self.finish(probe, Seen { begun, look });
+        let Some(started) = self.begin(probe) else { return };
+        let result = probe.check.run(probe.timeout).await;
+        if !(started.fresh && result.refused()) {
+            self.finish(probe, FinishedCheck { started, result });
             return;
         }
-        let at = self.outside.clock.now();
-        let again = probe.plan.look(probe.timeout).await;
-        let ok = if again.ok == Some(true) { None } else { look.ok };
-        self.send(self.sample(probe, &begun, Look { ok, ..look }));
-        self.finish(probe, Seen { begun: Begun { at, ..begun }, look: again });
+        let at = self.ports.clock.now();
+        let again = probe.check.run(probe.timeout).await;
+        let ok = if again.ok == Some(true) { None } else { result.ok };
+        self.send(self.sample(probe, &started, CheckResult { ok, ..result }));
+        self.finish(probe, FinishedCheck { started: StartedCheck { at, ..started }, result: again });
     }
 
-    fn begin(&self, probe: &Probe) -> Option<Begun> {
-        let now = self.outside.clock.now();
+    fn begin(&self, probe: &Probe) -> Option<StartedCheck> {
+        let now = self.ports.clock.now();
         let mut state = self.lock();
         if state.held {
             return None;
         }
         let let_through = match state.circuit.admit(now) {
-            Admission::Check(moved) => {
-                self.moved(moved, now);
+            Admission::Check(transition) => {
+                self.report_transition(transition, now);
                 true
             }
             Admission::Skip => false,
         };
         if state.suspended == let_through {
             state.suspended = !let_through;
-            // While a trial is under way, the word stays.
+            // While the circuit tries again, the health stays as it is until the check has a result.
             if !let_through {
-                self.refresh(&mut state, now);
+                self.refresh_health(&mut state, now);
             }
         }
         let fresh = !state.excuses(&probe.id, now) && state.view(&probe.id).is_none_or(|v| v.verdict != Some(false));
-        let_through.then_some(Begun { at: now, incarnation: state.incarnation, turn: state.turn, fresh })
+        let_through.then_some(StartedCheck {
+            at: now,
+            incarnation: state.incarnation,
+            generation: state.generation,
+            fresh,
+        })
     }
 
-    fn finish(&self, probe: &Probe, seen: Seen) {
-        let Seen { begun, look } = seen;
-        let now = self.outside.clock.now();
+    fn finish(&self, probe: &Probe, finished: FinishedCheck) {
+        let FinishedCheck { started, result } = finished;
+        let now = self.ports.clock.now();
         let mut state = self.lock();
-        let excused = probe.role == Role::Metrics || state.excuses(&probe.id, begun.at);
-        let mut sample = self.sample(probe, &begun, look);
+        let excused = probe.role == Role::Metrics || state.excuses(&probe.id, started.at);
+        let mut sample = self.sample(probe, &started, result);
         if probe.role == Role::Metrics || (excused && sample.ok == Some(false)) {
             sample.ok = None;
         }
-        if begun.turn == state.turn && !state.held {
-            state.pulse.last_check = Some(begun.at);
-            state.measured(&sample);
+        if started.generation == state.generation && !state.held {
+            state.pulse.last_check = Some(started.at);
+            state.keep_metrics(&sample);
             if let Some(ok) = sample.ok {
-                let roll = self.outside.entropy.roll();
+                let roll = self.ports.entropy.roll();
                 let counted = state.count(ok, &sample) && probe.role != Role::Startup;
                 if counted {
                     state.tried = true;
-                    let moved = state.circuit.record(ok, now, roll);
-                    self.moved(moved, now);
+                    let transition = state.circuit.record(ok, now, roll);
+                    self.report_transition(transition, now);
                 }
-                let opens_gate = state.saw(&sample, ok) && probe.role == Role::Startup;
-                self.refresh(&mut state, now);
+                let opens_gate = state.keep_verdict(&sample, ok) && probe.role == Role::Startup;
+                self.refresh_health(&mut state, now);
                 if opens_gate {
-                    self.calls.send_replace(Call::default());
+                    self.resets.send_replace(ScheduleReset::default());
                 }
             }
         }
-        self.complain(&sample);
+        self.log_failure(&sample);
         self.send(sample);
     }
 
-    /// The service's processes were looked at. `alive` is what is known of one: true after it lived long enough.
+    /// Takes in a measurement of a process. Its `ok` is true once the process has lived long enough.
     pub(crate) fn measured(&self, sample: Sample) {
-        let now = self.outside.clock.now();
+        let now = self.ports.clock.now();
         let mut state = self.lock();
         let key = (sample.probe.clone(), sample.replica.clone());
         let ended = state.views.get(&key).map_or(0, |view| view.ended);
         if state.held || sample.incarnation.is_some_and(|incarnation| incarnation <= ended) {
-            return; // It ended while it was looked at.
+            return; // The process ended while it was measured.
         }
         if self.probes.is_empty() {
             state.pulse.last_check = Some(sample.at);
         }
-        state.measured(&sample);
+        state.keep_metrics(&sample);
         if let Some(ok) = sample.ok {
             if self.probes.is_empty() {
-                state.tally(ok);
+                state.count_process(ok);
             }
-            state.saw(&sample, ok);
-            self.refresh(&mut state, now);
+            state.keep_verdict(&sample, ok);
+            self.refresh_health(&mut state, now);
         }
         drop(state);
         self.send(sample);
     }
 
-    /// A process ended: a fact, told at once.
+    /// Takes in the exit of a process. The sample is sent before this returns.
     pub(crate) fn exited(&self, replica: &Replica, incarnation: u64, status: i32, at: Moment) {
-        let now = self.outside.clock.now();
+        let now = self.ports.clock.now();
         let mut sample = Sample::new(self.service.clone(), ProbeId::from(PROCESS_PROBE), at);
         sample.replica = self.replica(replica);
         sample.incarnation = Some(incarnation);
@@ -278,51 +256,51 @@ impl Watched {
         view.ended = view.ended.max(incarnation);
         if news && !state.held {
             if self.probes.is_empty() {
-                state.tally(false);
+                state.count_process(false);
             }
-            state.saw(&sample, false);
-            self.refresh(&mut state, now);
+            state.keep_verdict(&sample, false);
+            self.refresh_health(&mut state, now);
         }
         drop(state);
-        self.complain(&sample);
+        self.log_failure(&sample);
         self.send(sample);
     }
 
-    /// Something was done to the service.
+    /// An action was performed on the service, or it has a new incarnation.
     pub(crate) fn expect(&self, incarnation: Option<u64>) {
-        let now = self.outside.clock.now();
+        let now = self.ports.clock.now();
         let mut state = self.lock();
-        state.turn += 1;
+        state.generation += 1;
         let fresh = incarnation.is_some() && incarnation != state.incarnation;
         if fresh {
             state.incarnation = incarnation;
             state.begin_life(now + self.startup);
         }
-        // A circuit that never counted anything has nothing to try again.
+        // A circuit that has counted no verdict stays closed.
         if state.tried {
-            let moved = state.circuit.half_open();
-            self.moved(moved, now);
+            let transition = state.circuit.half_open();
+            self.report_transition(transition, now);
         }
         if std::mem::take(&mut state.suspended) {
-            self.refresh(&mut state, now);
+            self.refresh_health(&mut state, now);
         }
-        self.calls.send_replace(Call { delayed: fresh });
+        self.resets.send_replace(ScheduleReset { delayed: fresh });
     }
 
-    /// Stops looking, or looks again.
+    /// Stops all checks of the service, or starts them again.
     pub(crate) fn hold(&self, held: bool) {
-        let now = self.outside.clock.now();
+        let now = self.ports.clock.now();
         let mut state = self.lock();
         if state.held == held {
             return;
         }
         state.held = held;
-        state.turn += 1;
+        state.generation += 1;
         state.suspended = false;
         if held {
-            // What it was does not matter any more, and its being down is no fault.
+            // A held service may be down, so its verdicts are dropped.
             for view in state.views.values_mut() {
-                *view = View { ended: view.ended, ..View::default() };
+                *view = CheckView { ended: view.ended, ..CheckView::default() };
             }
             state.pulse.consecutive_failures = 0;
         } else {
@@ -330,59 +308,59 @@ impl Watched {
                 state.begin_life(now + self.startup);
             }
             if state.circuit.state() == Breaker::Open {
-                let moved = state.circuit.half_open();
-                self.moved(moved, now);
+                let transition = state.circuit.half_open();
+                self.report_transition(transition, now);
             }
         }
-        self.refresh(&mut state, now);
-        self.calls.send_replace(Call { delayed: !held });
+        self.refresh_health(&mut state, now);
+        self.resets.send_replace(ScheduleReset { delayed: !held });
     }
 
-    /// Forgets copies that are no more.
+    /// Drops the verdicts of replicas that no longer exist.
     pub(crate) fn retain(&self, replicas: &[Option<Replica>]) {
-        let now = self.outside.clock.now();
+        let now = self.ports.clock.now();
         let mut state = self.lock();
         let before = state.views.len();
         state.views.retain(|(probe, replica), _| probe.as_str() != PROCESS_PROBE || replicas.contains(replica));
         if state.views.len() != before {
-            self.refresh(&mut state, now);
+            self.refresh_health(&mut state, now);
         }
     }
 
-    /// A copy's name in samples: none if there is but one.
+    /// The replica as samples name it; `None` if the service has only one.
     pub(crate) fn replica(&self, replica: &Replica) -> Option<Replica> {
         (self.replicas > 1).then(|| replica.clone())
     }
 
-    fn sample(&self, probe: &Probe, begun: &Begun, look: Look) -> Sample {
+    fn sample(&self, probe: &Probe, started: &StartedCheck, result: CheckResult) -> Sample {
         Sample {
-            incarnation: begun.incarnation,
-            ok: look.ok,
-            fault: look.fault.map(str::to_owned),
-            message: look.message,
-            reported: look.answer.reported,
-            // Whole microseconds: more is noise, and what is stored is what was judged.
-            latency: look
+            incarnation: started.incarnation,
+            ok: result.ok,
+            fault: result.fault.map(str::to_owned),
+            message: result.message,
+            reported: result.body.reported,
+            // Whole microseconds, so that the stored value is the judged value.
+            latency: result
                 .latency
                 .map(|took| Duration::from_micros(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))),
-            status: look.status,
-            cpu: look.answer.cpu,
-            memory: look.answer.memory,
-            error_rate: look.answer.error_rate,
-            values: look.answer.values,
-            ..Sample::new(self.service.clone(), probe.id.clone(), begun.at)
+            status: result.status,
+            cpu: result.body.cpu,
+            memory: result.body.memory,
+            error_rate: result.body.error_rate,
+            values: result.body.values,
+            ..Sample::new(self.service.clone(), probe.id.clone(), started.at)
         }
     }
 
     fn send(&self, sample: Sample) {
-        // Nobody listens any more: heald is ending.
-        let _ = self.outside.samples.send(sample);
+        // A closed channel means that heald is ending.
+        let _ = self.ports.samples.send(sample);
     }
 
-    /// One line for every failed check.
-    fn complain(&self, sample: &Sample) {
+    /// Logs one line for every failed check.
+    fn log_failure(&self, sample: &Sample) {
         let Some(message) = &sample.message else { return };
-        // That heald itself cannot look is no verdict, and somebody must know.
+        // A check that heald could not make has no verdict, but the operator must know.
         if sample.ok == Some(false) || sample.fault.as_deref() == Some(UNABLE) {
             tracing::warn!("{}: {message}", self.service);
         } else {
@@ -390,20 +368,20 @@ impl Watched {
         }
     }
 
-    fn moved(&self, moved: Option<Move>, at: Moment) {
-        let Some(Move { from, to, why }) = moved else { return };
+    fn report_transition(&self, transition: Option<Move>, at: Moment) {
+        let Some(Move { from, to, why }) = transition else { return };
         let service = self.service.clone();
         if to == Breaker::Open {
             tracing::warn!("{service}: {from} -> {to} ({why})");
         } else {
             tracing::info!("{service}: {from} -> {to} ({why})");
         }
-        let _ = self.outside.changes.send(Change::Breaker { service, at, from, to, why: why.to_string() });
+        let _ = self.ports.changes.send(StatusChange::Breaker { service, at, from, to, why: why.to_string() });
     }
 
-    /// Says in one word how things stand, and tells if that is a new word.
-    fn refresh(&self, state: &mut Standing, at: Moment) {
-        let (to, why) = state.stand();
+    /// Computes the health again and reports a change.
+    fn refresh_health(&self, state: &mut ProbeState, at: Moment) {
+        let (to, why) = state.health();
         let from = std::mem::replace(&mut state.pulse.health, to);
         state.pulse.error.clone_from(&why);
         if from == to {
@@ -416,6 +394,6 @@ impl Watched {
         } else {
             tracing::info!("{service}: {from} -> {to}{reason}");
         }
-        let _ = self.outside.changes.send(Change::Health { service, at, from, to, why });
+        let _ = self.ports.changes.send(StatusChange::Health { service, at, from, to, why });
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use heald_engine::ports::Probes;
 use heald_model::{Breaker, Health, ServiceName};
-use heald_probe::{BreakerConfig, Change, ServiceProbes};
+use heald_probe::{BreakerConfig, ServiceProbes, StatusChange};
 use stage::{Act, Stage, Stub, fixed, http, service, tcp};
 
 fn backend(stub: &Stub, open: Duration) -> ServiceProbes {
@@ -78,10 +78,10 @@ async fn five_failures_open_it_and_it_is_left_alone_tried_and_closed_again() {
 
     let told: Vec<_> = std::iter::from_fn(|| stage.changes.try_recv().ok())
         .filter_map(|change| match change {
-            Change::Health { service, from, to, .. } if service.as_str() == "backend" => {
+            StatusChange::Health { service, from, to, .. } if service.as_str() == "backend" => {
                 Some(format!("{from} -> {to}"))
             }
-            Change::Breaker { service, from, to, why, .. } if service.as_str() == "backend" => {
+            StatusChange::Breaker { service, from, to, why, .. } if service.as_str() == "backend" => {
                 Some(format!("{from} -> {to} ({why})"))
             }
             _ => None,

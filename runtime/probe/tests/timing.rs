@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use heald_engine::ports::{Board, Probes};
 use heald_model::{Breaker, Health, Role, ServiceName};
-use heald_probe::{Kind, ProbeConfig, ProbeError, ServiceProbes};
+use heald_probe::{ProbeConfig, ProbeError, ProbeKind, ServiceProbes};
 use stage::{Act, Stage, Stub, eventually, http, now, service, tcp};
 
 const fn millis(millis: u64) -> Duration {
@@ -29,7 +29,7 @@ async fn a_slow_check_does_not_make_others_late() {
             let exec = ProbeConfig {
                 command: Some(vec!["sleep".into(), "60".into()]),
                 timeout: millis(300),
-                ..ProbeConfig::new(Kind::Exec)
+                ..ProbeConfig::new(ProbeKind::Exec)
             };
             service(&format!("slow{n}"), vec![every(50, http(stub.url())), every(50, exec)])
         })
@@ -240,8 +240,11 @@ async fn the_checks_end_with_the_last_handle() {
 fn names_that_are_used_twice_are_errors() {
     let twice = service("s", vec![tcp(1), tcp(2)]);
     assert_eq!(twice.duplicate(), Some("tcp".into()));
-    assert!(matches!(stage::refused(vec![twice]), ProbeError::TwiceProbe { .. }));
-    assert!(matches!(stage::refused(vec![service("s", vec![]), service("s", vec![])]), ProbeError::TwiceService(_)));
+    assert!(matches!(stage::refused(vec![twice]), ProbeError::DuplicateProbe { .. }));
+    assert!(matches!(
+        stage::refused(vec![service("s", vec![]), service("s", vec![])]),
+        ProbeError::DuplicateService(_)
+    ));
 }
 
 #[tokio::test]

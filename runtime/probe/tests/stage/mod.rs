@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heald_engine::ports::{Board, Clock, Entropy, ProcessState, Processes, Pulse, SampleReceiver};
 use heald_model::{Moment, Sample, ServiceName};
-use heald_probe::{BreakerConfig, Change, Kind, Outside, ProbeConfig, ProbeError, Prober, ServiceProbes};
+use heald_probe::{
+    BreakerConfig, ProbeConfig, ProbeError, ProbeKind, Prober, ProberPorts, ServiceProbes, StatusChange,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -68,7 +70,7 @@ impl Processes for Told {
 pub(crate) struct Stage {
     pub(crate) prober: Prober,
     pub(crate) samples: SampleReceiver,
-    pub(crate) changes: mpsc::UnboundedReceiver<Change>,
+    pub(crate) changes: mpsc::UnboundedReceiver<StatusChange>,
     pub(crate) processes: Arc<Told>,
 }
 
@@ -88,7 +90,7 @@ impl Stage {
     fn open(services: Vec<ServiceProbes>, processes: Arc<Told>, spread: Option<u64>) -> Result<Self, ProbeError> {
         let (samples, seen) = mpsc::unbounded_channel();
         let (changes, changed) = mpsc::unbounded_channel();
-        let outside = Outside {
+        let outside = ProberPorts {
             clock: Arc::new(RealClock),
             entropy: Arc::new(Dice),
             processes: processes.clone(),
@@ -164,19 +166,19 @@ pub(crate) fn fixed(open: Duration) -> BreakerConfig {
 }
 
 pub(crate) fn http(url: impl Into<String>) -> ProbeConfig {
-    ProbeConfig { url: Some(url.into()), ..slow(Kind::Http) }
+    ProbeConfig { url: Some(url.into()), ..slow(ProbeKind::Http) }
 }
 
 pub(crate) fn tcp(port: u16) -> ProbeConfig {
-    ProbeConfig { address: Some(format!("127.0.0.1:{port}")), ..slow(Kind::Tcp) }
+    ProbeConfig { address: Some(format!("127.0.0.1:{port}")), ..slow(ProbeKind::Tcp) }
 }
 
 pub(crate) fn exec(script: &str) -> ProbeConfig {
     let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-    ProbeConfig { command: Some(command), timeout: Duration::from_secs(5), ..slow(Kind::Exec) }
+    ProbeConfig { command: Some(command), timeout: Duration::from_secs(5), ..slow(ProbeKind::Exec) }
 }
 
-fn slow(kind: Kind) -> ProbeConfig {
+fn slow(kind: ProbeKind) -> ProbeConfig {
     let (period, timeout) = (Duration::from_secs(3_600), Duration::from_secs(5));
     ProbeConfig { period, timeout, ..ProbeConfig::new(kind) }
 }
