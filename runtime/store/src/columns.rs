@@ -4,9 +4,9 @@
 //! as few bits as their usual size needs (rice.rs); the deflate around the whole does the rest. What is read is never trusted: a column that does not fit is an error, not a panic
 //! and not an allocation.
 
-use std::collections::HashMap;
+mod rice;
 
-use crate::rice;
+use std::collections::HashMap;
 
 /// Decimals up to this many are tried before a column of floats is written bit by bit.
 const DECIMALS: u8 = 9;

@@ -3,7 +3,7 @@
 //! [`Store`] implements the engine's ports [`Journal`] and [`History`] on SQLite. One thread writes (writer.rs): it
 //! drains its queue into one transaction of rows and projections and answers commits after it. Reads have connections
 //! of their own (read.rs). What is kept for replay, calls of plug-ins and the tape of what detectors were shown, is packed
-//! on another thread (archivist.rs) and dropped rather than let an entry wait. [`Archive`] reads a database from outside, beside a
+//! on another thread (replay_writer.rs) and dropped rather than let an entry wait. [`Archive`] reads a database from outside, beside a
 //! running heald or a copy. [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the
 //! database.
 //!
@@ -12,23 +12,22 @@
 #![forbid(unsafe_code)]
 
 mod archive;
-mod archivist;
 mod blob;
 mod calls;
 mod chunk;
 mod columns;
 mod config;
+mod desired_state;
 mod error;
-mod janitor;
 mod lock;
+mod maintenance;
 mod project;
 mod read;
-mod retain;
-mod rice;
+mod replay_writer;
+mod retention;
 mod row;
 mod schema;
 mod tape;
-mod wishes;
 mod writer;
 
 use std::fs;
@@ -48,20 +47,20 @@ use tokio::sync::{broadcast, oneshot};
 pub use crate::archive::{Archive, Looks};
 pub use crate::calls::{Calls, UnreadableCall};
 pub use crate::config::StoreConfig;
+pub use crate::desired_state::{OpenedWishes, WishFile, replace_file};
 pub use crate::error::StoreError;
 pub use crate::read::ServiceRecord;
-pub use crate::retain::Trimmed;
+pub use crate::retention::Trimmed;
 pub use crate::row::Origin;
 pub use crate::tape::{Place, Strip};
-pub use crate::wishes::{OpenedWishes, WishFile, replace_file};
 pub use crate::writer::Degraded;
 
-use crate::archivist::{Archivist, Tally};
-use crate::janitor::Chore;
 use crate::lock::Lock;
+use crate::maintenance::Chore;
 use crate::project::Projection;
 use crate::read::Readers;
-use crate::retain::Cutoffs;
+use crate::replay_writer::{Archivist, Tally};
+use crate::retention::Cutoffs;
 use crate::row::Stamped;
 use crate::schema::Database;
 use crate::writer::{Job, Plight, State, Writer};
@@ -135,7 +134,7 @@ impl Store {
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(failed)?,
             std::thread::Builder::new()
                 .name("journal-janitor".into())
-                .spawn(move || janitor::run(&its_config, &list, &its_jobs))
+                .spawn(move || maintenance::run(&its_config, &list, &its_jobs))
                 .map_err(failed)?,
         ];
         let wanted = (!config.tape.is_zero(), !config.calls.is_zero());

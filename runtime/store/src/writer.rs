@@ -16,12 +16,12 @@ use heald_model::{Entry, Moment, Record, Row};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::archivist::{Packed, Tally};
 use crate::error::{is_damage, unavailable};
-use crate::janitor::Chore;
 use crate::lock::Lock;
+use crate::maintenance::Chore;
 use crate::project::{self, Draft, Projection};
-use crate::retain::{self, Cutoffs, Trimmed};
+use crate::replay_writer::{Packed, Tally};
+use crate::retention::{self, Cutoffs, Trimmed};
 use crate::row::{self, Origin, Stamped};
 
 /// Entries in one transaction. More would make the first commit in it wait for the last.
@@ -387,7 +387,7 @@ impl Writer {
     fn trim(&mut self) {
         let Some(mut trim) = self.state.trim.take() else { return };
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
-            let trimmed = retain::step(&tx, trim.cutoffs)?;
+            let trimmed = retention::step(&tx, trim.cutoffs)?;
             tx.commit().map(|()| trimmed)
         });
         match step {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::config::StoreConfig;
 use crate::error::is_damage;
-use crate::retain::Cutoffs;
+use crate::retention::Cutoffs;
 use crate::schema;
 use crate::writer::Job;
 

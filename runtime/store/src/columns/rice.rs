@@ -1,7 +1,7 @@
 //! Rice codes: a number's lowest bits as they are, the rest counted in ones. Numbers that are usually about the same size take little
 //! more than that size, which is what noise leaves over once the pattern is taken out; deflate alone spends a third more on it.
 
-use crate::columns::Broken;
+use super::Broken;
 
 /// A number whose upper part is as large as this is written out whole behind so many ones.
 const ESCAPE: u64 = 24;
