@@ -1,14 +1,15 @@
-//! The archivist: takes what is kept for replay, packs it on a thread of its own, and hands it to the journal's thread to be written.
+//! The replay writer: it packs calls and looks for replay on a thread of its own, and hands the packed data to the
+//! journal's writer.
 //!
-//! Packing takes time, and neither who heals nor the journal's thread is to spend it. So its queue is short, and what does not fit
-//! is dropped, as is everything while the database refuses: the journal loses no entry for it. Looks are numbered when they are
-//! handed over; one that was dropped leaves a gap that shows, and nothing is put on the tape of its service until the next
-//! checkpoint.
+//! Packing takes time that neither the healing loop nor the journal's writer may lose. So the queue is short, and what
+//! does not fit is dropped. Everything is dropped while the database cannot be written: no journal entry waits behind
+//! replay data. Looks are numbered when they are handed over. A dropped look leaves a visible gap, and the tape of its
+//! service pauses until the next checkpoint.
 
 use std::collections::HashMap;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,88 +19,40 @@ use heald_engine::calls::{Kept, Look};
 use heald_model::ServiceName;
 
 use crate::calls::PackedCall;
-use crate::tape::{PackedChunk, Reel};
-use crate::writer::{Job, Plight};
+use crate::health::{ReplayCounters, WriterHealth};
+use crate::jobs::{Packed, WriterJob};
+use crate::tape::{ChunkBuilder, PackedChunk};
 
-/// Kept things that wait to be packed: some seconds of a hundred services in trouble.
+/// How many calls and looks may wait to be packed: some seconds of a hundred services in trouble.
 const QUEUE: usize = 1024;
-/// Packed ones that wait to be written, and how many go into one transaction: a millisecond or two, which an intent can wait for.
+/// How many packed items may wait to be written, and how many go into one transaction. A transaction takes a millisecond
+/// or two, which an intent can wait for.
 const WAITING: usize = 256;
 const PORTION: usize = 16;
-/// Looks of a service in one chunk, and how long the first of them may wait for the others.
+/// How many looks of a service go into one chunk, and how long the first look may wait for the others.
 const LOOKS: usize = 600;
 const PATIENCE: Duration = Duration::from_secs(300);
-/// That things are dropped is said so often.
-const COMPLAIN: Duration = Duration::from_secs(60);
 
-/// What is kept, packed.
-#[derive(Debug)]
-pub(crate) enum Packed {
-    Call(PackedCall),
-    Chunk(PackedChunk),
-}
-
-impl Packed {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Call(call) => call.len(),
-            Self::Chunk(chunk) => chunk.len(),
-        }
-    }
-
-    pub(crate) fn insert(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-        match self {
-            Self::Call(call) => call.insert(connection),
-            Self::Chunk(chunk) => chunk.insert(connection),
-        }
-    }
-}
-
-/// What has happened to kept things.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    dropped: AtomicU64,
-    complained: Mutex<Option<Instant>>,
-    /// Packed and not yet written.
-    pub(crate) waiting: AtomicUsize,
-}
-
-impl Tally {
-    /// So many are lost; said now and then.
-    pub(crate) fn lose(&self, count: usize, why: &str) {
-        let dropped = self.dropped.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if count > 0 && complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
-            *complained = Some(Instant::now());
-            tracing::warn!(dropped, why, "calls or looks are not kept; explain and replay will not know of them");
-        }
-    }
-
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
-
-enum Item {
+enum ReplayItem {
     Kept(Kept, u64),
-    /// Everything that was handed over before is to be on its way to the journal's thread.
+    /// Hands over everything that came before, then answers.
     Flush(tokio::sync::oneshot::Sender<()>),
     Close,
 }
 
-/// The archivist's desk: where things are handed over.
+/// The queue's end that takes calls and looks.
 #[derive(Debug)]
-pub(crate) struct Archivist {
-    desk: SyncSender<Item>,
+pub(crate) struct ReplayWriter {
+    queue: SyncSender<ReplayItem>,
     numbers: Mutex<HashMap<ServiceName, u64>>,
-    tally: Arc<Tally>,
-    plight: Arc<Plight>,
+    counters: Arc<ReplayCounters>,
+    health: Arc<WriterHealth>,
     tape: bool,
     calls: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl std::fmt::Debug for Item {
+impl std::fmt::Debug for ReplayItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Kept(..) => "Kept",
@@ -109,27 +62,27 @@ impl std::fmt::Debug for Item {
     }
 }
 
-impl Archivist {
-    /// Starts the thread. What is not to be kept at all is not even packed.
+impl ReplayWriter {
+    /// Starts the thread. A kind of data that is not wanted is not packed.
     pub(crate) fn start(
-        jobs: Sender<Job>,
-        plight: Arc<Plight>,
-        tally: Arc<Tally>,
+        jobs: Sender<WriterJob>,
+        health: Arc<WriterHealth>,
+        counters: Arc<ReplayCounters>,
         (tape, calls): (bool, bool),
     ) -> io::Result<Self> {
-        let (desk, queue) = sync_channel(QUEUE);
-        let bench = Bench {
+        let (queue, items) = sync_channel(QUEUE);
+        let worker = ReplayWorker {
             jobs,
-            plight: Arc::clone(&plight),
-            tally: Arc::clone(&tally),
-            reels: HashMap::new(),
+            health: Arc::clone(&health),
+            counters: Arc::clone(&counters),
+            builders: HashMap::new(),
             packed: Vec::new(),
         };
-        let thread = std::thread::Builder::new().name("journal-archive".into()).spawn(move || bench.run(&queue))?;
-        Ok(Self { desk, numbers: Mutex::default(), tally, plight, tape, calls, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new().name("journal-archive".into()).spawn(move || worker.run(&items))?;
+        Ok(Self { queue, numbers: Mutex::default(), counters, health, tape, calls, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Takes something to be kept, if there is room.
+    /// Takes a call or a look, if there is room.
     pub(crate) fn take(&self, kept: Kept) {
         let number = match &kept {
             Kept::Call(_) if !self.calls => return,
@@ -137,13 +90,13 @@ impl Archivist {
             Kept::Call(_) => 0,
             Kept::Look(look) => self.number(&look.service),
         };
-        if self.plight.get().is_some() {
-            return self.tally.lose(1, "the journal cannot be written");
+        if self.health.get().is_some() {
+            return self.counters.lose(1, "the journal cannot be written");
         }
-        match self.desk.try_send(Item::Kept(kept, number)) {
+        match self.queue.try_send(ReplayItem::Kept(kept, number)) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.tally.lose(1, "more comes than can be written"),
-            Err(TrySendError::Disconnected(_)) => self.tally.lose(1, "the journal is closed"),
+            Err(TrySendError::Full(_)) => self.counters.lose(1, "more comes than can be written"),
+            Err(TrySendError::Disconnected(_)) => self.counters.lose(1, "the journal is closed"),
         }
     }
 
@@ -157,21 +110,21 @@ impl Archivist {
         1
     }
 
-    /// Sends everything that was handed over so far on its way, unfinished chunks too.
+    /// Hands everything that was taken so far to the writer, unfinished chunks included.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = tokio::sync::oneshot::channel();
-        let mut item = Item::Flush(done);
-        // The queue is short-lived; a full one has room again in milliseconds.
-        while let Err(TrySendError::Full(back)) = self.desk.try_send(item) {
+        let mut item = ReplayItem::Flush(done);
+        // A full queue has room again in milliseconds.
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(item) {
             item = back;
             tokio::task::yield_now().await;
         }
         let _ = flushed.await;
     }
 
-    /// Packs what is left, and ends.
+    /// Packs what is left and ends the thread.
     pub(crate) fn close(&self) {
-        let _ = self.desk.send(Item::Close);
+        let _ = self.queue.send(ReplayItem::Close);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the archivist's thread has panicked");
@@ -179,32 +132,32 @@ impl Archivist {
     }
 }
 
-/// The archivist's thread.
+/// The state of the replay writer's thread.
 #[derive(Debug)]
-struct Bench {
-    jobs: Sender<Job>,
-    plight: Arc<Plight>,
-    tally: Arc<Tally>,
-    reels: HashMap<ServiceName, Reel>,
+struct ReplayWorker {
+    jobs: Sender<WriterJob>,
+    health: Arc<WriterHealth>,
+    counters: Arc<ReplayCounters>,
+    builders: HashMap<ServiceName, ChunkBuilder>,
     packed: Vec<Packed>,
 }
 
-impl Bench {
-    fn run(mut self, queue: &Receiver<Item>) {
+impl ReplayWorker {
+    fn run(mut self, items: &Receiver<ReplayItem>) {
         loop {
-            let waiting = self.reels.values().filter(|reel| !reel.is_empty());
-            let due = waiting.map(|reel| reel.since() + PATIENCE).min();
+            let waiting = self.builders.values().filter(|builder| !builder.is_empty());
+            let due = waiting.map(|builder| builder.since() + PATIENCE).min();
             let wait = due.map_or(PATIENCE, |due| due.saturating_duration_since(Instant::now()));
-            match queue.recv_timeout(wait) {
-                Ok(Item::Kept(kept, number)) => self.take(kept, number),
-                Ok(Item::Flush(done)) => {
-                    self.cut(|_| true);
+            match items.recv_timeout(wait) {
+                Ok(ReplayItem::Kept(kept, number)) => self.take(kept, number),
+                Ok(ReplayItem::Flush(done)) => {
+                    self.finish_due(|_| true);
                     self.hand_over();
                     let _ = done.send(());
                 }
-                Err(RecvTimeoutError::Timeout) => self.cut(|reel| reel.since().elapsed() >= PATIENCE),
-                Ok(Item::Close) | Err(RecvTimeoutError::Disconnected) => {
-                    self.cut(|_| true);
+                Err(RecvTimeoutError::Timeout) => self.finish_due(|builder| builder.since().elapsed() >= PATIENCE),
+                Ok(ReplayItem::Close) | Err(RecvTimeoutError::Disconnected) => {
+                    self.finish_due(|_| true);
                     return self.hand_over();
                 }
             }
@@ -216,51 +169,51 @@ impl Bench {
         match kept {
             Kept::Call(call) => match PackedCall::of(*call) {
                 Ok(call) => self.packed.push(Packed::Call(call)),
-                Err(error) => self.tally.lose(1, &error.to_string()),
+                Err(error) => self.counters.lose(1, &error.to_string()),
             },
-            Kept::Look(look) => self.splice(*look, number),
+            Kept::Look(look) => self.append(*look, number),
         }
     }
 
-    /// Puts a look behind the one before it.
-    fn splice(&mut self, look: Look, number: u64) {
+    /// Appends a look to the chunk of its service.
+    fn append(&mut self, look: Look, number: u64) {
         let service = look.service.clone();
-        let follows = self.reels.get(&service).is_some_and(|reel| reel.next() == number);
+        let follows = self.builders.get(&service).is_some_and(|builder| builder.next() == number);
         if look.checkpoint.is_some() || !follows {
-            self.wind(&service);
+            self.finish_chunk(&service);
         }
         if look.checkpoint.is_some() {
-            self.reels.insert(service.clone(), Reel::begin(number));
+            self.builders.insert(service.clone(), ChunkBuilder::begin(number));
         } else if !follows {
-            // What went before is lost, and this means nothing without it.
-            self.reels.remove(&service);
-            return self.tally.lose(1, "a look before it is lost");
+            // The previous looks are lost, and this look cannot be understood without them.
+            self.builders.remove(&service);
+            return self.counters.lose(1, "a look before it is lost");
         }
-        let Some(reel) = self.reels.get_mut(&service) else { return };
-        if let Err(error) = reel.push(look) {
-            self.tally.lose(1, &error.to_string());
-            self.reels.remove(&service);
-        } else if reel.len() >= LOOKS {
-            self.wind(&service);
+        let Some(builder) = self.builders.get_mut(&service) else { return };
+        if let Err(error) = builder.push(look) {
+            self.counters.lose(1, &error.to_string());
+            self.builders.remove(&service);
+        } else if builder.len() >= LOOKS {
+            self.finish_chunk(&service);
         }
     }
 
-    /// Makes chunks of the reels for which it is time.
-    fn cut(&mut self, due: impl Fn(&Reel) -> bool) {
-        let due = self.reels.iter().filter(|(_, reel)| !reel.is_empty() && due(reel));
+    /// Finishes the chunks that are due.
+    fn finish_due(&mut self, due: impl Fn(&ChunkBuilder) -> bool) {
+        let due = self.builders.iter().filter(|(_, builder)| !builder.is_empty() && due(builder));
         let services: Vec<ServiceName> = due.map(|(service, _)| service.clone()).collect();
-        services.iter().for_each(|service| self.wind(service));
+        services.iter().for_each(|service| self.finish_chunk(service));
     }
 
-    /// Makes a chunk of a service's reel, and begins the next where it ends.
-    fn wind(&mut self, service: &ServiceName) {
-        let Some(reel) = self.reels.get_mut(service).filter(|reel| !reel.is_empty()) else { return };
-        let next = Reel::begin(reel.next());
-        let mut full = mem::replace(reel, next);
+    /// Finishes the chunk of a service and begins the next one.
+    fn finish_chunk(&mut self, service: &ServiceName) {
+        let Some(builder) = self.builders.get_mut(service).filter(|builder| !builder.is_empty()) else { return };
+        let next = ChunkBuilder::begin(builder.next());
+        let mut full = mem::replace(builder, next);
         let count = full.len();
-        match full.press().and_then(|()| PackedChunk::of(service, full)) {
+        match full.encode_pending().and_then(|()| PackedChunk::of(service, full)) {
             Ok(chunk) => self.packed.push(Packed::Chunk(chunk)),
-            Err(error) => self.tally.lose(count, &error.to_string()),
+            Err(error) => self.counters.lose(count, &error.to_string()),
         }
     }
 
@@ -268,13 +221,13 @@ impl Bench {
         while !self.packed.is_empty() {
             let rest = self.packed.split_off(self.packed.len().min(PORTION));
             let portion = mem::replace(&mut self.packed, rest);
-            if self.plight.get().is_some() {
-                self.tally.lose(portion.len(), "the journal cannot be written");
-            } else if self.tally.waiting.load(Ordering::Relaxed) >= WAITING {
-                self.tally.lose(portion.len(), "more comes than can be written");
+            if self.health.get().is_some() {
+                self.counters.lose(portion.len(), "the journal cannot be written");
+            } else if self.counters.waiting.load(Ordering::Relaxed) >= WAITING {
+                self.counters.lose(portion.len(), "more comes than can be written");
             } else {
-                self.tally.waiting.fetch_add(portion.len(), Ordering::Relaxed);
-                let _ = self.jobs.send(Job::Shelve(portion));
+                self.counters.waiting.fetch_add(portion.len(), Ordering::Relaxed);
+                let _ = self.jobs.send(WriterJob::WritePacked(portion));
             }
         }
     }
