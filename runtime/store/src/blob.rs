@@ -25,11 +25,11 @@ const LARGEST: u64 = 16 << 20;
 pub(crate) enum Unreadable {
     #[error("it is empty")]
     Empty,
-    #[error("it is in form {0}, this heald knows form {FORMAT}: a newer heald wrote it")]
+    #[error("it has format {0}, this heald knows format {FORMAT}: a newer heald wrote it")]
     Newer(u8),
     #[error("it is damaged: {0}")]
     Damaged(#[source] io::Error),
-    #[error("it does not hold what it should: {0}")]
+    #[error("its content is not what was expected: {0}")]
     Foreign(String),
     #[error(transparent)]
     InvalidColumns(#[from] InvalidColumns),
@@ -88,7 +88,7 @@ mod tests {
             // The last bits before the checksum carry no meaning.
             assert!(read.is_err() || (place + 5 == blob.len() && read.unwrap() == text), "byte {place}");
         }
-        assert!(said(&pack(&cbor(&5).unwrap()).unwrap()).contains("does not hold what it should"));
+        assert!(said(&pack(&cbor(&5).unwrap()).unwrap()).contains("is not what was expected"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const BITS: u8 = 255;
 
 /// Why a column cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it ends too early or breaks its own form")]
+#[error("it ends too early or is malformed")]
 pub(crate) struct InvalidColumns;
 
 /// Writes columns.

@@ -58,7 +58,7 @@ impl StoreConfig {
             problems.push("store.path is empty; name a file such as \"heald.db\"".into());
         }
         if self.retention < LEAST_RETENTION {
-            problems.push("store.retention is less than 24h, which the guard needs when heald comes up again".into());
+            problems.push("store.retention is less than 24h; after a restart the guard needs the last 24h".into());
         }
         if self.desired_path() == self.path {
             problems.push("store.desired and store.path name the same file".into());

@@ -67,7 +67,7 @@ impl DesiredStateFile {
         let notes: Vec<String> = problem
             .map(|problem| {
                 format!(
-                    "the desired state in {} cannot be read ({problem}); heald only observes until it is mended or replaced",
+                    "the desired state in {} cannot be read ({problem}); heald only observes until the file is repaired or replaced",
                     path.display()
                 )
             })

@@ -51,7 +51,11 @@ impl ReplayCounters {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if count > 0 && complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
             *complained = Some(Instant::now());
-            tracing::warn!(dropped, why, "calls or looks are not kept; explain and replay will not know of them");
+            tracing::warn!(
+                dropped,
+                why,
+                "calls or looks were dropped; `heald explain` and `heald replay` will not show them"
+            );
         }
     }
 

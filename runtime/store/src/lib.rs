@@ -134,7 +134,7 @@ impl Store {
         let threads = vec![
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(failed)?,
             std::thread::Builder::new()
-                .name("journal-janitor".into())
+                .name("journal-maint".into())
                 .spawn(move || maintenance::run(&its_config, &list, &its_jobs))
                 .map_err(failed)?,
         ];

@@ -46,7 +46,7 @@ fn checkpoint(path: &Path) {
     let moved = Connection::open_with_flags(path, flags)
         .and_then(|connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
     if let Err(error) = moved {
-        tracing::warn!(%error, "the journal's log cannot be moved into the database now");
+        tracing::warn!(%error, "the journal's log cannot be moved into the database; the next checkpoint tries again");
     }
 }
 

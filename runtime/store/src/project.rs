@@ -286,7 +286,7 @@ fn read_head(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option
 
 /// Reads the body of a projection; `None` if that cannot be understood. A bad body must not stop the journal.
 fn understood<T: serde::de::DeserializeOwned>(body: &str) -> Option<T> {
-    from_json(body).inspect_err(|error| tracing::error!(%error, "a projection cannot be understood")).ok()
+    from_json(body).inspect_err(|error| tracing::error!(%error, "a projection cannot be read")).ok()
 }
 
 fn read_attempt(connection: &Connection, id: IntentId) -> rusqlite::Result<Option<PlacedAttempt>> {

@@ -205,7 +205,7 @@ fn bodies<T: DeserializeOwned>(
     while let Some(row) = rows.next()? {
         match serde_json::from_str(row.get_ref(0)?.as_str()?) {
             Ok(item) => items.push(item),
-            Err(error) => tracing::error!(%error, "a projection cannot be understood"),
+            Err(error) => tracing::error!(%error, "a projection cannot be read"),
         }
     }
     Ok(items)

@@ -95,7 +95,7 @@ impl ReplayWriter {
         }
         match self.queue.try_send(ReplayItem::Kept(kept, number)) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.counters.lose(1, "more comes than can be written"),
+            Err(TrySendError::Full(_)) => self.counters.lose(1, "they arrive faster than they can be written"),
             Err(TrySendError::Disconnected(_)) => self.counters.lose(1, "the journal is closed"),
         }
     }
@@ -127,7 +127,7 @@ impl ReplayWriter {
         let _ = self.queue.send(ReplayItem::Close);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the archivist's thread has panicked");
+            tracing::error!("the replay writer's thread has panicked");
         }
     }
 }
@@ -187,7 +187,7 @@ impl ReplayWorker {
         } else if !follows {
             // The previous looks are lost, and this look cannot be understood without them.
             self.builders.remove(&service);
-            return self.counters.lose(1, "a look before it is lost");
+            return self.counters.lose(1, "the look before it was lost");
         }
         let Some(builder) = self.builders.get_mut(&service) else { return };
         if let Err(error) = builder.push(look) {
@@ -224,7 +224,7 @@ impl ReplayWorker {
             if self.health.get().is_some() {
                 self.counters.lose(portion.len(), "the journal cannot be written");
             } else if self.counters.waiting.load(Ordering::Relaxed) >= WAITING {
-                self.counters.lose(portion.len(), "more comes than can be written");
+                self.counters.lose(portion.len(), "they arrive faster than they can be written");
             } else {
                 self.counters.waiting.fetch_add(portion.len(), Ordering::Relaxed);
                 let _ = self.jobs.send(WriterJob::WritePacked(portion));

@@ -42,7 +42,7 @@ pub(crate) fn open(path: &Path, suspect: bool) -> Result<Database, StoreError> {
         Err(StoreError::Database { source, .. }) if is_damage(&source) => {
             let aside = set_aside(path)?;
             let note = format!(
-                "the database {} is damaged ({source}); it was set aside as {} and a new one begun",
+                "the database {} is damaged ({source}); it was set aside as {} and a new one was created",
                 path.display(),
                 aside.display()
             );

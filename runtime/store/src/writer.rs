@@ -95,12 +95,12 @@ impl JournalWriter {
                     return Ok(());
                 }
                 Err(rusqlite::Error::FromSqlConversionFailure(_, _, error)) => {
-                    tracing::warn!(%error, "the projections cannot be understood");
+                    tracing::warn!(%error, "the projections cannot be read");
                 }
                 Err(error) => return Err(error),
             }
         }
-        tracing::info!("making the projections again from the journal");
+        tracing::info!("rebuilding the projections from the journal");
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let projection = project::rebuild(&tx)?;
         tx.commit()?;
@@ -388,7 +388,7 @@ impl TrimProgress {
     fn finish(self) {
         if self.so_far != Trimmed::default() {
             let Trimmed { rows, incidents, attempts, calls, chunks } = self.so_far;
-            tracing::info!(rows, incidents, attempts, calls, chunks, "what is old was deleted from the journal");
+            tracing::info!(rows, incidents, attempts, calls, chunks, "old data was deleted from the journal");
         }
         if let Some(done) = self.done {
             let _ = done.send(Ok(self.so_far));
