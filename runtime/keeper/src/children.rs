@@ -11,11 +11,11 @@ use std::rc::Rc;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, prlimit, waitpid};
 use tracing::warn;
 
+use crate::child_ledger::Ledger;
 use crate::clock;
 use crate::fallback;
 use crate::identity::{self, Held};
 use crate::kernel;
-use crate::ledger::Ledger;
 use crate::logs::{Drained, Logs};
 use crate::poll::{Poll, Source};
 use crate::protocol::{Child, Count, End, Exit, Origin, Place, Refusal, Signal, Spawn, Stop};

@@ -9,27 +9,27 @@
 //! If keeper and runtime both die, the next keeper finds the survivors by its ledger and adopts them; two copies never live
 //! in one place.
 //!
-//! Start reading at [`run`], then `keep.rs` (the loop), `children.rs` (who lives where).
+//! Start reading at [`run`], then `keeper.rs` (the loop), `children.rs` (who lives where).
 
 #![deny(unsafe_code)]
 
+mod child_ledger;
 mod children;
 pub mod client;
 mod clock;
 mod fallback;
 mod identity;
-mod keep;
+mod keeper;
 mod kernel;
-mod ledger;
 mod link;
 mod logs;
 mod options;
 mod poll;
 pub mod protocol;
+mod restart_policy;
 mod runtime;
 mod spawn;
-mod vigil;
 
-pub use keep::run;
+pub use keeper::run;
 pub use options::{KeeperError, Options};
 pub use runtime::{Image, Runtime};

@@ -9,16 +9,16 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod connection;
 mod environment;
 mod event;
-mod roster;
+mod process_table;
 mod supervisor;
 mod terms;
-mod wire;
 
 pub use config::ProcessConfig;
+pub use connection::WireError;
 pub use event::{Ended, Event, Process};
 pub use heald_keeper::protocol::{End, Origin};
 pub use supervisor::Supervisor;
 pub use terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
-pub use wire::WireError;

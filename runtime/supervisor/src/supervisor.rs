@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use self::request::{digest, spawn_id};
+use crate::connection::{self, Beat, Wire, WireError};
 use crate::event::{Event, Process};
-use crate::roster::{Anchor, Roster};
+use crate::process_table::{Anchor, Roster};
 use crate::terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
-use crate::wire::{self, Beat, Wire, WireError};
 
 /// How long a killed process may take to be gone. One that the kernel does not let go (a dead disk, a dead mount) is said
 /// to be stuck, and nothing is started beside it.
@@ -87,7 +87,7 @@ impl Supervisor {
         services: Vec<ServiceProcess>,
         options: Options,
     ) -> Result<(Self, Found), SupervisorError> {
-        let (greeted, hello) = wire::attach(stream).await?;
+        let (greeted, hello) = connection::attach(stream).await?;
         let anchor = Anchor { moment: options.now, monotonic_us: monotonic_us() };
         let services: BTreeMap<_, _> = services.into_iter().map(|service| (service.name.clone(), service)).collect();
         let digests = services.values().map(|service| (service.name.clone(), digest(&service.config))).collect();

@@ -8,8 +8,8 @@ use heald_keeper::protocol::{Child, Place, Refusal, RuntimeEnd};
 use heald_model::{Moment, ServiceName};
 
 use crate::config::ProcessConfig;
+use crate::connection::WireError;
 use crate::event::Process;
-use crate::wire::WireError;
 
 /// A service whose processes heald runs.
 #[derive(Debug, Clone)]

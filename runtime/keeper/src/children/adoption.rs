@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tracing::{info, warn};
 
 use super::{Children, Room, Tenant};
+use crate::child_ledger::Record;
 use crate::clock;
 use crate::identity::{self, Held};
-use crate::ledger::Record;
 use crate::poll::Source;
 use crate::protocol::{Child, End, Exit, Origin, Place, Stop};
 

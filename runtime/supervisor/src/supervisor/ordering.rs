@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{Supervisor, place};
 use crate::event::Process;
-use crate::roster::Roster;
+use crate::process_table::Roster;
 use crate::terms::{Started, SupervisorError, Which};
 
 /// A process that nobody probes counts as ready when it has lived this long: the implicit probe of every supervised process.

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use tracing::{error, info, warn};
 
+use crate::child_ledger::Ledger;
 use crate::children::{Children, raise_open_files};
 use crate::clock::{now_us, us};
 use crate::identity;
 use crate::kernel;
-use crate::ledger::Ledger;
 use crate::link::Broken;
 use crate::options::{KeeperError, Options};
 use crate::poll::{Poll, Source};
 use crate::protocol::{Ask, Done, End, Hello, Message, Refusal, Request, RuntimeEnd, VERSION};
+use crate::restart_policy::{Bounds, Start, Vigil};
 use crate::runtime::{Running, Runtime};
-use crate::vigil::{Bounds, Start, Vigil};
 
 /// A wake-up this late says that the keeper itself was stopped or starved; a runtime that shared its fate is not blamed.
 const LATE_US: u64 = 1_000_000;
