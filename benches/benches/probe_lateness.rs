@@ -16,7 +16,7 @@ use heald_benches::{Dice, Nobody, RealClock, guest, service};
 use heald_engine::ports::{Detector, Observation};
 use heald_host::{Host, PluginConfig};
 use heald_model::{Moment, ServiceName};
-use heald_probe::{ProbeKind, Lateness, ProberPorts, ProbeConfig, Prober, ServiceProbes};
+use heald_probe::{Lateness, ProbeConfig, ProbeKind, Prober, ProberPorts, ServiceProbes};
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
 

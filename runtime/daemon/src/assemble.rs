@@ -11,9 +11,9 @@ use heald_engine::{Charge, Consultants, Healer, Past, Ports};
 use heald_host::{Compiler, Host, Options, Reach, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
-use heald_probe::{ProberPorts, Prober, ServiceProbes};
+use heald_probe::{Prober, ProberPorts, ServiceProbes};
 use heald_store::{DesiredStateFile, NodeIdentity, Store};
-use heald_supervisor::{Event, Found, ServiceProcess, Supervisor};
+use heald_supervisor::{Found, ProcessEvent, SupervisedService, Supervisor};
 use tokio::sync::mpsc;
 
 use crate::actions::Hands;
@@ -212,11 +212,11 @@ async fn attach(
     config: &Config,
     keeper: Option<Inherited>,
     clock: &dyn Clock,
-) -> anyhow::Result<(Option<Supervisor>, Option<(Found, mpsc::UnboundedReceiver<Event>)>)> {
+) -> anyhow::Result<(Option<Supervisor>, Option<(Found, mpsc::UnboundedReceiver<ProcessEvent>)>)> {
     let Some(keeper) = keeper else { return Ok((None, None)) };
     let processes = config.service.iter().filter_map(|service| {
         let process = service.process.clone()?;
-        Some(ServiceProcess {
+        Some(SupervisedService {
             name: service.name.clone(),
             depends_on: service.depends_on.clone(),
             probed: !service.probe.is_empty(),

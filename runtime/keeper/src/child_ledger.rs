@@ -1,7 +1,8 @@
-//! What the keeper writes down so that the next keeper finds the living: one line per change, appended; rewritten when it
-//! has grown. It is no journal: it says who lives and how far each place has counted, and forgets everything else.
+//! The child ledger: what the keeper writes down so that the next keeper finds the living children.
 //!
-//! Nothing is synced to disk: the file has to survive the keeper, not the machine, which takes the children with it.
+//! It appends one line per change and rewrites the file when that has grown. It keeps the living child and the
+//! incarnation of each slot, and no history. Nothing is synced to disk: the file must survive the keeper and not the
+//! machine, whose end is also the end of the children.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -11,38 +12,48 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Child, Place};
+use crate::protocol::{Child, SlotId};
 
-/// Lines that no longer say anything new before the file is rewritten.
+/// How many outdated lines the file may have before it is rewritten.
 const SLACK: usize = 256;
 
-/// One line.
+/// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
-    /// The boot the following lines are about.
+enum LedgerLine {
+    /// The boot that the following lines belong to.
     Boot(String),
-    /// About to start a child: until the next line about this place, a process may or may not live that carries this id.
-    Starting { spawn: String, place: Place, incarnation: u64 },
+    /// The keeper is about to start a child. Until the next line about this slot, a process with this spawn id may or
+    /// may not live.
+    Starting {
+        spawn: String,
+        #[serde(rename = "place")]
+        slot: SlotId,
+        incarnation: u64,
+    },
     /// The child lives.
     Lives(Child),
-    /// Nobody lives there.
-    Empty { place: Place, incarnation: u64 },
+    /// The slot is empty.
+    Empty {
+        #[serde(rename = "place")]
+        slot: SlotId,
+        incarnation: u64,
+    },
 }
 
-/// What is on record about a place.
+/// The newest line about a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// A start that was never reported done or failed.
+pub(crate) enum SlotRecord {
+    /// A start without a known result.
     Starting { spawn: String, incarnation: u64 },
-    /// A child that lived.
+    /// A child that was alive.
     Lives(Child),
-    /// Nobody, after this many.
+    /// Nothing runs; the slot has had this many incarnations.
     Empty { incarnation: u64 },
 }
 
-impl Record {
-    /// How far the place has counted.
+impl SlotRecord {
+    /// The newest incarnation of the slot.
     pub(crate) fn incarnation(&self) -> u64 {
         match self {
             Self::Starting { incarnation, .. } | Self::Empty { incarnation } => *incarnation,
@@ -50,7 +61,7 @@ impl Record {
         }
     }
 
-    /// Under which id somebody may live there.
+    /// The spawn id of a process that may live in the slot.
     pub(crate) fn spawn(&self) -> Option<&str> {
         match self {
             Self::Starting { spawn, .. } => Some(spawn),
@@ -62,19 +73,19 @@ impl Record {
 
 /// The ledger, open for writing.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct ChildLedger {
     path: PathBuf,
     boot: String,
     file: Option<File>,
-    records: BTreeMap<Place, Record>,
+    records: BTreeMap<SlotId, SlotRecord>,
     lines: usize,
-    complaint: Option<String>,
+    problem: Option<String>,
 }
 
-impl Ledger {
-    /// Opens the ledger and returns what the keeper before wrote, with the boot it wrote it in. A torn last line (the keeper
-    /// died while writing it) and lines that make no sense are passed over.
-    pub(crate) fn open(path: PathBuf, boot: String) -> io::Result<(Self, String, BTreeMap<Place, Record>)> {
+impl ChildLedger {
+    /// Opens the ledger. Returns the boot and the records that the previous keeper wrote. A torn last line and lines
+    /// that cannot be read are skipped.
+    pub(crate) fn open(path: PathBuf, boot: String) -> io::Result<(Self, String, BTreeMap<SlotId, SlotRecord>)> {
         let mut text = Vec::new();
         match File::open(&path) {
             Ok(mut file) => drop(file.read_to_end(&mut text)?),
@@ -85,16 +96,16 @@ impl Ledger {
         let mut found = BTreeMap::new();
         for line in text.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Line::Boot(boot)) => then = boot,
+                Ok(LedgerLine::Boot(boot)) => then = boot,
                 Ok(line) => drop(apply(&mut found, line)),
                 Err(_) => {}
             }
         }
-        // Counters go on from where they were; whether the living still live the caller finds out and writes down anew.
-        let mut ledger = Self { path, boot, file: None, records: found.clone(), lines: 0, complaint: None };
+        // Incarnations go on from where they were. The caller finds out which children still live, and writes that down.
+        let mut ledger = Self { path, boot, file: None, records: found.clone(), lines: 0, problem: None };
         if then != ledger.boot {
             for record in ledger.records.values_mut() {
-                *record = Record::Empty { incarnation: record.incarnation() };
+                *record = SlotRecord::Empty { incarnation: record.incarnation() };
             }
         }
         ledger.rewrite()?;
@@ -102,28 +113,28 @@ impl Ledger {
     }
 
     /// A child is about to be started.
-    pub(crate) fn starting(&mut self, spawn: &str, place: &Place, incarnation: u64) {
-        self.append(Line::Starting { spawn: spawn.to_owned(), place: place.clone(), incarnation });
+    pub(crate) fn starting(&mut self, spawn: &str, slot: &SlotId, incarnation: u64) {
+        self.append(LedgerLine::Starting { spawn: spawn.to_owned(), slot: slot.clone(), incarnation });
     }
 
     /// A child lives.
     pub(crate) fn lives(&mut self, child: &Child) {
-        self.append(Line::Lives(child.clone()));
+        self.append(LedgerLine::Lives(child.clone()));
     }
 
-    /// Nobody lives there.
-    pub(crate) fn empty(&mut self, place: &Place, incarnation: u64) {
-        self.append(Line::Empty { place: place.clone(), incarnation });
+    /// Records that a slot is empty.
+    pub(crate) fn empty(&mut self, slot: &SlotId, incarnation: u64) {
+        self.append(LedgerLine::Empty { slot: slot.clone(), incarnation });
     }
 
-    /// What went wrong since the last time this was asked.
-    pub(crate) fn complaint(&mut self) -> Option<String> {
-        self.complaint.take()
+    /// Takes the newest write error, if there is one.
+    pub(crate) fn problem(&mut self) -> Option<String> {
+        self.problem.take()
     }
 
-    /// A ledger that cannot be written does not keep a child from being started: the record is still right in memory, and
-    /// is written whole as soon as that works again.
-    fn append(&mut self, line: Line) {
+    /// Appends a line. An error does not stop a child from being started: the record in memory is right, and the whole
+    /// file is written as soon as that works again.
+    fn append(&mut self, line: LedgerLine) {
         let text = to_text(&line);
         apply(&mut self.records, line);
         self.lines += 1;
@@ -138,17 +149,19 @@ impl Ledger {
         if let Err(error) = written
             && self.file.take().is_some()
         {
-            self.complaint = Some(format!("cannot write {}: {error}", self.path.display()));
+            self.problem = Some(format!("cannot write {}: {error}", self.path.display()));
         }
     }
 
     fn rewrite(&mut self) -> io::Result<()> {
-        let mut text = to_text(&Line::Boot(self.boot.clone()))?;
-        for (place, record) in &self.records {
+        let mut text = to_text(&LedgerLine::Boot(self.boot.clone()))?;
+        for (slot, record) in &self.records {
             text.extend(to_text(&match record.clone() {
-                Record::Starting { spawn, incarnation } => Line::Starting { spawn, place: place.clone(), incarnation },
-                Record::Lives(child) => Line::Lives(child),
-                Record::Empty { incarnation } => Line::Empty { place: place.clone(), incarnation },
+                SlotRecord::Starting { spawn, incarnation } => {
+                    LedgerLine::Starting { spawn, slot: slot.clone(), incarnation }
+                }
+                SlotRecord::Lives(child) => LedgerLine::Lives(child),
+                SlotRecord::Empty { incarnation } => LedgerLine::Empty { slot: slot.clone(), incarnation },
             })?);
         }
         let beside = self.path.with_extension("new");
@@ -162,44 +175,46 @@ impl Ledger {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    // Removed first, so that the mode below holds: tags may be nobody else's business.
+    // The old file is removed first so that the mode below applies, because tags may be confidential.
     drop(std::fs::remove_file(path));
     OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)
 }
 
-fn to_text(line: &Line) -> io::Result<Vec<u8>> {
+fn to_text(line: &LedgerLine) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
     text.push(b'\n');
     Ok(text)
 }
 
-fn apply(records: &mut BTreeMap<Place, Record>, line: Line) -> Option<Record> {
+fn apply(records: &mut BTreeMap<SlotId, SlotRecord>, line: LedgerLine) -> Option<SlotRecord> {
     match line {
-        Line::Boot(_) => None,
-        Line::Starting { spawn, place, incarnation } => records.insert(place, Record::Starting { spawn, incarnation }),
-        Line::Lives(child) => records.insert(child.place.clone(), Record::Lives(child)),
-        Line::Empty { place, incarnation } => records.insert(place, Record::Empty { incarnation }),
+        LedgerLine::Boot(_) => None,
+        LedgerLine::Starting { spawn, slot, incarnation } => {
+            records.insert(slot, SlotRecord::Starting { spawn, incarnation })
+        }
+        LedgerLine::Lives(child) => records.insert(child.slot.clone(), SlotRecord::Lives(child)),
+        LedgerLine::Empty { slot, incarnation } => records.insert(slot, SlotRecord::Empty { incarnation }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Origin;
+    use crate::protocol::ChildOrigin;
 
-    fn place(replica: u32) -> Place {
-        Place { service: "web".into(), replica }
+    fn slot(replica: u32) -> SlotId {
+        SlotId { service: "web".into(), replica }
     }
 
     fn child(replica: u32, incarnation: u64) -> Child {
         Child {
             spawn: format!("s{replica}-{incarnation}"),
-            place: place(replica),
+            slot: slot(replica),
             incarnation,
             pid: 100,
             start_ticks: 7,
             started_us: 1,
-            origin: Origin::Asked,
+            origin: ChildOrigin::Asked,
             tag: String::new(),
         }
     }
@@ -208,36 +223,36 @@ mod tests {
     fn the_living_and_the_counts_are_found_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger");
-        let (mut ledger, _, found) = Ledger::open(path.clone(), "b".into()).unwrap();
+        let (mut ledger, _, found) = ChildLedger::open(path.clone(), "b".into()).unwrap();
         assert!(found.is_empty());
         for incarnation in 1..=1000 {
-            ledger.starting("s", &place(0), incarnation);
+            ledger.starting("s", &slot(0), incarnation);
             ledger.lives(&child(0, incarnation));
-            ledger.empty(&place(0), incarnation);
+            ledger.empty(&slot(0), incarnation);
         }
         ledger.lives(&child(1, 5));
-        ledger.starting("open", &place(2), 9);
+        ledger.starting("open", &slot(2), 9);
         drop(ledger);
         assert!(path.metadata().unwrap().len() < 100_000, "the ledger is rewritten when it has grown");
-        let (_, boot, found) = Ledger::open(path, "b".into()).unwrap();
+        let (_, boot, found) = ChildLedger::open(path, "b".into()).unwrap();
         assert_eq!(boot, "b");
-        assert_eq!(found.get(&place(0)), Some(&Record::Empty { incarnation: 1000 }));
-        assert_eq!(found.get(&place(1)), Some(&Record::Lives(child(1, 5))));
-        assert_eq!(found.get(&place(2)), Some(&Record::Starting { spawn: "open".into(), incarnation: 9 }));
+        assert_eq!(found.get(&slot(0)), Some(&SlotRecord::Empty { incarnation: 1000 }));
+        assert_eq!(found.get(&slot(1)), Some(&SlotRecord::Lives(child(1, 5))));
+        assert_eq!(found.get(&slot(2)), Some(&SlotRecord::Starting { spawn: "open".into(), incarnation: 9 }));
     }
 
     #[test]
     fn a_torn_last_line_costs_that_line_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger");
-        let (mut ledger, ..) = Ledger::open(path.clone(), "b".into()).unwrap();
+        let (mut ledger, ..) = ChildLedger::open(path.clone(), "b".into()).unwrap();
         ledger.lives(&child(0, 1));
         ledger.lives(&child(1, 1));
         drop(ledger);
         let text = std::fs::read(&path).unwrap();
         for cut in 0..=text.len() {
             std::fs::write(&path, &text[..cut]).unwrap();
-            let (_, _, found) = Ledger::open(path.clone(), "b".into()).unwrap();
+            let (_, _, found) = ChildLedger::open(path.clone(), "b".into()).unwrap();
             assert!(found.len() <= 2);
             assert!(cut < text.len() || found.len() == 2);
         }
@@ -247,14 +262,14 @@ mod tests {
     fn after_a_reboot_only_the_counts_remain() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger");
-        let (mut ledger, ..) = Ledger::open(path.clone(), "before".into()).unwrap();
+        let (mut ledger, ..) = ChildLedger::open(path.clone(), "before".into()).unwrap();
         ledger.lives(&child(0, 4));
         drop(ledger);
-        let (_, boot, found) = Ledger::open(path.clone(), "after".into()).unwrap();
+        let (_, boot, found) = ChildLedger::open(path.clone(), "after".into()).unwrap();
         assert_eq!(boot, "before");
-        assert_eq!(found.get(&place(0)), Some(&Record::Lives(child(0, 4))));
-        let (_, boot, found) = Ledger::open(path, "after".into()).unwrap();
+        assert_eq!(found.get(&slot(0)), Some(&SlotRecord::Lives(child(0, 4))));
+        let (_, boot, found) = ChildLedger::open(path, "after".into()).unwrap();
         assert_eq!(boot, "after");
-        assert_eq!(found.get(&place(0)), Some(&Record::Empty { incarnation: 4 }));
+        assert_eq!(found.get(&slot(0)), Some(&SlotRecord::Empty { incarnation: 4 }));
     }
 }

@@ -1,5 +1,6 @@
-//! The connection to the keeper, on tokio: requests out, answers and news in, beats in between. It understands ids and
-//! frames, not what is said.
+//! The connection to the keeper, on tokio: it sends requests and heartbeats, and receives answers and news.
+//!
+//! It knows ids and frames, and not their meaning.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,31 +8,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use heald_keeper::protocol::{Ask, Decoder, Done, Hello, Message, ProtocolError, Refusal, Request, VERSION, encode};
+use heald_keeper::protocol::{
+    Decoder, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, ProtocolError, RuntimeRequest, VERSION,
+    encode,
+};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-/// A keeper answers an attach from its loop: if not by then, it is no keeper.
+/// How long a keeper may take to answer an attach.
 const GREETING: Duration = Duration::from_secs(5);
 
-type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Done, Refusal>>>>>;
+type PendingAnswers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<KeeperReply, KeeperRefusal>>>>>;
 
-/// Why nothing more can be asked.
+/// Why the keeper cannot be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    /// The keeper is gone; so is this runtime, in a moment.
+pub enum ConnectionError {
+    /// The keeper has ended. The runtime will end with it.
     #[error("the keeper is gone")]
     Gone,
-    /// It did not greet.
+    /// The keeper did not answer the attach.
     #[error("the keeper does not answer")]
     Silent,
-    /// It speaks otherwise.
+    /// The keeper refused the attach.
     #[error("the keeper refuses this runtime")]
-    Refused(#[source] Refusal),
-    /// It cannot be understood, or what should be sent is too long.
+    Refused(#[source] KeeperRefusal),
+    /// A frame cannot be understood, or is too long to be sent.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
     /// The socket failed.
@@ -39,48 +43,52 @@ pub enum WireError {
     Io(#[from] io::Error),
 }
 
-/// The connection. Dropped, it is closed.
+/// The connection. Dropping it closes it.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct KeeperConnection {
     requests: AtomicU64,
-    waiting: Waiting,
+    waiting: PendingAnswers,
     out: mpsc::UnboundedSender<Vec<u8>>,
     closed: watch::Receiver<bool>,
     tasks: [JoinHandle<()>; 2],
 }
 
-/// When a beat is due, and whether to send it.
-pub(crate) struct Beat {
+/// When a heartbeat is due, and whether to send it.
+pub(crate) struct Heartbeat {
     pub(crate) every: Duration,
     pub(crate) alive: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// A keeper that has greeted, and is not listened to yet.
-pub(crate) struct Greeted {
+/// The stream of a keeper that has answered the attach. Nobody listens to it yet.
+pub(crate) struct AttachedStream {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     decoder: Decoder,
 }
 
-/// Attaches: from now on the keeper tells this runtime.
-pub(crate) async fn attach(stream: std::os::unix::net::UnixStream) -> Result<(Greeted, Hello), WireError> {
+/// Attaches. From then on the keeper sends its news to this runtime.
+pub(crate) async fn attach(stream: std::os::unix::net::UnixStream) -> Result<(AttachedStream, Hello), ConnectionError> {
     stream.set_nonblocking(true)?;
     let (mut reader, mut writer) = UnixStream::from_std(stream)?.into_split();
     let mut bytes = Vec::new();
-    encode(&Request { id: 0, ask: Ask::Attach { version: VERSION } }, &mut bytes)?;
+    encode(&RuntimeRequest { id: 0, ask: KeeperCommand::Attach { version: VERSION } }, &mut bytes)?;
     write(&mut writer, &bytes).await?;
     let mut decoder = Decoder::default();
     let greeting = tokio::time::timeout(GREETING, greet(&mut reader, &mut decoder));
-    let hello = greeting.await.map_err(|_| WireError::Silent)??;
-    Ok((Greeted { reader, writer, decoder }, hello))
+    let hello = greeting.await.map_err(|_| ConnectionError::Silent)??;
+    Ok((AttachedStream { reader, writer, decoder }, hello))
 }
 
-impl Wire {
-    /// Listens. `news` is called with every message that is no answer, and with every answer to a spawn before the one who
-    /// asked gets it: what is told afterwards about that child, `news` hears afterwards.
-    pub(crate) fn open(greeted: Greeted, beat: Beat, news: impl Fn(&Message) + Send + 'static) -> Self {
-        let Greeted { reader, writer, decoder } = greeted;
-        let waiting = Waiting::default();
+impl KeeperConnection {
+    /// Opens the connection. `news` is called with every message that is no answer. It is also called with the answer to
+    /// a spawn request, before the caller gets that answer, so that it always learns of a child before the child's exit.
+    pub(crate) fn open(
+        stream: AttachedStream,
+        beat: Heartbeat,
+        news: impl Fn(&KeeperMessage) + Send + 'static,
+    ) -> Self {
+        let AttachedStream { reader, writer, decoder } = stream;
+        let waiting = PendingAnswers::default();
         let (out, outgoing) = mpsc::unbounded_channel();
         let (closing, closed) = watch::channel(false);
         let tasks = [
@@ -90,54 +98,54 @@ impl Wire {
         Self { requests: AtomicU64::new(1), waiting, out, closed, tasks }
     }
 
-    /// Asks and waits for the answer.
-    pub(crate) async fn ask(&self, ask: Ask) -> Result<Result<Done, Refusal>, WireError> {
+    /// Sends a command and waits for the answer.
+    pub(crate) async fn ask(&self, ask: KeeperCommand) -> Result<Result<KeeperReply, KeeperRefusal>, ConnectionError> {
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut bytes = Vec::new();
-        encode(&Request { id, ask }, &mut bytes)?;
+        encode(&RuntimeRequest { id, ask }, &mut bytes)?;
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
         if *self.closed.borrow() || self.out.send(bytes).is_err() {
-            return Err(WireError::Gone);
+            return Err(ConnectionError::Gone);
         }
-        answered.await.map_err(|_| WireError::Gone)
+        answered.await.map_err(|_| ConnectionError::Gone)
     }
 
-    /// Returns when the keeper is gone.
+    /// Returns when the keeper has ended.
     pub(crate) async fn closed(&self) {
         let mut closed = self.closed.clone();
-        // An error means that the task that would say so is gone itself.
+        // An error means that the task that would report the end has ended itself.
         let _ = closed.wait_for(|closed| *closed).await;
     }
 }
 
-impl Drop for Wire {
+impl Drop for KeeperConnection {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn greet(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<Hello, WireError> {
+async fn greet(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<Hello, ConnectionError> {
     loop {
-        match decoder.decode::<Message>()? {
-            Some(Message::Hello(hello)) => return Ok(*hello),
-            Some(Message::Answer { answer: Err(refusal), .. }) => return Err(WireError::Refused(refusal)),
+        match decoder.decode::<KeeperMessage>()? {
+            Some(KeeperMessage::Hello(hello)) => return Ok(*hello),
+            Some(KeeperMessage::Answer { answer: Err(refusal), .. }) => return Err(ConnectionError::Refused(refusal)),
             Some(_) => {}
             None => read(reader, decoder).await?,
         }
     }
 }
 
-/// Reads until the keeper is gone; then everybody who waits learns so.
+/// Receives messages until the keeper has ended. Then every waiting caller gets an error.
 async fn listen(
     mut reader: OwnedReadHalf,
     mut decoder: Decoder,
-    waiting: Waiting,
-    news: impl Fn(&Message) + Send + 'static,
+    waiting: PendingAnswers,
+    news: impl Fn(&KeeperMessage) + Send + 'static,
     closing: watch::Sender<bool>,
 ) {
     let error = loop {
-        match decoder.decode::<Message>() {
+        match decoder.decode::<KeeperMessage>() {
             Ok(Some(message)) => deliver(message, &waiting, &news),
             Ok(None) => {
                 if let Err(error) = read(&mut reader, &mut decoder).await {
@@ -152,25 +160,25 @@ async fn listen(
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-fn deliver(message: Message, waiting: &Waiting, news: &impl Fn(&Message)) {
-    if matches!(&message, Message::Answer { answer: Ok(Done::Spawned(_)), .. })
-        || !matches!(&message, Message::Answer { .. })
+fn deliver(message: KeeperMessage, waiting: &PendingAnswers, news: &impl Fn(&KeeperMessage)) {
+    if matches!(&message, KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(_)), .. })
+        || !matches!(&message, KeeperMessage::Answer { .. })
     {
         news(&message);
     }
-    if let Message::Answer { id, answer } = message {
+    if let KeeperMessage::Answer { id, answer } = message {
         let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        // Who asked may have stopped waiting.
+        // The caller may have stopped waiting.
         drop(asker.map(|asker| asker.send(answer)));
     }
 }
 
-/// Writes what is asked, and beats.
-async fn speak(mut writer: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>, beat: Beat) {
+/// Sends requests and heartbeats.
+async fn speak(mut writer: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>, beat: Heartbeat) {
     let mut ticks = tokio::time::interval(beat.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulse = Vec::new();
-    if encode(&Request { id: 0, ask: Ask::Beat }, &mut pulse).is_err() {
+    if encode(&RuntimeRequest { id: 0, ask: KeeperCommand::Beat }, &mut pulse).is_err() {
         return;
     }
     loop {
@@ -190,12 +198,12 @@ async fn speak(mut writer: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver
     }
 }
 
-async fn read(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<(), WireError> {
+async fn read(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<(), ConnectionError> {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         reader.readable().await?;
         match reader.try_read(&mut bytes) {
-            Ok(0) => return Err(WireError::Gone),
+            Ok(0) => return Err(ConnectionError::Gone),
             Ok(count) => {
                 decoder.push(bytes.get(..count).unwrap_or_default());
                 return Ok(());
@@ -206,7 +214,7 @@ async fn read(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<(), W
     }
 }
 
-async fn write(writer: &mut OwnedWriteHalf, mut bytes: &[u8]) -> Result<(), WireError> {
+async fn write(writer: &mut OwnedWriteHalf, mut bytes: &[u8]) -> Result<(), ConnectionError> {
     while !bytes.is_empty() {
         writer.writable().await?;
         match writer.try_write(bytes) {

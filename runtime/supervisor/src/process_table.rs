@@ -1,20 +1,22 @@
-//! Who lives where, as far as this runtime was told. Pure: it turns what the keeper says into processes and events.
+//! The process table: the newest incarnation of every replica, as far as the keeper reported it.
+//!
+//! It is pure: it turns messages of the keeper into processes and events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heald_keeper::protocol::{Child, Exit, Hello, Place};
+use heald_keeper::protocol::{Child, Exit, Hello, SlotId};
 use heald_model::{Moment, ServiceName};
 
-use crate::event::{Ended, Event, Process};
+use crate::event::{Ended, ProcessEvent, ReplicaProcess};
 
-/// Ties the keeper's monotonic microseconds to the runtime's moments.
+/// Maps the keeper's monotonic microseconds to moments of the runtime.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Anchor {
+pub(crate) struct ClockAnchor {
     pub(crate) moment: Moment,
     pub(crate) monotonic_us: u64,
 }
 
-impl Anchor {
+impl ClockAnchor {
     fn moment(&self, us: u64) -> Moment {
         let nanos = self.moment.nanos();
         let away = us.abs_diff(self.monotonic_us).saturating_mul(1000);
@@ -23,143 +25,147 @@ impl Anchor {
     }
 }
 
-/// The newest life of every place.
+/// The newest incarnation in every slot.
 #[derive(Debug)]
-pub(crate) struct Roster {
-    anchor: Anchor,
-    /// The configuration's digest by service: what a process's tag is compared with.
+pub(crate) struct ProcessTable {
+    clock_anchor: ClockAnchor,
+    /// The digest of each service's configuration, which is compared with the tag of a process.
     digests: BTreeMap<ServiceName, String>,
-    seats: BTreeMap<Place, Process>,
-    counts: BTreeMap<Place, u64>,
-    /// Spawn ids of those that were asked to end.
+    processes: BTreeMap<SlotId, ReplicaProcess>,
+    counts: BTreeMap<SlotId, u64>,
+    /// The spawn ids of processes that were asked to end.
     asked: BTreeSet<String>,
 }
 
-impl Roster {
-    pub(crate) fn new(anchor: Anchor, digests: BTreeMap<ServiceName, String>) -> Self {
-        Self { anchor, digests, seats: BTreeMap::new(), counts: BTreeMap::new(), asked: BTreeSet::new() }
+impl ProcessTable {
+    pub(crate) fn new(clock_anchor: ClockAnchor, digests: BTreeMap<ServiceName, String>) -> Self {
+        Self { clock_anchor, digests, processes: BTreeMap::new(), counts: BTreeMap::new(), asked: BTreeSet::new() }
     }
 
-    /// Takes in the hello. Returns those that ended while no runtime was there, oldest first.
-    pub(crate) fn hello(&mut self, hello: &Hello) -> Vec<Process> {
+    /// Takes in the hello. Returns the processes that ended in the absence of a runtime, oldest first.
+    pub(crate) fn hello(&mut self, hello: &Hello) -> Vec<ReplicaProcess> {
         for count in &hello.incarnations {
-            self.counts.insert(count.place.clone(), count.incarnation);
+            self.counts.insert(count.slot.clone(), count.incarnation);
         }
         for child in &hello.children {
-            self.sit(self.process(child));
+            self.insert(self.process(child));
         }
-        let ended: Vec<Process> = hello.exits.iter().map(|exit| self.dead(exit)).collect();
-        ended.iter().for_each(|process| self.sit(process.clone()));
+        let ended: Vec<ReplicaProcess> = hello.exits.iter().map(|exit| self.dead(exit)).collect();
+        ended.iter().for_each(|process| self.insert(process.clone()));
         ended
     }
 
-    /// A spawn was answered. Nothing is new when it was the answer to a repeated one.
-    pub(crate) fn started(&mut self, child: &Child) -> Option<Event> {
-        let known = self.seats.get(&child.place).is_some_and(|process| process.incarnation >= child.incarnation);
+    /// Takes in the answer to a spawn request. Returns no event if the process is already known.
+    pub(crate) fn started(&mut self, child: &Child) -> Option<ProcessEvent> {
+        let known = self.processes.get(&child.slot).is_some_and(|process| process.incarnation >= child.incarnation);
         if known {
             return None;
         }
         let process = self.process(child);
-        self.sit(process.clone());
-        Some(Event::Started(process))
+        self.insert(process.clone());
+        Some(ProcessEvent::Started(process))
     }
 
-    /// An end was told.
-    pub(crate) fn ended(&mut self, exit: &Exit) -> Event {
+    /// Takes in an exit.
+    pub(crate) fn ended(&mut self, exit: &Exit) -> ProcessEvent {
         let process = self.dead(exit);
         self.asked.remove(&exit.child.spawn);
-        self.sit(process.clone());
-        Event::Exited(process)
+        self.insert(process.clone());
+        ProcessEvent::Exited(process)
     }
 
-    /// Somebody found it ready.
-    pub(crate) fn ready(&mut self, place: &Place, incarnation: u64) -> Option<Event> {
-        let process = self.seats.get_mut(place)?;
+    /// Marks a process as ready.
+    pub(crate) fn ready(&mut self, slot: &SlotId, incarnation: u64) -> Option<ProcessEvent> {
+        let process = self.processes.get_mut(slot)?;
         let news = process.incarnation == incarnation && process.is_running() && !process.ready;
         process.ready |= news;
-        news.then(|| Event::Ready(process.clone()))
+        news.then(|| ProcessEvent::Ready(process.clone()))
     }
 
-    /// This one is going to be asked to end.
+    /// Marks a process as asked to end.
     pub(crate) fn ask(&mut self, spawn: &str) {
         self.asked.insert(spawn.to_owned());
     }
 
-    /// The newest life of a place.
-    pub(crate) fn at(&self, place: &Place) -> Option<&Process> {
-        self.seats.get(place)
+    /// The newest process of a slot.
+    pub(crate) fn at(&self, slot: &SlotId) -> Option<&ReplicaProcess> {
+        self.processes.get(slot)
     }
 
-    /// Who lives in a place.
-    pub(crate) fn living(&self, place: &Place) -> Option<&Process> {
-        self.seats.get(place).filter(|process| process.is_running())
+    /// The living process of a slot.
+    pub(crate) fn living(&self, slot: &SlotId) -> Option<&ReplicaProcess> {
+        self.processes.get(slot).filter(|process| process.is_running())
     }
 
-    /// The newest life of every place.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Process> {
-        self.seats.values()
+    /// The newest process of every slot.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ReplicaProcess> {
+        self.processes.values()
     }
 
-    /// How many lives a place has had.
-    pub(crate) fn incarnation(&self, place: &Place) -> u64 {
-        self.counts.get(place).copied().unwrap_or(0)
+    /// The newest incarnation of a slot.
+    pub(crate) fn incarnation(&self, slot: &SlotId) -> u64 {
+        self.counts.get(slot).copied().unwrap_or(0)
     }
 
-    fn sit(&mut self, process: Process) {
-        let place = Place { service: process.service.to_string(), replica: process.replica };
-        let count = self.counts.entry(place.clone()).or_default();
+    fn insert(&mut self, process: ReplicaProcess) {
+        let slot = SlotId { service: process.service.to_string(), replica: process.replica };
+        let count = self.counts.entry(slot.clone()).or_default();
         *count = process.incarnation.max(*count);
-        if self.seats.get(&place).is_none_or(|before| before.incarnation <= process.incarnation) {
-            self.seats.insert(place, process);
+        if self.processes.get(&slot).is_none_or(|before| before.incarnation <= process.incarnation) {
+            self.processes.insert(slot, process);
         }
     }
 
-    fn process(&self, child: &Child) -> Process {
-        let service = ServiceName::from(child.place.service.as_str());
-        Process {
+    fn process(&self, child: &Child) -> ReplicaProcess {
+        let service = ServiceName::from(child.slot.service.as_str());
+        ReplicaProcess {
             outdated: self.digests.get(&service).is_some_and(|digest| *digest != child.tag),
             service,
-            replica: child.place.replica,
+            replica: child.slot.replica,
             incarnation: child.incarnation,
             spawn: child.spawn.clone(),
             pid: child.pid,
-            started: self.anchor.moment(child.started_us),
+            started: self.clock_anchor.moment(child.started_us),
             ready: false,
             origin: child.origin,
             ended: None,
         }
     }
 
-    fn dead(&self, exit: &Exit) -> Process {
-        let known = self.seats.get(&exit.child.place).filter(|process| process.spawn == exit.child.spawn);
+    fn dead(&self, exit: &Exit) -> ReplicaProcess {
+        let known = self.processes.get(&exit.child.slot).filter(|process| process.spawn == exit.child.spawn);
         let ended = Ended {
             end: exit.end,
-            at: self.anchor.moment(exit.ended_us),
+            at: self.clock_anchor.moment(exit.ended_us),
             asked: self.asked.contains(&exit.child.spawn),
         };
-        Process { ready: known.is_some_and(|process| process.ready), ended: Some(ended), ..self.process(&exit.child) }
+        ReplicaProcess {
+            ready: known.is_some_and(|process| process.ready),
+            ended: Some(ended),
+            ..self.process(&exit.child)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use heald_keeper::protocol::{Count, End, Origin};
+    use heald_keeper::protocol::{ChildOrigin, End, IncarnationCount};
 
     use super::*;
 
-    fn place(replica: u32) -> Place {
-        Place { service: "web".into(), replica }
+    fn slot(replica: u32) -> SlotId {
+        SlotId { service: "web".into(), replica }
     }
 
     fn child(replica: u32, incarnation: u64) -> Child {
         Child {
             spawn: format!("s{replica}.{incarnation}"),
-            place: place(replica),
+            slot: slot(replica),
             incarnation,
             pid: 100,
             start_ticks: 0,
             started_us: 1_000_000 * incarnation,
-            origin: Origin::Asked,
+            origin: ChildOrigin::Asked,
             tag: "now".into(),
         }
     }
@@ -179,70 +185,70 @@ mod tests {
             children,
             exits,
             exits_dropped: 0,
-            incarnations: vec![Count { place: place(7), incarnation: 12 }],
+            incarnations: vec![IncarnationCount { slot: slot(7), incarnation: 12 }],
         }
     }
 
-    fn roster() -> Roster {
-        let anchor = Anchor { moment: Moment::from_millis(100_000), monotonic_us: 10_000_000 };
-        Roster::new(anchor, BTreeMap::from([(ServiceName::from("web"), "now".to_owned())]))
+    fn table() -> ProcessTable {
+        let clock_anchor = ClockAnchor { moment: Moment::from_millis(100_000), monotonic_us: 10_000_000 };
+        ProcessTable::new(clock_anchor, BTreeMap::from([(ServiceName::from("web"), "now".to_owned())]))
     }
 
     #[test]
     fn the_hello_says_who_lives_and_who_died() {
-        let mut roster = roster();
+        let mut table = table();
         let mut other = child(1, 4);
         other.tag = "before".into();
-        let ended = roster.hello(&hello(vec![child(0, 3), other], vec![exit(0, 1), exit(0, 2), exit(2, 9)]));
+        let ended = table.hello(&hello(vec![child(0, 3), other], vec![exit(0, 1), exit(0, 2), exit(2, 9)]));
         assert_eq!(ended.iter().map(|process| process.incarnation).collect::<Vec<_>>(), [1, 2, 9]);
-        assert_eq!(roster.living(&place(0)).unwrap().incarnation, 3);
-        assert!(roster.living(&place(1)).unwrap().outdated);
-        assert!(roster.living(&place(2)).is_none());
-        assert_eq!(roster.at(&place(2)).unwrap().ended.as_ref().unwrap().end, End::Code(1));
-        assert_eq!(roster.incarnation(&place(7)), 12);
-        assert_eq!(roster.incarnation(&place(2)), 9);
+        assert_eq!(table.living(&slot(0)).unwrap().incarnation, 3);
+        assert!(table.living(&slot(1)).unwrap().outdated);
+        assert!(table.living(&slot(2)).is_none());
+        assert_eq!(table.at(&slot(2)).unwrap().ended.as_ref().unwrap().end, End::Code(1));
+        assert_eq!(table.incarnation(&slot(7)), 12);
+        assert_eq!(table.incarnation(&slot(2)), 9);
     }
 
     #[test]
     fn times_are_told_in_the_runtimes_moments() {
-        let mut roster = roster();
-        roster.started(&child(0, 1));
-        assert_eq!(roster.at(&place(0)).unwrap().started, Moment::from_millis(91_000));
-        let Event::Exited(process) = roster.ended(&exit(0, 1)) else { panic!() };
+        let mut table = table();
+        table.started(&child(0, 1));
+        assert_eq!(table.at(&slot(0)).unwrap().started, Moment::from_millis(91_000));
+        let ProcessEvent::Exited(process) = table.ended(&exit(0, 1)) else { panic!() };
         assert_eq!(process.uptime(), Some(std::time::Duration::from_millis(500)));
     }
 
     #[test]
     fn a_repeated_answer_is_no_news_and_raises_nobody() {
-        let mut roster = roster();
-        assert!(roster.started(&child(0, 1)).is_some());
-        assert_eq!(roster.started(&child(0, 1)), None);
-        roster.ended(&exit(0, 1));
-        assert_eq!(roster.started(&child(0, 1)), None);
-        assert!(roster.living(&place(0)).is_none());
-        assert!(roster.started(&child(0, 2)).is_some());
-        roster.ended(&exit(0, 1));
-        assert!(roster.living(&place(0)).is_some(), "an old end does not bury the living");
+        let mut table = table();
+        assert!(table.started(&child(0, 1)).is_some());
+        assert_eq!(table.started(&child(0, 1)), None);
+        table.ended(&exit(0, 1));
+        assert_eq!(table.started(&child(0, 1)), None);
+        assert!(table.living(&slot(0)).is_none());
+        assert!(table.started(&child(0, 2)).is_some());
+        table.ended(&exit(0, 1));
+        assert!(table.living(&slot(0)).is_some(), "an old end does not bury the living");
     }
 
     #[test]
     fn ready_is_said_once_and_of_the_life_that_was_meant() {
-        let mut roster = roster();
-        roster.started(&child(0, 1));
-        assert!(roster.ready(&place(0), 1).is_some());
-        assert_eq!(roster.ready(&place(0), 1), None);
-        roster.ended(&exit(0, 1));
-        roster.started(&child(0, 2));
-        assert_eq!(roster.ready(&place(0), 1), None);
-        assert!(!roster.at(&place(0)).unwrap().ready);
+        let mut table = table();
+        table.started(&child(0, 1));
+        assert!(table.ready(&slot(0), 1).is_some());
+        assert_eq!(table.ready(&slot(0), 1), None);
+        table.ended(&exit(0, 1));
+        table.started(&child(0, 2));
+        assert_eq!(table.ready(&slot(0), 1), None);
+        assert!(!table.at(&slot(0)).unwrap().ready);
     }
 
     #[test]
     fn an_end_that_was_asked_for_is_told_as_such() {
-        let mut roster = roster();
-        roster.started(&child(0, 1));
-        roster.ask("s0.1");
-        let Event::Exited(process) = roster.ended(&exit(0, 1)) else { panic!() };
+        let mut table = table();
+        table.started(&child(0, 1));
+        table.ask("s0.1");
+        let ProcessEvent::Exited(process) = table.ended(&exit(0, 1)) else { panic!() };
         assert!(process.ended.unwrap().asked);
     }
 }

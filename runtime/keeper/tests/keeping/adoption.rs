@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use heald_keeper::protocol::{Child, End, Origin, Refusal};
+use heald_keeper::protocol::{Child, ChildOrigin, End, KeeperRefusal};
 use rustix::process::Signal;
 
 use crate::stage::{Stage, Talk, kill, lives, marked, until};
@@ -22,14 +22,14 @@ fn survivors_are_adopted_and_nobody_is_started_beside_them() {
         both_killed(&mut stage, &runtime);
         let hello;
         (runtime, hello) = stage.attached();
-        assert_eq!(hello.children, [Child { origin: Origin::Adopted, ..child.clone() }]);
+        assert_eq!(hello.children, [Child { origin: ChildOrigin::Adopted, ..child.clone() }]);
         assert_eq!(hello.exits, []);
     }
     // The intent repeated is the survivor; another intent is refused.
     assert_eq!(runtime.spawn(request.clone()).unwrap().pid, child.pid);
     let mut other = request;
     other.spawn = stage.spawn_id("other");
-    assert!(matches!(runtime.spawn(other.clone()), Err(Refusal::Occupied(found)) if found.pid == child.pid));
+    assert!(matches!(runtime.spawn(other.clone()), Err(KeeperRefusal::Occupied(found)) if found.pid == child.pid));
     // It can be ended, its end is seen, and its successor counts on.
     runtime.signal(&child.spawn, 15).unwrap();
     let exit = runtime.exit();
@@ -78,7 +78,7 @@ fn a_recycled_pid_is_not_adopted() {
     stranger.wait().unwrap();
     assert!(hello.children.is_empty());
     assert_eq!((hello.exits[0].end, hello.exits[0].child.pid), (End::Unknown, stranger.id()));
-    assert!(matches!(refused, Err(Refusal::NoSuchChild(_))));
+    assert!(matches!(refused, Err(KeeperRefusal::NoSuchChild(_))));
     assert!(spared);
 }
 
@@ -133,8 +133,8 @@ fn keeper_killed_at_random_moments_of_spawning_doubles_nobody() {
         for number in 0..20 {
             let mut request = stage.script("web", "exec sleep 1000");
             request.spawn = stage.spawn_id(&number.to_string());
-            request.place.replica = number;
-            if runtime.try_ask(heald_keeper::protocol::Ask::Spawn(Box::new(request))).is_err() {
+            request.slot.replica = number;
+            if runtime.try_ask(heald_keeper::protocol::KeeperCommand::Spawn(Box::new(request))).is_err() {
                 break;
             }
         }
@@ -148,7 +148,7 @@ fn keeper_killed_at_random_moments_of_spawning_doubles_nobody() {
     }
     let (_runtime, hello) = stage.attached();
     for number in 0..20 {
-        let child = hello.children.iter().find(|child| child.place.replica == number);
+        let child = hello.children.iter().find(|child| child.slot.replica == number);
         let known: Vec<u32> = child.map(|child| child.pid).into_iter().collect();
         // A process shows no environment while its shell executes the program.
         until("what the keeper knows is what is", || marked(&stage.spawn_id(&number.to_string())) == known);

@@ -1,6 +1,6 @@
 //! Starting, signalling and reaping.
 
-use heald_keeper::protocol::{Ask, Done, End, Refusal};
+use heald_keeper::protocol::{End, KeeperCommand, KeeperRefusal, KeeperReply};
 
 use crate::stage::{Stage, Talk, lives, marked, until, zombies_of};
 
@@ -30,8 +30,8 @@ fn a_spawn_can_be_recalled_without_being_repeated() {
     let stage = Stage::new(&[]);
     let (mut runtime, _) = stage.attached();
     let request = stage.script("web", "sleep 1000");
-    let recall = |runtime: &mut Talk| match runtime.ask(Ask::Recall { spawn: stage.spawn_id("web") }) {
-        Ok(Done::Recalled(answer)) => answer,
+    let recall = |runtime: &mut Talk| match runtime.ask(KeeperCommand::Recall { spawn: stage.spawn_id("web") }) {
+        Ok(KeeperReply::Recalled(answer)) => answer,
         other => panic!("{other:?}"),
     };
     assert_eq!(recall(&mut runtime), None);
@@ -48,12 +48,12 @@ fn two_never_live_in_one_place() {
     let first = runtime.spawn(request.clone()).unwrap();
     let mut second = request.clone();
     second.spawn = stage.spawn_id("other");
-    assert_eq!(runtime.spawn(second.clone()), Err(Refusal::Occupied(first.clone())));
+    assert_eq!(runtime.spawn(second.clone()), Err(KeeperRefusal::Occupied(first.clone())));
     assert!(marked(&second.spawn).is_empty());
     // Nor does one id stand for two.
     let mut elsewhere = request.clone();
-    elsewhere.place.replica = 1;
-    assert!(matches!(runtime.spawn(elsewhere), Err(Refusal::Invalid(_))));
+    elsewhere.slot.replica = 1;
+    assert!(matches!(runtime.spawn(elsewhere), Err(KeeperRefusal::Invalid(_))));
     runtime.signal(&first.spawn, 9).unwrap();
     assert_eq!(runtime.exit().end, End::Signal { signal: 9, core: false });
     assert_eq!(runtime.spawn(second).unwrap().incarnation, 2);
@@ -69,7 +69,7 @@ fn a_program_that_cannot_be_started_is_an_answer_and_not_an_exit() {
         request.command = vec![command.to_owned()];
         let refusal = runtime.spawn(request.clone()).unwrap_err();
         assert!(
-            matches!(&refusal, Refusal::Exec { program, errno: e, .. } if program == command && *e == errno),
+            matches!(&refusal, KeeperRefusal::Exec { program, errno: e, .. } if program == command && *e == errno),
             "{refusal}"
         );
         assert_eq!(runtime.spawn(request.clone()), Err(refusal), "the answer is remembered");
@@ -92,11 +92,11 @@ fn senseless_requests_are_refused() {
     let good = stage.script("web", "true");
     let mut bad = vec![good.clone(), good.clone(), good.clone(), good];
     bad[0].spawn = String::new();
-    bad[1].place.service = "two\nlines".into();
+    bad[1].slot.service = "two\nlines".into();
     bad[2].command.clear();
     bad[3].tag = "x".repeat(5000);
     for request in bad {
-        assert!(matches!(runtime.spawn(request), Err(Refusal::Invalid(_))));
+        assert!(matches!(runtime.spawn(request), Err(KeeperRefusal::Invalid(_))));
     }
 }
 
@@ -217,13 +217,13 @@ fn a_signal_reaches_the_child_it_names_and_nobody_else() {
     let child =
         runtime.spawn(stage.script("web", "trap 'exit 33' USR1; echo ready; while :; do sleep 0.01; done")).unwrap();
     until("the trap is set", || std::fs::read_to_string(stage.log("web")).is_ok_and(|text| text == "ready\n"));
-    assert_eq!(runtime.signal(&child.spawn, 10), Ok(Done::Signalled));
+    assert_eq!(runtime.signal(&child.spawn, 10), Ok(KeeperReply::Signalled));
     let exit = runtime.exit();
     assert!(matches!(exit.end, End::Code(33) | End::Signal { signal: 10, .. }), "{exit:?}");
-    assert_eq!(runtime.signal(&child.spawn, 9), Err(Refusal::NoSuchChild(child.spawn.clone())));
-    assert!(matches!(runtime.signal("nobody", 9), Err(Refusal::NoSuchChild(_))));
+    assert_eq!(runtime.signal(&child.spawn, 9), Err(KeeperRefusal::NoSuchChild(child.spawn.clone())));
+    assert!(matches!(runtime.signal("nobody", 9), Err(KeeperRefusal::NoSuchChild(_))));
     let child = runtime.spawn(stage.script("other", "sleep 1000")).unwrap();
-    assert!(matches!(runtime.signal(&child.spawn, 12345), Err(Refusal::Signal { .. })));
+    assert!(matches!(runtime.signal(&child.spawn, 12345), Err(KeeperRefusal::Signal { .. })));
     assert!(lives(child.pid));
 }
 
@@ -238,7 +238,7 @@ fn when_the_end_is_told_nothing_is_left_of_the_group() {
         let child = runtime.spawn(request).unwrap();
         until("they run", || marked(&child.spawn).len() >= 11);
         runtime
-            .ask(Ask::Signal(heald_keeper::protocol::Signal {
+            .ask(KeeperCommand::Signal(heald_keeper::protocol::SignalRequest {
                 spawn: child.spawn.clone(),
                 signal: 9,
                 group: false,
@@ -272,14 +272,14 @@ fn many_can_live_and_die_at_once() {
         .map(|number| {
             let mut request = stage.script("web", "exec sleep 1000");
             request.spawn = stage.spawn_id(&number.to_string());
-            request.place.replica = number;
+            request.slot.replica = number;
             runtime.spawn(request).unwrap()
         })
         .collect();
     for child in &children {
         crate::stage::kill(child.pid, rustix::process::Signal::KILL);
     }
-    let mut ended: Vec<u32> = (0..100).map(|_| runtime.exit().child.place.replica).collect();
+    let mut ended: Vec<u32> = (0..100).map(|_| runtime.exit().child.slot.replica).collect();
     ended.sort_unstable();
     assert_eq!(ended, (0..100).collect::<Vec<_>>());
     assert_eq!(zombies_of(stage.keeper.id()), 0);

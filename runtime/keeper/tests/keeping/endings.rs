@@ -1,6 +1,6 @@
 //! How a keeper goes.
 
-use heald_keeper::protocol::{Ask, Done};
+use heald_keeper::protocol::{KeeperCommand, KeeperReply};
 use rustix::process::Signal;
 
 use crate::stage::{Stage, Talk, kill, lives, until};
@@ -38,9 +38,9 @@ fn a_shutdown_can_leave_the_children_to_the_next_keeper() {
     let mut stage = Stage::new(&[]);
     let (mut runtime, _) = stage.attached();
     let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
-    assert_eq!(runtime.ask(Ask::Shutdown { leave_children: true }), Ok(Done::Noted));
+    assert_eq!(runtime.ask(KeeperCommand::Shutdown { leave_children: true }), Ok(KeeperReply::Noted));
     let refused = runtime.spawn(stage.script("late", "exec sleep 1000"));
-    assert_eq!(refused, Err(heald_keeper::protocol::Refusal::Stopping));
+    assert_eq!(refused, Err(heald_keeper::protocol::KeeperRefusal::Stopping));
     drop(runtime);
     assert_eq!(stage.keeper_exit(), 0);
     assert!(lives(child.pid));
@@ -53,7 +53,7 @@ fn a_shutdown_can_leave_the_children_to_the_next_keeper() {
 fn a_runtime_that_does_not_go_is_killed() {
     let mut stage = Stage::new(&["farewell=100"]);
     let (mut runtime, _) = stage.attached();
-    runtime.ask(Ask::Shutdown { leave_children: false }).unwrap();
+    runtime.ask(KeeperCommand::Shutdown { leave_children: false }).unwrap();
     assert_eq!(stage.keeper_exit(), 128 + 9);
     assert!(!lives(runtime.pid));
 }

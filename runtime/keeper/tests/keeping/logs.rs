@@ -59,11 +59,11 @@ fn a_log_that_cannot_be_written_costs_the_child_nothing_and_is_said() {
     let mut ended = false;
     while !ended || notice.is_empty() {
         match runtime.receive().unwrap() {
-            heald_keeper::protocol::Message::Exited(exit) => {
+            heald_keeper::protocol::KeeperMessage::Exited(exit) => {
                 assert_eq!(exit.end, heald_keeper::protocol::End::Code(3));
                 ended = true;
             }
-            heald_keeper::protocol::Message::Notice { text } => notice = text,
+            heald_keeper::protocol::KeeperMessage::Notice { text } => notice = text,
             other => panic!("{other:?}"),
         }
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use heald_keeper::protocol::{
-    Ask, Child, Decoder, Done, Exit, Fallback, Hello, Log, Message, Place, Refusal, Request, Restart, Signal, Spawn,
-    Stop, VERSION, encode,
+    Child, Decoder, Exit, Fallback, FallbackRestart, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply,
+    Log, RuntimeRequest, SignalRequest, SlotId, SpawnRequest, StopSettings, VERSION, encode,
 };
 use rustix::process::{Pid, Signal as Sig, kill_process};
 use tempfile::TempDir;
@@ -149,17 +149,17 @@ impl Stage {
     }
 
     /// A request for a shell script under the name `name`, in a place of that name.
-    pub(crate) fn script(&self, name: &str, script: &str) -> Spawn {
-        Spawn {
+    pub(crate) fn script(&self, name: &str, script: &str) -> SpawnRequest {
+        SpawnRequest {
             spawn: self.spawn_id(name),
-            place: Place { service: name.to_owned(), replica: 0 },
+            slot: SlotId { service: name.to_owned(), replica: 0 },
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             cwd: None,
             user: None,
             log: Some(Log { path: self.log(name), max_bytes: 1 << 30, keep: 1 }),
-            fallback: Fallback { restart: Restart::Always, success_codes: vec![], backoff_ms: 0 },
-            stop: Stop { signal: 15, grace_ms: 2000 },
+            fallback: Fallback { restart: FallbackRestart::Always, success_codes: vec![], backoff_ms: 0 },
+            stop: StopSettings { signal: 15, grace_ms: 2000 },
             tag: format!("tag of {name}"),
         }
     }
@@ -203,7 +203,7 @@ pub(crate) struct Talk {
     stream: UnixStream,
     decoder: Decoder,
     requests: u64,
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<KeeperMessage>,
     pub(crate) pid: u32,
     pub(crate) safe_mode: bool,
 }
@@ -225,22 +225,22 @@ impl Talk {
     }
 
     /// Sends without waiting for an answer; returns the request's id.
-    pub(crate) fn send(&mut self, ask: Ask) -> std::io::Result<u64> {
+    pub(crate) fn send(&mut self, ask: KeeperCommand) -> std::io::Result<u64> {
         self.requests += 1;
         let mut bytes = Vec::new();
-        encode(&Request { id: self.requests, ask }, &mut bytes).unwrap();
+        encode(&RuntimeRequest { id: self.requests, ask }, &mut bytes).unwrap();
         self.stream.write_all(&bytes)?;
         Ok(self.requests)
     }
 
-    pub(crate) fn receive(&mut self) -> std::io::Result<Message> {
+    pub(crate) fn receive(&mut self) -> std::io::Result<KeeperMessage> {
         if let Some(message) = self.waiting.pop_front() {
             return Ok(message);
         }
         self.read()
     }
 
-    fn read(&mut self) -> std::io::Result<Message> {
+    fn read(&mut self) -> std::io::Result<KeeperMessage> {
         loop {
             if let Some(message) = self.decoder.decode().unwrap() {
                 return Ok(message);
@@ -258,57 +258,57 @@ impl Talk {
     }
 
     pub(crate) fn try_attach(&mut self) -> std::io::Result<Hello> {
-        self.send(Ask::Attach { version: VERSION })?;
+        self.send(KeeperCommand::Attach { version: VERSION })?;
         loop {
             match self.read()? {
-                Message::Hello(hello) => return Ok(*hello),
+                KeeperMessage::Hello(hello) => return Ok(*hello),
                 other => self.waiting.push_back(other),
             }
         }
     }
 
-    pub(crate) fn ask(&mut self, ask: Ask) -> Result<Done, Refusal> {
+    pub(crate) fn ask(&mut self, ask: KeeperCommand) -> Result<KeeperReply, KeeperRefusal> {
         self.try_ask(ask).unwrap()
     }
 
-    pub(crate) fn try_ask(&mut self, ask: Ask) -> std::io::Result<Result<Done, Refusal>> {
+    pub(crate) fn try_ask(&mut self, ask: KeeperCommand) -> std::io::Result<Result<KeeperReply, KeeperRefusal>> {
         let id = self.send(ask)?;
         loop {
             match self.read()? {
-                Message::Answer { id: answered, answer } if answered == id => return Ok(answer),
-                Message::Answer { .. } => {}
+                KeeperMessage::Answer { id: answered, answer } if answered == id => return Ok(answer),
+                KeeperMessage::Answer { .. } => {}
                 other => self.waiting.push_back(other),
             }
         }
     }
 
-    pub(crate) fn spawn(&mut self, spawn: Spawn) -> Result<Child, Refusal> {
-        self.ask(Ask::Spawn(Box::new(spawn))).map(|done| match done {
-            Done::Spawned(child) => child,
+    pub(crate) fn spawn(&mut self, spawn: SpawnRequest) -> Result<Child, KeeperRefusal> {
+        self.ask(KeeperCommand::Spawn(Box::new(spawn))).map(|done| match done {
+            KeeperReply::Spawned(child) => child,
             other => panic!("{other:?} instead of a child"),
         })
     }
 
-    pub(crate) fn signal(&mut self, spawn: &str, signal: i32) -> Result<Done, Refusal> {
-        self.ask(Ask::Signal(Signal { spawn: spawn.to_owned(), signal, group: true, retire: false }))
+    pub(crate) fn signal(&mut self, spawn: &str, signal: i32) -> Result<KeeperReply, KeeperRefusal> {
+        self.ask(KeeperCommand::Signal(SignalRequest { spawn: spawn.to_owned(), signal, group: true, retire: false }))
     }
 
-    pub(crate) fn retire(&mut self, spawn: &str, signal: i32) -> Result<Done, Refusal> {
-        self.ask(Ask::Signal(Signal { spawn: spawn.to_owned(), signal, group: true, retire: true }))
+    pub(crate) fn retire(&mut self, spawn: &str, signal: i32) -> Result<KeeperReply, KeeperRefusal> {
+        self.ask(KeeperCommand::Signal(SignalRequest { spawn: spawn.to_owned(), signal, group: true, retire: true }))
     }
 
     pub(crate) fn exit(&mut self) -> Exit {
         loop {
             match self.receive().unwrap() {
-                Message::Exited(exit) => return exit,
-                Message::Notice { .. } => {}
+                KeeperMessage::Exited(exit) => return exit,
+                KeeperMessage::Notice { .. } => {}
                 other => panic!("{other:?} instead of an exit"),
             }
         }
     }
 
     pub(crate) fn acknowledge(&mut self, spawn: &str) {
-        self.ask(Ask::Acknowledge { spawns: vec![spawn.to_owned()] }).unwrap();
+        self.ask(KeeperCommand::Acknowledge { spawns: vec![spawn.to_owned()] }).unwrap();
     }
 
     /// Sends what is no frame.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use heald_keeper::protocol::End;
-use heald_supervisor::{Origin, Which};
+use heald_supervisor::{ChildOrigin, Which};
 use rustix::process::Signal;
 
 use crate::stage::{Stage, intent, kill, lives, name, next_exit, script, sleeper, until};
@@ -83,7 +83,7 @@ async fn survivors_of_keeper_and_runtime_are_replaced_and_never_doubled() {
     let (supervisor, found) = stage.connect(vec![service]).await;
     let pids: Vec<u32> = found.alive.iter().map(|process| process.pid).collect();
     assert_eq!(pids, [started[0].pid, started[1].pid]);
-    assert!(found.alive.iter().all(|process| process.origin == Origin::Adopted && !process.outdated));
+    assert!(found.alive.iter().all(|process| process.origin == ChildOrigin::Adopted && !process.outdated));
     let converged = supervisor.start(&web, Which::All, &intent("converge")).await.unwrap();
     assert_eq!(
         converged.iter().map(|copy| (copy.incarnation, copy.fresh)).collect::<Vec<_>>(),
@@ -96,7 +96,7 @@ async fn survivors_of_keeper_and_runtime_are_replaced_and_never_doubled() {
         assert!(!lives(adopted.pid));
     }
     let processes = supervisor.processes(&web);
-    assert!(processes.iter().all(|process| process.is_running() && process.origin == Origin::Asked));
+    assert!(processes.iter().all(|process| process.is_running() && process.origin == ChildOrigin::Asked));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heald_supervisor::{Event, ServiceProcess, Supervisor, Which};
+use heald_supervisor::{ProcessEvent, SupervisedService, Supervisor, Which};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::stage::{Stage, intent, name, next, script, sleeper};
 
-fn needs(mut service: ServiceProcess, dependency: &str) -> ServiceProcess {
+fn needs(mut service: SupervisedService, dependency: &str) -> SupervisedService {
     service.depends_on.push(name(dependency));
     service
 }
@@ -18,7 +18,7 @@ fn say_ready(supervisor: &Supervisor, after: Duration) {
     let mut events = supervisor.subscribe();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
-            if let Event::Started(process) = event {
+            if let ProcessEvent::Started(process) = event {
                 tokio::time::sleep(after).await;
                 supervisor.ready(&process.service, process.replica, process.incarnation);
             }
@@ -26,14 +26,14 @@ fn say_ready(supervisor: &Supervisor, after: Duration) {
     });
 }
 
-async fn order(events: &mut UnboundedReceiver<Event>, count: usize) -> Vec<String> {
+async fn order(events: &mut UnboundedReceiver<ProcessEvent>, count: usize) -> Vec<String> {
     let mut seen = Vec::new();
     while seen.len() < count {
         match next(events).await {
-            Event::Started(process) => seen.push(format!("+{}", process.service)),
-            Event::Ready(process) => seen.push(format!("={}", process.service)),
-            Event::Exited(process) => seen.push(format!("-{}", process.service)),
-            Event::Notice(text) => panic!("{text}"),
+            ProcessEvent::Started(process) => seen.push(format!("+{}", process.service)),
+            ProcessEvent::Ready(process) => seen.push(format!("={}", process.service)),
+            ProcessEvent::Exited(process) => seen.push(format!("-{}", process.service)),
+            ProcessEvent::Notice(text) => panic!("{text}"),
         }
     }
     seen
