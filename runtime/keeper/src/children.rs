@@ -102,7 +102,7 @@ impl Children {
     pub(crate) fn spawn(&mut self, request: SpawnRequest) -> Result<Child, KeeperRefusal> {
         match self.answered(&request.spawn) {
             Some(Ok(child)) if child.slot != request.slot => {
-                return Err(KeeperRefusal::Invalid(format!("{} was spawned in {}", request.spawn, child.slot)));
+                return Err(KeeperRefusal::Invalid(format!("{} was spawned in slot {}", request.spawn, child.slot)));
             }
             Some(answer) => return answer,
             None => {}
@@ -146,7 +146,7 @@ impl Children {
             Ok(writer) => writer,
             // There is no descriptor left. A service without a log is better than none.
             Err(error) => {
-                warn!(place = %request.slot, %error, "no pipe for the output, it is discarded");
+                warn!(slot = %request.slot, %error, "there is no pipe for the output; it is discarded");
                 None
             }
         };
@@ -163,7 +163,7 @@ impl Children {
         if let Some(reader) = self.logs.reader(output)
             && let Err(error) = self.poll.watch(reader, PollSource::Output(output))
         {
-            warn!(place = %request.slot, %error, "cannot watch the output");
+            warn!(slot = %request.slot, %error, "cannot read the output");
         }
         let child = Child {
             spawn: request.spawn.clone(),
@@ -339,7 +339,7 @@ impl Children {
     /// Kills the groups whose grace is over.
     pub(crate) fn kill_due(&mut self, now_us: u64) {
         for live in self.live_children().filter(|live| live.kill_at_us.is_some_and(|at| at <= now_us)) {
-            warn!(place = %live.child.slot, pid = live.child.pid, "killed: it did not end in time");
+            warn!(slot = %live.child.slot, pid = live.child.pid, "killed, because it did not stop in time");
             live.kill_at_us = None;
             drop(live.handle.signal_group(libc::SIGKILL));
         }

@@ -59,7 +59,7 @@ pub fn run(options: Options) -> Result<i32, KeeperError> {
     let _lock = lock(&options.state_dir)?;
     let signals = to("listen for signals", kernel::listen())?;
     to("become a sub-reaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))
-        .inspect_err(|error| warn!(%error, "orphans of the children will not be reaped here"))
+        .inspect_err(|error| warn!(%error, "the keeper cannot reap orphans of the children"))
         .ok();
     let boot = to("read the boot id", identity::boot())?;
     let path = options.state_dir.join("ledger");
@@ -209,7 +209,7 @@ impl Keeper {
             KeeperPhase::Keeping => self.keep_on(now)?,
             KeeperPhase::Farewell { until_us, leave_children } => match &mut self.runtime {
                 Some(runtime) if until_us <= now && !runtime.killed => {
-                    warn!("the runtime did not end in time");
+                    warn!("the runtime did not end in time and is killed");
                     runtime.kill();
                 }
                 Some(_) => {}
@@ -219,7 +219,7 @@ impl Keeper {
                 if self.children.is_empty() {
                     self.phase = KeeperPhase::Over { code };
                 } else if kill_by_us <= now {
-                    error!("some children cannot be killed; they are left to the next keeper");
+                    error!("some children cannot be killed; the next keeper adopts them");
                     self.phase = KeeperPhase::Over { code };
                 }
             }
@@ -236,7 +236,7 @@ impl Keeper {
         if let Some(runtime) = &self.runtime
             && self.silent_at(runtime).is_some_and(|at| at <= now)
         {
-            warn!(pid = runtime.pid(), "the runtime fell silent and is killed");
+            warn!(pid = runtime.pid(), "the runtime was silent for too long and is killed");
             self.kill();
         }
         if let Some(start) = self.next_start
@@ -264,7 +264,7 @@ impl Keeper {
         });
         match watched {
             Ok(runtime) => {
-                info!(pid = runtime.pid(), safe_mode = start.safe_mode, "runtime started");
+                info!(pid = runtime.pid(), safe_mode = start.safe_mode, "the runtime was started");
                 self.safe_mode = start.safe_mode;
                 self.runtime_starts += 1;
                 self.runtime = Some(runtime);
@@ -345,7 +345,7 @@ impl Keeper {
             KeeperPhase::Keeping => {
                 let start = self.restart_policy.crashed(runtime.started_us, now);
                 let wait_ms = start.at_us.saturating_sub(now) / 1000;
-                error!(%end, wait_ms, safe_mode = start.safe_mode, "the runtime died and is started again");
+                error!(%end, wait_ms, safe_mode = start.safe_mode, "the runtime died and will be started again");
                 self.next_start = Some(start);
                 self.absent_since_us.get_or_insert(now);
             }
@@ -402,7 +402,7 @@ impl Keeper {
         match (&runtime.handle, broken) {
             (Some(_), LinkError::Closed) => drop(runtime.closed_us.get_or_insert(now)),
             (Some(_), broken) => {
-                warn!(%broken, pid = runtime.pid(), "the runtime cannot be talked to and is killed");
+                warn!(error = %broken, pid = runtime.pid(), "the connection to the runtime failed, so it is killed");
                 runtime.kill();
             }
             (None, broken) => {

@@ -63,7 +63,7 @@ pub enum KeeperError {
     #[error("the keeper must be started before any other thread")]
     Threads,
     /// Another keeper uses the state directory. Two keepers would adopt each other's children.
-    #[error("another heald keeps {}", .0.display())]
+    #[error("another heald already uses the state directory {}", .0.display())]
     Locked(PathBuf),
     /// A system call failed.
     #[error("cannot {what}")]

@@ -360,10 +360,10 @@ pub enum KeeperRefusal {
         reason: String,
     },
     /// Another child lives in the slot. Two children never run side by side in a slot.
-    #[error("{} is taken by PID {} (incarnation {})", .0.slot, .0.pid, .0.incarnation)]
+    #[error("slot {} is taken by PID {} (incarnation {})", .0.slot, .0.pid, .0.incarnation)]
     Occupied(Child),
     /// No living child has this spawn id.
-    #[error("no living child was spawned as {0}")]
+    #[error("no living child has the spawn id {0}")]
     NoSuchChild(String),
     /// The system did not deliver the signal.
     #[error("cannot send signal {signal}: {reason}")]
@@ -388,10 +388,10 @@ pub enum KeeperRefusal {
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// The frame is longer than [`MAX_FRAME`].
-    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} that are allowed")]
+    #[error("a frame of {0} bytes is longer than the allowed {MAX_FRAME}")]
     TooLong(usize),
     /// The frame is not the expected JSON.
-    #[error("a frame cannot be understood")]
+    #[error("a frame is not the expected JSON")]
     Malformed(#[source] serde_json::Error),
 }
 

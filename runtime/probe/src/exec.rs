@@ -141,7 +141,7 @@ impl RunningCommand {
         };
         self.life = None;
         if !drained {
-            tracing::debug!("a check's command left something behind that holds its output");
+            tracing::debug!("a check's command left a process behind that holds its output open");
         }
         let text = String::from_utf8_lossy(&head);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -45,7 +45,7 @@ impl CheckResult {
 
     /// The prober could not make the check. This says nothing about the service.
     pub(crate) fn unable(what: &str, why: &std::io::Error) -> Self {
-        Self { fault: Some(UNABLE), message: Some(format!("heald cannot look: {what}: {why}")), ..Self::default() }
+        Self { fault: Some(UNABLE), message: Some(format!("heald cannot check: {what}: {why}")), ..Self::default() }
     }
 
     pub(crate) fn refused(&self) -> bool {

@@ -339,7 +339,7 @@ impl Supervisor {
             self.signal_group(&process.spawn, CONT).await?;
         }
         if !self.await_end(slot, &process.spawn, grace).await? {
-            warn!(place = %slot, pid = process.pid, "did not stop in time and is killed");
+            warn!(%slot, pid = process.pid, "the process did not stop in time and is killed");
             self.signal_group(&process.spawn, KILL).await?;
             if !self.await_end(slot, &process.spawn, KILL_TAKES).await? {
                 return Err(SupervisorError::Stuck { slot: slot.clone(), pid: process.pid });

@@ -102,7 +102,7 @@ pub enum SupervisorError {
     #[error("heald runs no processes of service `{0}`")]
     NotSupervised(ServiceName),
     /// The service has no such replica.
-    #[error("service `{0}` has no copy {1}")]
+    #[error("service `{0}` has no replica {1}")]
     NoSuchReplica(ServiceName, u32),
     /// The environment file cannot be used.
     #[error("cannot read {}", path.display())]
@@ -120,7 +120,7 @@ pub enum SupervisorError {
     #[error("{0}")]
     Refused(KeeperRefusal),
     /// The process was killed and still lives.
-    #[error("{slot} (PID {pid}) was killed and does not end")]
+    #[error("{slot} (PID {pid}) was killed but does not end")]
     Stuck {
         /// Its slot.
         slot: SlotId,

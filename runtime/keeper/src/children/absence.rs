@@ -21,13 +21,13 @@ impl Children {
             let request = fallback.spawn.clone();
             match self.start(&request, ChildOrigin::Fallback) {
                 Ok(child) => {
-                    warn!(place = %id, pid = child.pid, incarnation, "no runtime: restarted by the restart line");
+                    warn!(slot = %id, pid = child.pid, incarnation, "restarted without a runtime, as its configuration says");
                     if let Some(fallback) = self.slots.get_mut(&id).and_then(|slot| slot.fallback.as_mut()) {
                         fallback.ended = None;
                     }
                 }
                 Err(refusal) => {
-                    warn!(place = %id, %refusal, "no runtime, and the restart line failed");
+                    warn!(slot = %id, %refusal, "cannot be restarted without a runtime");
                     if let Some(fallback) = self.slots.get_mut(&id).and_then(|slot| slot.fallback.as_mut()) {
                         fallback.ended = fallback.ended.map(|(end, _)| (end, now_us));
                     }

@@ -50,9 +50,9 @@ impl Children {
 
     fn adopt(&mut self, mut child: Child, handle: ProcessHandle) {
         child.origin = ChildOrigin::Adopted;
-        info!(place = %child.slot, pid = child.pid, "adopted a survivor; its output is lost");
+        info!(slot = %child.slot, pid = child.pid, "adopted a process of the previous keeper; its output is lost");
         if let Err(error) = self.poll.watch(&handle, PollSource::Survivor(child.pid)) {
-            warn!(place = %child.slot, %error, "cannot watch a survivor");
+            warn!(slot = %child.slot, %error, "cannot watch an adopted process");
         }
         self.ledger.lives(&child);
         let slot = self.slots.entry(child.slot.clone()).or_default();
@@ -76,7 +76,7 @@ fn unrecorded(spawn: String, slot: SlotId, incarnation: u64, marked: &BTreeMap<S
 fn kill_leftover(pid: u32, spawn: &str) {
     let Ok(handle) = ProcessHandle::child(pid) else { return };
     if identity::spawn_mark(pid).as_deref() == Some(spawn) {
-        warn!(pid, spawn, "killed a leftover of a child that ended while no keeper was there");
+        warn!(pid, spawn, "killed what was left of a child that ended without a keeper");
         drop(handle.signal(libc::SIGKILL));
     }
 }

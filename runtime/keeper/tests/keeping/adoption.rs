@@ -165,5 +165,5 @@ fn a_second_keeper_is_refused() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(111));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another heald keeps"));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another heald already uses the state directory"));
 }

@@ -91,7 +91,7 @@ impl Supervisor {
         let patience = if service.probed || service.config.oneshot { service.config.startup } else { SETTLED };
         let waited = tokio::time::timeout_at(begun + patience, self.until(serves)).await;
         if waited.is_err() && patience != SETTLED {
-            warn!(service = %name, %dependency, "the dependency is not ready in time; starting all the same");
+            warn!(service = %name, %dependency, "the dependency is not ready in time; the service is started without it");
         }
     }
 }

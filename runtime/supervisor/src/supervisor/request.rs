@@ -24,10 +24,12 @@ impl Supervisor {
         match self.ask(KeeperCommand::Spawn(Box::new(request))).await? {
             KeeperReply::Spawned(child) => {
                 let fresh = child.incarnation > before;
-                info!(service = %service.name, replica = child.slot.replica, pid = child.pid, fresh, "started");
+                info!(service = %service.name, replica = child.slot.replica, pid = child.pid, fresh, "the process was started");
                 Ok(Started::of(&child, fresh))
             }
-            other => Err(SupervisorError::Refused(KeeperRefusal::Invalid(format!("{other:?} answers no spawn")))),
+            other => Err(SupervisorError::Refused(KeeperRefusal::Invalid(format!(
+                "{other:?} is no answer to a spawn request"
+            )))),
         }
     }
 
