@@ -15,7 +15,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heald_breaker::{Admission, Move};
+use heald_breaker::{Admission, Transition};
 use heald_engine::ports::Pulse;
 use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
@@ -368,8 +368,8 @@ impl MonitoredService {
         }
     }
 
-    fn report_transition(&self, transition: Option<Move>, at: Moment) {
-        let Some(Move { from, to, why }) = transition else { return };
+    fn report_transition(&self, transition: Option<Transition>, at: Moment) {
+        let Some(Transition { from, to, why }) = transition else { return };
         let service = self.service.clone();
         if to == Breaker::Open {
             tracing::warn!("{service}: {from} -> {to} ({why})");
