@@ -9,7 +9,7 @@ use heald_keeper::protocol::{End, Fallback, FallbackRestart, StopSettings};
 use heald_model::time::text;
 use serde::{Deserialize, Serialize};
 
-use crate::environment;
+use crate::account::account;
 
 /// The most replicas; more on one machine is a typing error.
 const MAX_REPLICAS: u32 = 1000;
@@ -76,7 +76,7 @@ pub struct ProcessConfig {
     pub startup: Duration,
     /// Where its output goes.
     #[serde(default)]
-    pub log: LogConfig,
+    pub log: ProcessLogConfig,
 }
 
 /// When an ended process runs again.
@@ -94,7 +94,7 @@ pub enum RestartMode {
 /// The log of a process: standard output and standard error, in the order written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
+pub struct ProcessLogConfig {
     /// The file of the first replica; by default `SERVICE.log` in heald's log directory. Other replicas have their
     /// number before the extension.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct LogConfig {
     pub keep: u32,
 }
 
-impl Default for LogConfig {
+impl Default for ProcessLogConfig {
     fn default() -> Self {
         // 60 MiB a service: days of an ordinary log, and the disk does not fill.
         Self { path: None, max_size: 10 << 20, keep: 5 }
@@ -152,7 +152,7 @@ impl ProcessConfig {
             stop_signal: term(),
             stop_grace: ten_seconds(),
             startup: ten_seconds(),
-            log: LogConfig::default(),
+            log: ProcessLogConfig::default(),
         }
     }
 
@@ -175,7 +175,7 @@ impl ProcessConfig {
             wrong.push(ConfigError::Replicas(self.replicas));
         }
         if let Some(user) = &self.user
-            && environment::account(user).is_none()
+            && account(user).is_none()
         {
             wrong.push(ConfigError::User(user.clone()));
         }

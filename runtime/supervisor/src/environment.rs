@@ -1,46 +1,16 @@
-//! The environment and the user of a process.
+//! The environment of a process.
 //!
-//! The environment is built from nothing at every start. heald's own environment, with its secrets, is not used.
+//! It is built from nothing at every start. heald's own environment, with its secrets, is not used.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use heald_keeper::protocol::User;
-
+use crate::account::account;
 use crate::config::ProcessConfig;
 
 /// The default `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A user in `/etc/passwd`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserAccount {
-    pub(crate) name: String,
-    pub(crate) user: User,
-    pub(crate) home: String,
-}
-
-/// Finds a user by name or number. An unknown number is a user without a name.
-pub(crate) fn account(wanted: &str) -> Option<UserAccount> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    find(&passwd, wanted)
-}
-
-fn find(passwd: &str, wanted: &str) -> Option<UserAccount> {
-    let known = passwd.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
-        let home = fields.nth(1)?.to_owned();
-        Some(UserAccount { name, user: User { uid, gid }, home })
-    });
-    let number: Option<u32> = wanted.parse().ok();
-    let nameless =
-        number.map(|id| UserAccount { name: wanted.to_owned(), user: User { uid: id, gid: id }, home: "/".into() });
-    known.into_iter().find(|account| account.name == wanted || Some(account.user.uid) == number).or(nameless)
-}
 
 /// The whole environment of one replica.
 pub(crate) fn environment(config: &ProcessConfig, service: &str, replica: u32) -> io::Result<BTreeMap<String, String>> {
@@ -81,16 +51,6 @@ fn read_file(path: &Path) -> io::Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn users_are_found_by_name_and_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken line\nwww:x:33:34:www:/var/www:/usr/sbin/nologin\n";
-        let www = UserAccount { name: "www".into(), user: User { uid: 33, gid: 34 }, home: "/var/www".into() };
-        assert_eq!(find(passwd, "www"), Some(www.clone()));
-        assert_eq!(find(passwd, "33"), Some(www));
-        assert_eq!(find(passwd, "4711").unwrap().user, User { uid: 4711, gid: 4711 });
-        assert_eq!(find(passwd, "nobody"), None);
-    }
 
     #[test]
     fn the_file_is_read_and_the_section_wins() {

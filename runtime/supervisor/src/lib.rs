@@ -7,6 +7,7 @@
 //! Start reading at [`Supervisor`]. [`config`] is the `[service.process]` section.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod config;
 mod connection;
 mod environment;

@@ -7,8 +7,9 @@ use heald_model::ServiceName;
 use tracing::info;
 
 use super::Supervisor;
+use crate::account::account;
 use crate::config::ProcessConfig;
-use crate::environment::{account, environment};
+use crate::environment::environment;
 use crate::terms::{Started, SupervisedService, SupervisorError};
 
 impl Supervisor {
