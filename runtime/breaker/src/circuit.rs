@@ -63,7 +63,7 @@ pub enum Admission {
 /// The circuit of one service.
 ///
 /// Before a check, the caller asks [`Circuit::admit`]; afterwards it reports the verdict to [`Circuit::record`].
-/// [`Circuit::trips`] alone decides when a closed circuit opens; a rolling window would go there.
+/// `Circuit::trips` alone decides when a closed circuit opens; a rolling window would go there.
 #[derive(Clone, Debug)]
 pub struct Circuit {
     config: BreakerConfig,

@@ -256,7 +256,7 @@ impl Children {
     }
 
     /// An adopted process has ended.
-    pub(crate) fn survivor_ended(&mut self, pid: u32, now_us: u64) {
+    pub(crate) fn adopted_ended(&mut self, pid: u32, now_us: u64) {
         let poll = Rc::clone(&self.poll);
         let adopted = |live: &&mut LiveChild| live.child.pid == pid && live.child.origin == ChildOrigin::Adopted;
         if let Some(live) = self.live_children().find(adopted) {
@@ -331,7 +331,7 @@ impl Children {
     }
 
     /// Kills every child now.
-    pub(crate) fn hurry(&mut self, now_us: u64) {
+    pub(crate) fn kill_all(&mut self, now_us: u64) {
         self.live_children().for_each(|live| live.kill_at_us = Some(now_us));
         self.kill_due(now_us);
     }

@@ -61,7 +61,7 @@ impl ProcessHandle {
 
     /// Opens the process that started at `start_ticks` as `pid`, or returns `None` if it has ended. The start time is
     /// compared after the pidfd is open, because from then on the handle always means that process.
-    pub(crate) fn survivor(pid: u32, start_ticks: u64) -> Option<Self> {
+    pub(crate) fn recorded(pid: u32, start_ticks: u64) -> Option<Self> {
         let handle = Self::child(pid).ok()?;
         let stat = stat(pid).ok()?;
         (stat.start_ticks == start_ticks && !stat.ended).then_some(handle)
@@ -154,8 +154,8 @@ mod tests {
     fn a_survivor_is_told_from_a_process_with_the_same_number() {
         let me = std::process::id();
         let start = stat(me).unwrap().start_ticks;
-        assert!(ProcessHandle::survivor(me, start).is_some());
-        assert!(ProcessHandle::survivor(me, start + 1).is_none());
-        assert!(ProcessHandle::survivor(0, start).is_none());
+        assert!(ProcessHandle::recorded(me, start).is_some());
+        assert!(ProcessHandle::recorded(me, start + 1).is_none());
+        assert!(ProcessHandle::recorded(0, start).is_none());
     }
 }

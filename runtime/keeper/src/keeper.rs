@@ -95,11 +95,11 @@ enum KeeperPhase {
     /// It keeps the runtime and the children running.
     Keeping,
     /// The runtime was told to end and has until `until_us`.
-    Farewell { until_us: u64, leave_children: bool },
+    StoppingRuntime { until_us: u64, leave_children: bool },
     /// The children were told to end.
-    Stopping { code: i32, kill_by_us: u64 },
+    StoppingChildren { code: i32, kill_by_us: u64 },
     /// Everything has ended.
-    Over { code: i32 },
+    Ended { code: i32 },
 }
 
 struct Keeper {
@@ -148,7 +148,7 @@ impl Keeper {
     fn keep(mut self) -> Result<i32, KeeperError> {
         loop {
             self.on_time(now_us())?;
-            if let KeeperPhase::Over { code } = self.phase {
+            if let KeeperPhase::Ended { code } = self.phase {
                 self.children.drain_all();
                 return Ok(code);
             }
@@ -163,11 +163,11 @@ impl Keeper {
             for source in ready {
                 match source {
                     PollSource::Signals => self.on_signals()?,
-                    PollSource::Survivor(pid) => self.children.survivor_ended(pid, now_us()),
+                    PollSource::Adopted(pid) => self.children.adopted_ended(pid, now_us()),
                     PollSource::Runtime => self.on_runtime(),
                     PollSource::Output(output) => drop(self.children.drain(output)),
                 }
-                self.tell_ends();
+                self.report_exits();
             }
         }
     }
@@ -175,8 +175,8 @@ impl Keeper {
     /// When something is due although nothing happens.
     fn next_deadline(&self, now: u64) -> u64 {
         let farewell = match self.phase {
-            KeeperPhase::Farewell { until_us, .. } => Some(until_us),
-            KeeperPhase::Stopping { kill_by_us, .. } => Some(kill_by_us),
+            KeeperPhase::StoppingRuntime { until_us, .. } => Some(until_us),
+            KeeperPhase::StoppingChildren { kill_by_us, .. } => Some(kill_by_us),
             _ => None,
         };
         let silence = self.runtime.as_ref().and_then(|runtime| self.silent_at(runtime));
@@ -203,11 +203,11 @@ impl Keeper {
 
     /// Does everything that is due.
     fn on_time(&mut self, now: u64) -> Result<(), KeeperError> {
-        self.tell_ends();
+        self.report_exits();
         self.children.kill_due(now);
         match self.phase {
-            KeeperPhase::Keeping => self.keep_on(now)?,
-            KeeperPhase::Farewell { until_us, leave_children } => match &mut self.runtime {
+            KeeperPhase::Keeping => self.keep_runtime(now)?,
+            KeeperPhase::StoppingRuntime { until_us, leave_children } => match &mut self.runtime {
                 Some(runtime) if until_us <= now && !runtime.killed => {
                     warn!("the runtime did not end in time and is killed");
                     runtime.kill();
@@ -215,15 +215,15 @@ impl Keeper {
                 Some(_) => {}
                 None => self.stop(0, leave_children, now),
             },
-            KeeperPhase::Stopping { code, kill_by_us } => {
+            KeeperPhase::StoppingChildren { code, kill_by_us } => {
                 if self.children.is_empty() {
-                    self.phase = KeeperPhase::Over { code };
+                    self.phase = KeeperPhase::Ended { code };
                 } else if kill_by_us <= now {
                     error!("some children cannot be killed; the next keeper adopts them");
-                    self.phase = KeeperPhase::Over { code };
+                    self.phase = KeeperPhase::Ended { code };
                 }
             }
-            KeeperPhase::Over { .. } => {}
+            KeeperPhase::Ended { .. } => {}
         }
         for text in self.children.problems() {
             warn!("{text}");
@@ -232,7 +232,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn keep_on(&mut self, now: u64) -> Result<(), KeeperError> {
+    fn keep_runtime(&mut self, now: u64) -> Result<(), KeeperError> {
         if let Some(runtime) = &self.runtime
             && self.silent_at(runtime).is_some_and(|at| at <= now)
         {
@@ -318,15 +318,15 @@ impl Keeper {
             (KeeperPhase::Keeping, Some(runtime)) => {
                 runtime.signal(signal);
                 let until_us = now.saturating_add(us(self.options.farewell));
-                self.phase = KeeperPhase::Farewell { until_us, leave_children: false };
+                self.phase = KeeperPhase::StoppingRuntime { until_us, leave_children: false };
                 if runtime.handle.is_none() {
                     self.stop(128 + signal, false, now);
                 }
             }
             (KeeperPhase::Keeping, None) => self.stop(128 + signal, false, now),
-            (KeeperPhase::Farewell { .. }, _) => self.kill(),
-            (KeeperPhase::Stopping { .. }, _) => self.children.hurry(now),
-            (KeeperPhase::Over { .. }, _) => {}
+            (KeeperPhase::StoppingRuntime { .. }, _) => self.kill(),
+            (KeeperPhase::StoppingChildren { .. }, _) => self.children.kill_all(now),
+            (KeeperPhase::Ended { .. }, _) => {}
         }
     }
 
@@ -350,8 +350,8 @@ impl Keeper {
                 self.absent_since_us.get_or_insert(now);
             }
             // A runtime that the signal killed by its default action has still ended in order.
-            KeeperPhase::Farewell { leave_children, .. } => self.stop(code, leave_children, now),
-            KeeperPhase::Stopping { .. } | KeeperPhase::Over { .. } => {}
+            KeeperPhase::StoppingRuntime { leave_children, .. } => self.stop(code, leave_children, now),
+            KeeperPhase::StoppingChildren { .. } | KeeperPhase::Ended { .. } => {}
         }
     }
 
@@ -359,12 +359,12 @@ impl Keeper {
     fn stop(&mut self, code: i32, leave_children: bool, now: u64) {
         self.next_start = None;
         if leave_children || self.children.is_empty() {
-            self.phase = KeeperPhase::Over { code };
+            self.phase = KeeperPhase::Ended { code };
             return;
         }
         let grace_us = self.children.stop_all(now);
         self.phase =
-            KeeperPhase::Stopping { code, kill_by_us: now.saturating_add(grace_us).saturating_add(GIVE_UP_US) };
+            KeeperPhase::StoppingChildren { code, kill_by_us: now.saturating_add(grace_us).saturating_add(GIVE_UP_US) };
     }
 
     fn on_runtime(&mut self) {
@@ -407,9 +407,9 @@ impl Keeper {
             }
             (None, broken) => {
                 let code = i32::from(!matches!(broken, LinkError::Closed));
-                let leave_children = matches!(self.phase, KeeperPhase::Farewell { leave_children: true, .. });
+                let leave_children = matches!(self.phase, KeeperPhase::StoppingRuntime { leave_children: true, .. });
                 self.runtime = None;
-                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::Farewell { .. }) {
+                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
                     self.stop(code, leave_children, now);
                 }
             }
@@ -420,7 +420,7 @@ impl Keeper {
         let RuntimeRequest { id, ask } = request;
         let answer = match ask {
             KeeperCommand::Beat => return Ok(()),
-            KeeperCommand::Attach { version } if version == VERSION => return self.greet(),
+            KeeperCommand::Attach { version } if version == VERSION => return self.attach(),
             KeeperCommand::Attach { .. } => Err(KeeperRefusal::Version(VERSION)),
             KeeperCommand::Spawn(_) if self.phase != KeeperPhase::Keeping => Err(KeeperRefusal::Stopping),
             KeeperCommand::Spawn(spawn) => self.children.spawn(*spawn).map(KeeperReply::Spawned),
@@ -435,8 +435,8 @@ impl Keeper {
             }
             KeeperCommand::Shutdown { leave_children } => {
                 let until_us = now_us().saturating_add(us(self.options.farewell));
-                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::Farewell { .. }) {
-                    self.phase = KeeperPhase::Farewell { until_us, leave_children };
+                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
+                    self.phase = KeeperPhase::StoppingRuntime { until_us, leave_children };
                 }
                 Ok(KeeperReply::Noted)
             }
@@ -445,7 +445,7 @@ impl Keeper {
     }
 
     /// Puts the runtime in charge.
-    fn greet(&mut self) -> Result<(), LinkError> {
+    fn attach(&mut self) -> Result<(), LinkError> {
         let (exits, exits_dropped) = self.children.unacknowledged();
         let hello = Hello {
             version: VERSION,
@@ -474,7 +474,7 @@ impl Keeper {
     }
 
     /// Reports exits to the runtime, if one is in charge. Otherwise the next hello contains them.
-    fn tell_ends(&mut self) {
+    fn report_exits(&mut self) {
         for exit in self.children.settle(now_us()) {
             if self.runtime.as_ref().is_some_and(|runtime| runtime.attached) {
                 let result = self.send(KeeperMessage::Exited(exit));

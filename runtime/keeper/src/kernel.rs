@@ -21,7 +21,7 @@ const HANDLED: [libc::c_int; 5] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, l
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
 /// Writes the number of the signal into the pipe. A full pipe already wakes the reader.
-extern "C" fn hear(signal: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int) {
     let byte = u8::try_from(signal).unwrap_or(0);
     // SAFETY: write and the thread's errno are all a handler may touch; errno is left as it was.
     unsafe {
@@ -40,7 +40,7 @@ extern "C" fn hear(signal: libc::c_int) {
 pub(crate) fn listen() -> io::Result<OwnedFd> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     SIGNAL_PIPE.store(writer.into_raw_fd(), Ordering::Relaxed);
-    let heard = hear as extern "C" fn(libc::c_int);
+    let heard = on_signal as extern "C" fn(libc::c_int);
     for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGPIPE].contains(signal)) {
         let handler = if HANDLED.contains(&signal) { heard as libc::sighandler_t } else { libc::SIG_DFL };
         // SAFETY: sigaction is plain old data for which all zeroes is a value; the handler does only what one may, and

@@ -15,7 +15,7 @@ pub(crate) enum PollSource {
     /// A signal for the keeper; an ended child sends one.
     Signals,
     /// An adopted process ended.
-    Survivor(u32),
+    Adopted(u32),
     /// The runtime's socket.
     Runtime,
     /// The output of a child.
@@ -27,7 +27,7 @@ impl PollSource {
         match self {
             Self::Signals => 0,
             Self::Runtime => 1,
-            Self::Survivor(pid) => 2 | u64::from(pid) << 2,
+            Self::Adopted(pid) => 2 | u64::from(pid) << 2,
             Self::Output(id) => 3 | id << 2,
         }
     }
@@ -36,7 +36,7 @@ impl PollSource {
         match packed & 3 {
             0 => Self::Signals,
             1 => Self::Runtime,
-            2 => Self::Survivor(u32::try_from(packed >> 2).unwrap_or_default()),
+            2 => Self::Adopted(u32::try_from(packed >> 2).unwrap_or_default()),
             _ => Self::Output(packed >> 2),
         }
     }

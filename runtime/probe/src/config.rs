@@ -1,6 +1,6 @@
 //! One `[[service.probe]]` table: a probe as the operator configures it.
 //!
-//! Plain data. It parses no address and checks no rule: [`crate::prepared`] and [`crate::validate`] do.
+//! Plain data. It parses no address and checks no rule: [`crate::prepared`] and [`mod@crate::validate`] do.
 
 use std::collections::BTreeMap;
 use std::fmt;

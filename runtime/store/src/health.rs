@@ -46,7 +46,7 @@ pub(crate) struct ReplayCounters {
 
 impl ReplayCounters {
     /// Counts dropped items, and logs it now and then.
-    pub(crate) fn lose(&self, count: usize, why: &str) {
+    pub(crate) fn count_dropped(&self, count: usize, why: &str) {
         let dropped = self.dropped.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if count > 0 && complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {

@@ -125,7 +125,7 @@ impl Store {
             maintenance: maintenance.clone(),
             state: WriterState::default(),
         };
-        writer.recall().map_err(|source| StoreError::Database { path: path.into(), source })?;
+        writer.load_state().map_err(|source| StoreError::Database { path: path.into(), source })?;
         if !examined {
             let _ = maintenance.send(MaintenanceJob::Examine);
         }

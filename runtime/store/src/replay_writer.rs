@@ -91,12 +91,12 @@ impl ReplayWriter {
             Kept::Look(look) => self.number(&look.service),
         };
         if self.health.get().is_some() {
-            return self.counters.lose(1, "the journal cannot be written");
+            return self.counters.count_dropped(1, "the journal cannot be written");
         }
         match self.queue.try_send(ReplayItem::Kept(kept, number)) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.counters.lose(1, "they arrive faster than they can be written"),
-            Err(TrySendError::Disconnected(_)) => self.counters.lose(1, "the journal is closed"),
+            Err(TrySendError::Full(_)) => self.counters.count_dropped(1, "they arrive faster than they can be written"),
+            Err(TrySendError::Disconnected(_)) => self.counters.count_dropped(1, "the journal is closed"),
         }
     }
 
@@ -169,7 +169,7 @@ impl ReplayWorker {
         match kept {
             Kept::Call(call) => match PackedCall::of(*call) {
                 Ok(call) => self.packed.push(Packed::Call(call)),
-                Err(error) => self.counters.lose(1, &error.to_string()),
+                Err(error) => self.counters.count_dropped(1, &error.to_string()),
             },
             Kept::Look(look) => self.append(*look, number),
         }
@@ -187,11 +187,11 @@ impl ReplayWorker {
         } else if !follows {
             // The previous looks are lost, and this look cannot be understood without them.
             self.builders.remove(&service);
-            return self.counters.lose(1, "the look before it was lost");
+            return self.counters.count_dropped(1, "the look before it was lost");
         }
         let Some(builder) = self.builders.get_mut(&service) else { return };
         if let Err(error) = builder.push(look) {
-            self.counters.lose(1, &error.to_string());
+            self.counters.count_dropped(1, &error.to_string());
             self.builders.remove(&service);
         } else if builder.len() >= LOOKS {
             self.finish_chunk(&service);
@@ -213,7 +213,7 @@ impl ReplayWorker {
         let count = full.len();
         match full.encode_pending().and_then(|()| PackedChunk::of(service, full)) {
             Ok(chunk) => self.packed.push(Packed::Chunk(chunk)),
-            Err(error) => self.counters.lose(count, &error.to_string()),
+            Err(error) => self.counters.count_dropped(count, &error.to_string()),
         }
     }
 
@@ -222,9 +222,9 @@ impl ReplayWorker {
             let rest = self.packed.split_off(self.packed.len().min(PORTION));
             let portion = mem::replace(&mut self.packed, rest);
             if self.health.get().is_some() {
-                self.counters.lose(portion.len(), "the journal cannot be written");
+                self.counters.count_dropped(portion.len(), "the journal cannot be written");
             } else if self.counters.waiting.load(Ordering::Relaxed) >= WAITING {
-                self.counters.lose(portion.len(), "they arrive faster than they can be written");
+                self.counters.count_dropped(portion.len(), "they arrive faster than they can be written");
             } else {
                 self.counters.waiting.fetch_add(portion.len(), Ordering::Relaxed);
                 let _ = self.jobs.send(WriterJob::WritePacked(portion));

@@ -86,7 +86,7 @@ pub(crate) struct WriterState {
 
 impl JournalWriter {
     /// Reads what the writer keeps in memory. Projections that another version made are made again.
-    pub(crate) fn recall(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn load_state(&mut self) -> rusqlite::Result<()> {
         self.seq = read::newest(&self.connection)?;
         if project::version(&self.connection)? == project::VERSION {
             match Projection::load(&self.connection) {
@@ -123,7 +123,7 @@ impl JournalWriter {
                     }
                     other => {
                         self.write(mem::take(&mut batch));
-                        self.see_to(other);
+                        self.handle(other);
                     }
                 }
             }
@@ -168,7 +168,7 @@ impl JournalWriter {
         Some(wait.saturating_sub(at.elapsed()))
     }
 
-    fn see_to(&mut self, job: WriterJob) {
+    fn handle(&mut self, job: WriterJob) {
         match job {
             WriterJob::Trim { cutoffs, done } => {
                 if let Some(before) = self.state.trim.take() {
@@ -177,7 +177,7 @@ impl JournalWriter {
                 self.state.trim = Some(TrimProgress { cutoffs, so_far: Trimmed::default(), done });
             }
             WriterJob::WritePacked(packed) => self.write_packed(&packed),
-            WriterJob::Suspect(why) => self.damaged(why),
+            WriterJob::Suspect(why) => self.mark_damaged(why),
             WriterJob::Close => self.state.closing = true,
             WriterJob::Write(_) | WriterJob::Commit { .. } => {}
         }
@@ -194,8 +194,8 @@ impl JournalWriter {
         // Between retries the database is not asked, and waiting commits are answered at once.
         let resting = self.until_retry().filter(|wait| !wait.is_zero()).and(self.state.refused.clone());
         if let Some((_, _, why)) = resting {
-            self.keep(entries);
-            self.tell(&why);
+            self.keep_in_memory(entries);
+            self.publish_health(&why);
             return fail(waiting, &JournalError::Unavailable(why));
         }
         let backlog = mem::take(&mut self.state.backlog);
@@ -206,17 +206,17 @@ impl JournalWriter {
                 for done in waiting {
                     let _ = done.send(Ok(()));
                 }
-                self.after(rows);
+                self.publish(rows);
                 if self.state.refused.take().is_some() {
-                    self.recovered(kept);
+                    self.mark_recovered(kept);
                 }
             }
             Err(error) => {
-                self.keep(all);
+                self.keep_in_memory(all);
                 if is_damage(&error) {
-                    self.damaged(error.to_string());
+                    self.mark_damaged(error.to_string());
                 } else {
-                    self.refused(&error.to_string());
+                    self.mark_refused(&error.to_string());
                 }
                 fail(waiting, &unavailable(&error));
             }
@@ -232,14 +232,14 @@ impl JournalWriter {
         if full {
             self.connection.pragma_update(None, "synchronous", "full")?;
         }
-        let written = self.transact_as_set(entries, full);
+        let written = self.transact_in_mode(entries, full);
         if full {
             self.connection.pragma_update(None, "synchronous", "normal")?;
         }
         written
     }
 
-    fn transact_as_set(&mut self, entries: &[StampedEntry], full: bool) -> rusqlite::Result<Vec<Row>> {
+    fn transact_in_mode(&mut self, entries: &[StampedEntry], full: bool) -> rusqlite::Result<Vec<Row>> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let places = (self.seq + 1)..;
         let rows: Vec<Row> = places.zip(entries).map(|(seq, entry)| entry.row(seq, &self.identity)).collect();
@@ -259,7 +259,7 @@ impl JournalWriter {
         Ok(rows)
     }
 
-    fn after(&mut self, rows: Vec<Row>) {
+    fn publish(&mut self, rows: Vec<Row>) {
         let count = rows.len();
         for row in rows {
             // It is no error if nobody subscribes.
@@ -277,7 +277,7 @@ impl JournalWriter {
         }
     }
 
-    fn keep(&mut self, entries: Vec<StampedEntry>) {
+    fn keep_in_memory(&mut self, entries: Vec<StampedEntry>) {
         for entry in entries {
             if self.state.backlog.len() < BACKLOG {
                 self.state.backlog.push_back(entry);
@@ -287,7 +287,7 @@ impl JournalWriter {
         }
     }
 
-    fn refused(&mut self, why: &str) {
+    fn mark_refused(&mut self, why: &str) {
         let wait = match &self.state.refused {
             Some((_, wait, _)) => (*wait * 2).min(RETRY.1),
             None => {
@@ -296,22 +296,22 @@ impl JournalWriter {
             }
         };
         self.state.refused = Some((Instant::now(), wait, why.to_owned()));
-        self.tell(why);
+        self.publish_health(why);
     }
 
-    fn damaged(&mut self, why: String) {
+    fn mark_damaged(&mut self, why: String) {
         tracing::error!(why, "the journal is damaged; it will be set aside when heald next starts");
         self.lock.mark(true);
-        self.refused(&why);
+        self.mark_refused(&why);
         self.state.damage = Some(why);
     }
 
-    fn tell(&self, why: &str) {
+    fn publish_health(&self, why: &str) {
         let (kept, lost) = (self.state.backlog.len(), self.state.lost);
         self.health.set(Some(Degraded { why: why.to_owned(), kept, lost }));
     }
 
-    fn recovered(&mut self, kept: usize) {
+    fn mark_recovered(&mut self, kept: usize) {
         let lost = mem::take(&mut self.state.lost);
         tracing::warn!(kept, lost, "the journal can be written again");
         self.health.set(None);
@@ -327,7 +327,7 @@ impl JournalWriter {
     fn write_packed(&mut self, packed: &[Packed]) {
         self.counters.waiting.fetch_sub(packed.len(), std::sync::atomic::Ordering::Relaxed);
         if let Some((_, _, why)) = &self.state.refused {
-            return self.counters.lose(packed.len(), why);
+            return self.counters.count_dropped(packed.len(), why);
         }
         let written = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             packed.iter().try_for_each(|packed| packed.insert(&tx))?;
@@ -339,9 +339,9 @@ impl JournalWriter {
                 self.advance(packed.len() + bytes / ROW);
             }
             Err(error) => {
-                self.counters.lose(packed.len(), &error.to_string());
+                self.counters.count_dropped(packed.len(), &error.to_string());
                 if is_damage(&error) {
-                    self.damaged(error.to_string());
+                    self.mark_damaged(error.to_string());
                 }
             }
         }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// How long a keeper may take to answer an attach.
-const GREETING: Duration = Duration::from_secs(5);
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 type PendingAnswers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<KeeperReply, KeeperRefusal>>>>>;
 
@@ -74,8 +74,8 @@ pub(crate) async fn attach(stream: std::os::unix::net::UnixStream) -> Result<(At
     encode(&RuntimeRequest { id: 0, ask: KeeperCommand::Attach { version: VERSION } }, &mut bytes)?;
     write(&mut writer, &bytes).await?;
     let mut decoder = Decoder::default();
-    let greeting = tokio::time::timeout(GREETING, greet(&mut reader, &mut decoder));
-    let hello = greeting.await.map_err(|_| ConnectionError::Silent)??;
+    let attaching = tokio::time::timeout(ATTACH_TIMEOUT, await_hello(&mut reader, &mut decoder));
+    let hello = attaching.await.map_err(|_| ConnectionError::Silent)??;
     Ok((AttachedStream { reader, writer, decoder }, hello))
 }
 
@@ -92,8 +92,8 @@ impl KeeperConnection {
         let (out, outgoing) = mpsc::unbounded_channel();
         let (closing, closed) = watch::channel(false);
         let tasks = [
-            tokio::spawn(listen(reader, decoder, Arc::clone(&waiting), news, closing)),
-            tokio::spawn(speak(writer, outgoing, beat)),
+            tokio::spawn(receive(reader, decoder, Arc::clone(&waiting), news, closing)),
+            tokio::spawn(send_requests(writer, outgoing, beat)),
         ];
         Self { requests: AtomicU64::new(1), waiting, out, closed, tasks }
     }
@@ -125,7 +125,7 @@ impl Drop for KeeperConnection {
     }
 }
 
-async fn greet(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<Hello, ConnectionError> {
+async fn await_hello(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<Hello, ConnectionError> {
     loop {
         match decoder.decode::<KeeperMessage>()? {
             Some(KeeperMessage::Hello(hello)) => return Ok(*hello),
@@ -137,7 +137,7 @@ async fn greet(reader: &mut OwnedReadHalf, decoder: &mut Decoder) -> Result<Hell
 }
 
 /// Receives messages until the keeper has ended. Then every waiting caller gets an error.
-async fn listen(
+async fn receive(
     mut reader: OwnedReadHalf,
     mut decoder: Decoder,
     waiting: PendingAnswers,
@@ -146,7 +146,7 @@ async fn listen(
 ) {
     let error = loop {
         match decoder.decode::<KeeperMessage>() {
-            Ok(Some(message)) => deliver(message, &waiting, &news),
+            Ok(Some(message)) => dispatch(message, &waiting, &news),
             Ok(None) => {
                 if let Err(error) = read(&mut reader, &mut decoder).await {
                     break error;
@@ -160,7 +160,7 @@ async fn listen(
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-fn deliver(message: KeeperMessage, waiting: &PendingAnswers, news: &impl Fn(&KeeperMessage)) {
+fn dispatch(message: KeeperMessage, waiting: &PendingAnswers, news: &impl Fn(&KeeperMessage)) {
     if matches!(&message, KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(_)), .. })
         || !matches!(&message, KeeperMessage::Answer { .. })
     {
@@ -174,7 +174,7 @@ fn deliver(message: KeeperMessage, waiting: &PendingAnswers, news: &impl Fn(&Kee
 }
 
 /// Sends requests and heartbeats.
-async fn speak(mut writer: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>, beat: Heartbeat) {
+async fn send_requests(mut writer: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>, beat: Heartbeat) {
     let mut ticks = tokio::time::interval(beat.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulse = Vec::new();

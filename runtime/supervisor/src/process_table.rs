@@ -50,7 +50,7 @@ impl ProcessTable {
         for child in &hello.children {
             self.insert(self.process(child));
         }
-        let ended: Vec<ReplicaProcess> = hello.exits.iter().map(|exit| self.dead(exit)).collect();
+        let ended: Vec<ReplicaProcess> = hello.exits.iter().map(|exit| self.ended_process(exit)).collect();
         ended.iter().for_each(|process| self.insert(process.clone()));
         ended
     }
@@ -68,7 +68,7 @@ impl ProcessTable {
 
     /// Takes in an exit.
     pub(crate) fn ended(&mut self, exit: &Exit) -> ProcessEvent {
-        let process = self.dead(exit);
+        let process = self.ended_process(exit);
         self.asked.remove(&exit.child.spawn);
         self.insert(process.clone());
         ProcessEvent::Exited(process)
@@ -132,7 +132,7 @@ impl ProcessTable {
         }
     }
 
-    fn dead(&self, exit: &Exit) -> ReplicaProcess {
+    fn ended_process(&self, exit: &Exit) -> ReplicaProcess {
         let known = self.processes.get(&exit.child.slot).filter(|process| process.spawn == exit.child.spawn);
         let ended = Ended {
             end: exit.end,

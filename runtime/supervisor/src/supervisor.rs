@@ -60,7 +60,7 @@ impl SharedState {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hear(&self, message: &KeeperMessage) {
+    fn receive(&self, message: &KeeperMessage) {
         let event = match message {
             KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(child)), .. } => self.table().started(child),
             KeeperMessage::Exited(exit) => Some(self.table().ended(exit)),
@@ -68,11 +68,11 @@ impl SharedState {
             KeeperMessage::Answer { .. } | KeeperMessage::Hello(_) => None,
         };
         if let Some(event) = event {
-            self.tell(&event);
+            self.publish(&event);
         }
     }
 
-    fn tell(&self, event: &ProcessEvent) {
+    fn publish(&self, event: &ProcessEvent) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
         drop(subscribers);
@@ -116,7 +116,7 @@ impl Supervisor {
         let beat = Heartbeat { every: options.beat, alive: options.alive };
         let connection = KeeperConnection::open(stream, beat, {
             let shared = Arc::clone(&shared);
-            move |message| shared.hear(message)
+            move |message| shared.receive(message)
         });
         let inner =
             SupervisorInner { connection, shared, services, log_dir: options.log_dir, slot_locks: Mutex::default() };
@@ -154,7 +154,7 @@ impl Supervisor {
     pub fn ready(&self, service: &ServiceName, replica: u32, incarnation: u64) {
         let event = self.inner.shared.table().ready(&slot(service, replica), incarnation);
         if let Some(event) = event {
-            self.inner.shared.tell(&event);
+            self.inner.shared.publish(&event);
         }
     }
 

@@ -35,7 +35,7 @@ impl Children {
                 }
             };
             let pids = marked.remove(&child.spawn).unwrap_or_default();
-            match ProcessHandle::survivor(child.pid, child.start_ticks).filter(|_| same_boot) {
+            match ProcessHandle::recorded(child.pid, child.start_ticks).filter(|_| same_boot) {
                 Some(handle) => self.adopt(child, handle),
                 None => {
                     pids.into_iter().for_each(|pid| kill_leftover(pid, &child.spawn));
@@ -51,7 +51,7 @@ impl Children {
     fn adopt(&mut self, mut child: Child, handle: ProcessHandle) {
         child.origin = ChildOrigin::Adopted;
         info!(slot = %child.slot, pid = child.pid, "adopted a process of the previous keeper; its output is lost");
-        if let Err(error) = self.poll.watch(&handle, PollSource::Survivor(child.pid)) {
+        if let Err(error) = self.poll.watch(&handle, PollSource::Adopted(child.pid)) {
             warn!(slot = %child.slot, %error, "cannot watch an adopted process");
         }
         self.ledger.lives(&child);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use heald_keeper::protocol::{ChildOrigin, End, FallbackRestart, KeeperCommand, KeeperMessage, KeeperReply, SlotId};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, kill, lives, marked, until, zombies_of};
+use crate::rig::{TestRig, kill, lives, marked, until, zombies_of};
 
 /// A small generator, so that a run can be repeated by its seed.
 struct Dice(u64);
@@ -26,14 +26,14 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
     let rounds = if std::env::var("HEALD_SOAK").is_ok_and(|soak| soak == "full") { 1000 } else { 50 };
     eprintln!("HEALD_SEED={seed}");
     let mut dice = Dice(seed);
-    let stage = Stage::new(&["silence=20000"]);
+    let rig = TestRig::new(&["silence=20000"]);
     // What the runtime would have in its journal: the newest intent of each place, written down before it is asked.
     let mut intents: BTreeMap<SlotId, String> = BTreeMap::new();
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
     let mut spawned = 0;
     let mut killed = 0;
     while killed < rounds {
-        let mut runtime = stage.runtime();
+        let mut runtime = rig.runtime();
         let pid = runtime.pid;
         let killer = {
             let wait = Duration::from_micros(dice.below(20_000));
@@ -54,7 +54,7 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
             }
             loop {
                 let replica = u32::try_from(dice.below(6)).unwrap();
-                let mut request = stage.script("web", "exec sleep 1000");
+                let mut request = rig.script("web", "exec sleep 1000");
                 request.slot.replica = replica;
                 request.log = None;
                 let living = intents.get(&request.slot).filter(|spawn| !ends.contains_key(*spawn)).cloned();
@@ -82,7 +82,7 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
                     }
                     None => {
                         spawned += 1;
-                        request.spawn = stage.spawn_id(&spawned.to_string());
+                        request.spawn = rig.spawn_id(&spawned.to_string());
                         intents.insert(request.slot.clone(), request.spawn.clone());
                         runtime.try_ask(KeeperCommand::Spawn(Box::new(request)))?.unwrap();
                     }
@@ -91,10 +91,10 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
         };
         life().unwrap_err();
         killer.join().unwrap();
-        assert!(stage.keeper.id() > 0);
+        assert!(rig.keeper.id() > 0);
     }
     // The last words of the last runtime may have been a kill that is still being told.
-    let (mut runtime, mut hello) = stage.attached();
+    let (mut runtime, mut hello) = rig.attached();
     until("what the keeper knows is what is", || {
         hello = runtime.attach();
         intents.iter().all(|(slot, spawn)| {
@@ -111,22 +111,22 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
         let never = runtime.ask(KeeperCommand::Recall { spawn: spawn.clone() }) == Ok(KeeperReply::Recalled(None));
         assert!(told || never, "{slot}: an end was lost");
     }
-    assert_eq!(zombies_of(stage.keeper.id()), 0);
+    assert_eq!(zombies_of(rig.keeper.id()), 0);
     eprintln!("{killed} runtimes killed, {spawned} children, {} ends told", ends.len());
 }
 
 #[test]
 fn a_runtime_that_hangs_is_killed_and_replaced() {
-    let stage = Stage::new(&["silence=300"]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&["silence=300"]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(50));
         runtime.send(KeeperCommand::Beat).unwrap();
     }
     assert!(lives(runtime.pid), "a beating runtime is left alone");
     kill(runtime.pid, Signal::STOP);
-    let (_runtime, hello) = stage.attached();
+    let (_runtime, hello) = rig.attached();
     assert!(hello.previous.unwrap().silent);
     assert_eq!(hello.children, [child]);
     assert!(!lives(runtime.pid));
@@ -134,45 +134,45 @@ fn a_runtime_that_hangs_is_killed_and_replaced() {
 
 #[test]
 fn a_runtime_that_never_attaches_is_killed_and_replaced() {
-    let stage = Stage::new(&["startup=100"]);
-    let first = stage.runtime();
-    let second = stage.runtime();
+    let rig = TestRig::new(&["startup=100"]);
+    let first = rig.runtime();
+    let second = rig.runtime();
     assert_ne!(first.pid, second.pid);
     assert!(!lives(first.pid));
 }
 
 #[test]
 fn a_runtime_that_talks_nonsense_is_killed_and_replaced() {
-    let stage = Stage::new(&[]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&[]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     runtime.babble();
-    let (_runtime, hello) = stage.attached();
+    let (_runtime, hello) = rig.attached();
     assert_eq!(hello.children, [child]);
 }
 
 #[test]
 fn three_crashes_within_the_window_are_answered_with_safe_mode_and_a_calm_ends_it() {
-    let stage = Stage::new(&["window=700"]);
+    let rig = TestRig::new(&["window=700"]);
     for _ in 0..3 {
-        let (runtime, hello) = stage.attached();
+        let (runtime, hello) = rig.attached();
         assert!(!runtime.safe_mode && !hello.safe_mode);
         runtime.die();
     }
-    let (runtime, hello) = stage.attached();
+    let (runtime, hello) = rig.attached();
     assert!(runtime.safe_mode && hello.safe_mode);
     std::thread::sleep(Duration::from_millis(750));
     runtime.die();
-    let (runtime, _) = stage.attached();
+    let (runtime, _) = rig.attached();
     assert!(!runtime.safe_mode);
 }
 
 #[test]
 fn without_a_runtime_the_restart_lines_apply() {
-    let mut stage = Stage::new(&["absence=200", "backoff=20", "backoff_max=20"]);
-    let (mut runtime, _) = stage.attached();
-    let spawn = |runtime: &mut crate::stage::Talk, name: &str, restart: FallbackRestart| {
-        let mut request = stage.script(name, "exec sleep 1000");
+    let mut rig = TestRig::new(&["absence=200", "backoff=20", "backoff_max=20"]);
+    let (mut runtime, _) = rig.attached();
+    let spawn = |runtime: &mut crate::rig::Talk, name: &str, restart: FallbackRestart| {
+        let mut request = rig.script(name, "exec sleep 1000");
         request.fallback.restart = restart;
         runtime.spawn(request).unwrap()
     };
@@ -181,7 +181,7 @@ fn without_a_runtime_the_restart_lines_apply() {
     let never = spawn(&mut runtime, "never", FallbackRestart::Never);
     let retired = spawn(&mut runtime, "retired", FallbackRestart::Always);
     let quiet = spawn(&mut runtime, "quiet", FallbackRestart::Always);
-    let mut request = stage.script("done", "exit 0");
+    let mut request = rig.script("done", "exit 0");
     request.fallback.restart = FallbackRestart::OnFailure;
     runtime.spawn(request).unwrap();
     runtime.exit();
@@ -192,7 +192,7 @@ fn without_a_runtime_the_restart_lines_apply() {
     runtime.signal(&early.spawn, 9).unwrap();
     runtime.exit();
     runtime.acknowledge(&early.spawn);
-    stage.no_runtime();
+    rig.no_runtime();
     let absent = Instant::now();
     runtime.die();
     until("the runtime is gone", || !lives(runtime.pid));
@@ -205,8 +205,8 @@ fn without_a_runtime_the_restart_lines_apply() {
     // And a third time, after a pause.
     kill(again(&always)[0], Signal::KILL);
     until("it is back", || marked(&format!("{}~3", always.spawn)).len() == 1);
-    stage.allow_runtime();
-    let (_runtime, hello) = stage.attached();
+    rig.allow_runtime();
+    let (_runtime, hello) = rig.attached();
     let found: Vec<_> =
         hello.children.iter().map(|child| (child.slot.service.as_str(), child.incarnation, child.origin)).collect();
     let expected = [
@@ -228,11 +228,11 @@ fn without_a_runtime_the_restart_lines_apply() {
 
 #[test]
 fn a_runtime_that_is_back_in_time_decides_itself() {
-    let stage = Stage::new(&["absence=300"]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&["absence=300"]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     runtime.die();
-    let (mut runtime, _) = stage.attached();
+    let (mut runtime, _) = rig.attached();
     kill(child.pid, Signal::KILL);
     runtime.exit();
     std::thread::sleep(Duration::from_millis(400));

@@ -50,7 +50,7 @@ pub(crate) fn sleeper(service: &str) -> SupervisedService {
     script(service, "exec sleep 1000")
 }
 
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) directory: TempDir,
     listener: UnixListener,
     options: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Stage {
     pub(crate) runtime: u32,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn new(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("test.sock")).unwrap();
@@ -134,11 +134,11 @@ fn start(directory: &TempDir, options: &[String]) -> Keeper {
         .unwrap()
 }
 
-impl Drop for Stage {
+impl Drop for TestRig {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
-        // Every child of this stage says where it belongs by the directory its output goes to, which dies with the keeper:
+        // Every child of this rig says where it belongs by the directory its output goes to, which dies with the keeper:
         // so it is by the ledger that what a test leaves is found.
         let ledger = std::fs::read_to_string(self.directory.path().join("state/ledger")).unwrap_or_default();
         let spawns: Vec<&str> =

@@ -1,4 +1,4 @@
-//! A stage for the prober: a real clock, processes as told, and a server that misbehaves on demand.
+//! A test rig for the prober: a real clock, given processes, and a server that misbehaves on demand.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::collections::BTreeMap;
@@ -67,14 +67,14 @@ impl Processes for Told {
 }
 
 /// A started prober and all that comes out of it.
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) prober: Prober,
     pub(crate) samples: SampleReceiver,
     pub(crate) changes: mpsc::UnboundedReceiver<StatusChange>,
     pub(crate) processes: Arc<Told>,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn start(services: Vec<ServiceProbes>) -> Self {
         Self::open(services, Arc::default(), None).unwrap()
     }
@@ -144,7 +144,7 @@ impl Stage {
 
 /// Why these services cannot be checked.
 pub(crate) fn refused(services: Vec<ServiceProbes>) -> ProbeError {
-    Stage::open(services, Arc::default(), None).err().expect("it started")
+    TestRig::open(services, Arc::default(), None).err().expect("it started")
 }
 
 /// Waits until something holds.

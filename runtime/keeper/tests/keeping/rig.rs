@@ -1,4 +1,4 @@
-//! A keeper on a stage of its own, with the test as its runtime (through the fixture's relay, which can be killed).
+//! A keeper of its own for each test, with the test as its runtime (through the fixture's relay, which can be killed).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -62,25 +62,25 @@ pub(crate) fn zombies_of(pid: u32) -> usize {
         .count()
 }
 
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) directory: TempDir,
     listener: Option<UnixListener>,
     options: Vec<String>,
     pub(crate) keeper: Process,
-    /// Spawn ids are unique to a stage, so that what a failed test leaves can be found and killed.
+    /// Spawn ids are unique to a rig, so that what a failed test leaves can be found and killed.
     prefix: String,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn new(options: &[&str]) -> Self {
-        static STAGES: AtomicU64 = AtomicU64::new(0);
+        static RIGS: AtomicU64 = AtomicU64::new(0);
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("test.sock")).unwrap();
         let mut options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // No test waits for a young runtime unless it says so.
         options.insert(0, "young=0".to_owned());
         let keeper = start(directory.path(), &options);
-        let prefix = format!("t{}x{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("t{}x{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
         Self { directory, listener: Some(listener), options, keeper, prefix }
     }
 
@@ -180,7 +180,7 @@ fn start(directory: &Path, options: &[String]) -> Process {
         .unwrap()
 }
 
-impl Drop for Stage {
+impl Drop for TestRig {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
