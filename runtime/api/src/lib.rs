@@ -1,6 +1,6 @@
 //! heald's HTTP interface.
 //!
-//! [`router`] turns the engine's ports into REST, an event stream and metrics; [`serve`] puts it on sockets. Handlers
+//! [`router`] turns the engine's ports into REST, an event stream and metrics; [`serve()`] puts it on sockets. Handlers
 //! only translate: the guard decides what an order may do, and the journal knows what happened. There is one handler per
 //! concept. Where two older systems spell a thing differently, the answer has both spellings.
 //!

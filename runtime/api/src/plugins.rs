@@ -1,6 +1,6 @@
 //! The plug-ins over HTTP: their status, their comparison with what was done, and orders about them.
 //!
-//! It loads and judges nothing; [`Plugins`] does. Its answers are the data of that trait, so that programs read what
+//! It loads and judges nothing; `Plugins` does. Its answers are the data of that trait, so that programs read what
 //! heald wrote.
 
 use std::panic::resume_unwind;
