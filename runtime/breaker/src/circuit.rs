@@ -31,10 +31,10 @@ impl fmt::Display for TransitionReason {
         let plural = |count: u32, one: &'static str, many: &'static str| if count == 1 { one } else { many };
         match self {
             Self::Failures(count) => write!(f, "{count} consecutive {}", plural(*count, "failure", "failures")),
-            Self::TrialFailed => f.write_str("the trial failed"),
+            Self::TrialFailed => f.write_str("the trial check failed"),
             Self::Waited(open) => write!(f, "after {:.1}s", open.as_secs_f64()),
             Self::Successes(count) => write!(f, "{count} consecutive {}", plural(*count, "success", "successes")),
-            Self::Acted => f.write_str("something was done to the service"),
+            Self::Acted => f.write_str("an action was performed on the service"),
             Self::Operator => f.write_str("by the operator"),
         }
     }

@@ -97,7 +97,7 @@ async fn five_failures_open_it_and_it_is_left_alone_tried_and_closed_again() {
             "healthy -> unhealthy",
             "closed -> open (5 consecutive failures)",
             "unhealthy -> circuit_open",
-            "half_open -> open (the trial failed)",
+            "half_open -> open (the trial check failed)",
             "circuit_open -> unhealthy",
             "unhealthy -> circuit_open",
             "circuit_open -> healthy",
