@@ -241,6 +241,24 @@ mod tests {
         assert_eq!(found.get(&slot(2)), Some(&SlotRecord::Starting { spawn: "open".into(), incarnation: 9 }));
     }
 
+    /// The next keeper may be of another release, so the names in the file must not change.
+    #[test]
+    fn names_in_the_file_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        let (mut ledger, ..) = ChildLedger::open(path.clone(), "b".into()).unwrap();
+        ledger.starting("s", &slot(0), 1);
+        ledger.empty(&slot(0), 1);
+        let slot = format!(r#"{{"service":"{}","replica":0}}"#, slot(0).service);
+        let expected = [
+            r#"{"boot":"b"}"#.to_owned(),
+            format!(r#"{{"starting":{{"spawn":"s","place":{slot},"incarnation":1}}}}"#),
+            format!(r#"{{"empty":{{"place":{slot},"incarnation":1}}}}"#),
+        ];
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn a_torn_last_line_costs_that_line_only() {
         let directory = tempfile::tempdir().unwrap();
