@@ -16,14 +16,14 @@ use heald_benches::{Dice, Nobody, RealClock, guest, service};
 use heald_engine::ports::{Detector, Observation};
 use heald_host::{Host, PluginConfig};
 use heald_model::{Moment, ServiceName};
-use heald_probe::{Kind, Lateness, Outside, ProbeConfig, Prober, ServiceProbes};
+use heald_probe::{Lateness, ProbeConfig, ProbeKind, Prober, ProberPorts, ServiceProbes};
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
 
 const WINDOW: Duration = Duration::from_secs(20);
 
 fn watch(address: &str) -> Lateness {
-    let mut probe = ProbeConfig::new(Kind::Tcp);
+    let mut probe = ProbeConfig::new(ProbeKind::Tcp);
     probe.address = Some(address.to_owned());
     probe.period = Duration::from_millis(100);
     let services = (0..10).map(|i| ServiceProbes {
@@ -34,7 +34,7 @@ fn watch(address: &str) -> Lateness {
     let (changes, _changed) = mpsc::unbounded_channel();
     let (clock, entropy, processes) = (Arc::new(RealClock::start()), Arc::new(Dice), Arc::new(Nobody));
     let samples = Arc::new(samples);
-    let outside = Outside { clock, entropy, processes, samples, changes };
+    let outside = ProberPorts { clock, entropy, processes, samples, changes };
     // Spread over the period: ten checks due at the same instant would wait for one another, guest or no guest.
     let prober = Prober::start(services.collect(), outside, Some(7)).unwrap();
     std::thread::sleep(WINDOW);

@@ -15,7 +15,7 @@ use heald_host::{Host, Options, PluginConfig};
 use heald_model::{
     Breaker, Concern, Entry, Fact, Finding, Incident, IncidentId, Moment, Record, ServiceView, Severity, Source,
 };
-use heald_store::{Origin, Store, StoreConfig};
+use heald_store::{NodeIdentity, Store, StoreConfig};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -80,7 +80,7 @@ async fn decide(store: &Store) {
             asked: Asked::Policy(Box::new(question)),
             said: Said::Answer(Box::new(answer)),
         })));
-        // No more at once than the archivist's desk has room for.
+        // No more at once than the replay writer's queue has room for.
         if n % 256 == 255 {
             store.flush().await.unwrap();
         }
@@ -96,7 +96,7 @@ fn main() {
     let ever = Duration::from_hours(100 * 365 * 24);
     let config = StoreConfig { retention: ever, calls: ever, ..StoreConfig::at(&path) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = Store::open(&config, Origin::alone("bench")).unwrap().store;
+    let store = Store::open(&config, NodeIdentity::alone("bench")).unwrap().store;
     runtime.block_on(decide(&store));
     drop(store);
     let bytes = std::fs::metadata(&path).unwrap().len();

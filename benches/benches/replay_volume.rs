@@ -19,7 +19,7 @@ use heald_engine::sample_window::{Seen, settle, take_in};
 use heald_model::{
     Breaker, Dependency, Fact, Moment, PluginName, PluginRef, ProbeSpec, Role, Sample, ServiceName, ServiceView,
 };
-use heald_store::{Archive, Origin, Store, StoreConfig};
+use heald_store::{Archive, NodeIdentity, Store, StoreConfig};
 
 const SERVICES: usize = 100;
 const SECONDS: u64 = 3_600;
@@ -189,10 +189,10 @@ fn main() {
     let ever = Duration::from_hours(100 * 365 * 24);
     let config = StoreConfig { retention: ever, tape: ever, ..StoreConfig::at(&path) };
     let size = || std::fs::metadata(&path).unwrap().len();
-    let store = Store::open(&config, Origin::alone("bench")).unwrap().store;
+    let store = Store::open(&config, NodeIdentity::alone("bench")).unwrap().store;
     store.close();
     let empty = size();
-    let store = Store::open(&config, Origin::alone("bench")).unwrap().store;
+    let store = Store::open(&config, NodeIdentity::alone("bench")).unwrap().store;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut services: Vec<Watched> = (0..SERVICES).map(Watched::new).collect();
     let (mut samples, mut spent) = (0_u64, Duration::ZERO);
@@ -200,7 +200,7 @@ fn main() {
         let looks: Vec<Look> = (0..SECONDS).flat_map(|second| service.second(second)).collect();
         samples += looks.iter().map(|look| look.samples.len() as u64).sum::<u64>();
         let began = Instant::now();
-        // A chunk's worth at a time, which is also what the archivist's desk has room for.
+        // A chunk's worth at a time, which is also what the replay writer's queue has room for.
         for chunk in looks.chunks(CHECKPOINT as usize) {
             chunk.iter().for_each(|look| store.keep(Kept::Look(Box::new(look.clone()))));
             runtime.block_on(store.flush()).unwrap();

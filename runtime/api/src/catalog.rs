@@ -1,8 +1,7 @@
-//! `GET /api/catalog`: what can be done, for which services and by whom, with what was learned of it.
+//! `GET /api/catalog`: which actions are offered, for which services and by whom, and what was learned about them.
 //!
-//! One list of two kinds of line. An issue's remedy that was tried has its experience, and who offers it now, if anybody
-//! does; an offer that was never tried stands alone, without an issue. Nothing is made up to fill the gaps: no experience,
-//! no confidence.
+//! The list has two kinds of line. An action that was tried has its experience, and who offers it now, if anybody does.
+//! An offer that was never tried stands alone, without an issue. Gaps are not filled: no experience, no confidence.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,28 +20,28 @@ use crate::view::capitals;
 pub(crate) async fn catalog(State(api): State<Api>) -> Result<Json<Value>, Failure> {
     let learned = api.history.catalog().await?;
     let modes = api.control.services().into_iter().map(|service| (service.name, service.mode)).collect();
-    let lines = lines(learned, &Remedy::all(api.control.offers(), &modes));
+    let lines = lines(learned, &OfferedAction::all(api.control.offers(), &modes));
     Ok(Json(json!({"count": lines.len(), "catalog": lines})))
 }
 
-/// One offer with all the services that have it.
-struct Remedy {
+/// One offered action and all services that have it.
+struct OfferedAction {
     offer: Offer,
-    /// Whose service, and how decisions about that are treated.
+    /// The services, and how decisions about each are treated.
     services: BTreeMap<ServiceName, Mode>,
 }
 
-impl Remedy {
+impl OfferedAction {
     fn all(offers: Vec<(ServiceName, Offer)>, modes: &BTreeMap<ServiceName, Mode>) -> Vec<Self> {
-        let mut remedies: Vec<Self> = Vec::new();
+        let mut actions: Vec<Self> = Vec::new();
         for (service, offer) in offers {
             let mode = modes.get(&service).copied().unwrap_or_default();
-            match remedies.iter_mut().find(|known| known.offer == offer) {
+            match actions.iter_mut().find(|known| known.offer == offer) {
                 Some(known) => known.services.extend([(service, mode)]),
-                None => remedies.push(Self { offer, services: [(service, mode)].into() }),
+                None => actions.push(Self { offer, services: [(service, mode)].into() }),
             }
         }
-        remedies
+        actions
     }
 
     fn fits(&self, experience: &Experience) -> bool {
@@ -53,17 +52,17 @@ impl Remedy {
 
 /// One line of the catalog.
 #[derive(Debug, Default, Serialize)]
-struct Line {
-    /// `SERVICE_DOWN`; None: nothing is known of what it is good for.
+struct CatalogLine {
+    /// `SERVICE_DOWN`; `None` if it is not known what the action helps against.
     issue: Option<String>,
     action: String,
-    /// The expected chance of success, 0..1; None: it was never tried.
+    /// The expected chance of success, 0..1; `None` if the action was never tried.
     confidence: Option<f64>,
     tries: u32,
     successes: u32,
-    /// Whether heald does it by itself, for some service at least.
+    /// Whether heald performs it by itself, for at least one service.
     auto: bool,
-    /// None: nobody offers it now.
+    /// `None` if nobody offers it now.
     description: Option<String>,
     /// JSON Schema.
     parameters: Value,
@@ -71,13 +70,13 @@ struct Line {
     undoable: Option<bool>,
     /// Who offers it: `native`, or a plug-in with the beginning of its digest.
     source: Option<String>,
-    /// That plug-in.
+    /// The plug-in that offers it.
     plugin: Option<PluginName>,
-    /// For which services it is offered.
+    /// The services that it is offered for.
     services: Vec<ServiceName>,
-    // What was learned, in heald's own words.
+    // What follows was learned, in heald's own words.
     signature: Option<Signature>,
-    /// Learned of this service; None: of all.
+    /// The service that it was learned of; `None` for all services.
     service: Option<ServiceName>,
     alpha: Option<f64>,
     beta: Option<f64>,
@@ -86,7 +85,7 @@ struct Line {
     recovery_p90_seconds: Option<f64>,
 }
 
-impl Line {
+impl CatalogLine {
     fn learned(experience: &Experience) -> Self {
         let chance = experience.alpha / (experience.alpha + experience.beta);
         Self {
@@ -106,14 +105,14 @@ impl Line {
         }
     }
 
-    /// As it is offered, for the service the line is about or for all that have it.
-    fn offered(self, remedy: &Remedy) -> Self {
-        let Offer { action, source, .. } = &remedy.offer;
+    /// Adds the offer, for the service of the line or for all that have it.
+    fn offered(self, offered_action: &OfferedAction) -> Self {
+        let Offer { action, source, .. } = &offered_action.offer;
         let about = |service: &ServiceName| self.service.as_ref().is_none_or(|own| own == service);
-        let services = || remedy.services.iter().filter(|(service, _)| about(service));
+        let services = || offered_action.services.iter().filter(|(service, _)| about(service));
         Self {
             action: action.name.clone(),
-            // A mere message passes in every mode.
+            // A message passes in every mode.
             auto: !action.disruptive || services().any(|(_, mode)| *mode == Mode::Auto),
             description: Some(action.summary.clone()),
             parameters: action.parameters.clone(),
@@ -129,7 +128,7 @@ impl Line {
         }
     }
 
-    /// Issues first, by name; of each what helps most; then what was never tried.
+    /// Lines with an issue come first, by name and by confidence; then what was never tried.
     fn order(&self, other: &Self) -> Ordering {
         let known = |line: &Self| (line.issue.is_none(), line.issue.clone());
         let helps = other.confidence.partial_cmp(&self.confidence).unwrap_or(Ordering::Equal);
@@ -138,17 +137,18 @@ impl Line {
     }
 }
 
-fn lines(learned: Vec<Experience>, remedies: &[Remedy]) -> Vec<Line> {
+fn lines(learned: Vec<Experience>, actions: &[OfferedAction]) -> Vec<CatalogLine> {
     let mut lines = Vec::new();
     for experience in &learned {
-        let mut offered = remedies.iter().filter(|remedy| remedy.fits(experience)).peekable();
+        let mut offered = actions.iter().filter(|offered_action| offered_action.fits(experience)).peekable();
         if offered.peek().is_none() {
-            lines.push(Line::learned(experience));
+            lines.push(CatalogLine::learned(experience));
         }
-        lines.extend(offered.map(|remedy| Line::learned(experience).offered(remedy)));
+        lines.extend(offered.map(|offered_action| CatalogLine::learned(experience).offered(offered_action)));
     }
-    let untried = remedies.iter().filter(|remedy| !learned.iter().any(|experience| remedy.fits(experience)));
-    lines.extend(untried.map(|remedy| Line::default().offered(remedy)));
-    lines.sort_by(Line::order);
+    let untried =
+        actions.iter().filter(|offered_action| !learned.iter().any(|experience| offered_action.fits(experience)));
+    lines.extend(untried.map(|offered_action| CatalogLine::default().offered(offered_action)));
+    lines.sort_by(CatalogLine::order);
     lines
 }

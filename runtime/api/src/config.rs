@@ -17,7 +17,7 @@ pub struct ServerConfig {
     /// Origins whose pages may call the API, such as `https://ops.example.com`; `*` is every origin. Pages that this
     /// machine serves itself always may. The API also answers to these origins' host names, beside its own.
     pub cors_origins: Vec<String>,
-    /// Listen beyond loopback although the API asks for no key: everybody who reaches the port may stop what runs here.
+    /// Listen beyond loopback although the API asks for no key. Everybody who reaches the port may then stop services.
     pub insecure_bind: bool,
 }
 
@@ -30,38 +30,38 @@ impl Default for ServerConfig {
 /// Why the API does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// No address at all.
+    /// There is no address.
     #[error("server.listen names no address")]
     Nowhere,
-    /// Not an address.
+    /// The text is no address.
     #[error("server.listen: `{address}` is not an address; write host:port such as 127.0.0.1:8003")]
     Address {
-        /// What was written.
+        /// The configured address.
         address: String,
-        /// The resolver's word.
+        /// The resolver's error.
         #[source]
         source: io::Error,
     },
-    /// Others could reach it.
+    /// Other machines could reach the address.
     #[error(
         "server.listen: {address} can be reached from other machines and the API asks for no key; listen on 127.0.0.1 or set server.insecure_bind = true"
     )]
     Exposed {
-        /// What was written.
+        /// The configured address.
         address: String,
     },
-    /// Somebody else listens there.
+    /// Another process listens there.
     #[error("cannot listen on {address}: the port is in use")]
     InUse {
-        /// What was written.
+        /// The configured address.
         address: String,
     },
     /// The system refused.
     #[error("cannot listen on {address}")]
     Refused {
-        /// What was written.
+        /// The configured address.
         address: String,
-        /// The system's word.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -71,7 +71,8 @@ impl ServerConfig {
     /// Opens every port, or none.
     ///
     /// # Errors
-    /// When an address makes no sense, is exposed, in use or refused.
+    ///
+    /// When an address is invalid, exposed, in use or refused.
     pub async fn bind(&self) -> Result<Vec<TcpListener>, BindError> {
         if self.listen.is_empty() {
             return Err(BindError::Nowhere);

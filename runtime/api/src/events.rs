@@ -1,7 +1,7 @@
-//! `GET /events`: the journal as server-sent events. The id of an event is its row's sequence number, so a client that
-//! comes back with Last-Event-ID misses nothing and sees nothing twice.
+//! `GET /events`: the journal as server-sent events.
 //!
-//! A client's pace is its own: rows are read for it when it is ready for them, so a slow one costs no memory.
+//! The id of an event is the sequence number of its row, so a client that comes back with Last-Event-ID misses nothing
+//! and sees nothing twice. Rows are read only when the client is ready for them, so a slow client costs no memory.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,30 +21,29 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::request::Ask;
+use crate::request::QueryParams;
 use crate::{Api, Phase};
 
-/// A comment is sent after this much silence: soon enough for proxies that cut silent connections after a minute or
-/// half.
+/// A comment is sent after this much silence. Proxies cut silent connections after half a minute or more.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// When the connection breaks, a browser comes back after this.
+/// A browser reconnects this long after the connection breaks.
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows read at a time while catching up.
 const PORTION: u32 = 256;
 
-/// From where.
+/// Where the stream begins.
 #[derive(Debug, Deserialize)]
-pub(crate) struct From {
+pub(crate) struct EventStart {
     after: Option<u64>,
 }
 
-/// `GET /events`: after Last-Event-ID or `?after=`, or from now on.
+/// `GET /events`: the rows after Last-Event-ID or `?after=`, or from now on.
 pub(crate) async fn stream(
     State(api): State<Api>,
-    Ask(from): Ask<From>,
+    QueryParams(from): QueryParams<EventStart>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    // Before the newest row is looked up, so that nothing falls between.
+    // This comes before the newest row is looked up, so that no row is missed in between.
     let live = api.history.subscribe();
     let newest = api.history.newest().await?;
     let asked = match headers.get("last-event-id") {
@@ -54,7 +53,7 @@ pub(crate) async fn stream(
         }
         None => from.after,
     };
-    // An id from the future is of a journal that is no more; all of the present one is new to its owner.
+    // An id beyond the newest row belongs to another journal, so the client gets all of this one.
     let after = asked.map_or(newest, |after| if after > newest { 0 } else { after });
     let tail =
         Tail { history: api.history, live, phase: api.phase, after, read: VecDeque::new(), behind: after < newest };
@@ -71,26 +70,27 @@ fn event(row: &Row) -> Event {
     let event = Event::default().id(row.seq.to_string()).event(row.entry.record.kind());
     match event.clone().json_data(row) {
         Ok(event) => event,
-        // Rows are plain data; should one ever not be, its client still learns its number.
+        // Rows are plain data. Should one fail to serialise, the client still learns its number.
         Err(_) => event.data("{}"),
     }
 }
 
-/// The rows after one of them, for ever.
+/// The rows after a given row, without end.
 struct Tail {
     history: Arc<dyn History>,
     live: Receiver<Arc<Row>>,
     phase: watch::Receiver<Phase>,
-    /// The last row that was given.
+    /// The last row that was sent.
     after: u64,
-    /// Rows that were read but not given yet.
+    /// Rows that were read but not sent yet.
     read: VecDeque<Row>,
-    /// There are rows in the journal that did not, or will not, come over the channel.
+    /// The journal has rows that do not come over the channel.
     behind: bool,
 }
 
 impl Tail {
-    /// The next row; None when heald ends or the journal cannot be read (the client comes back and is told).
+    /// The next row; `None` when heald ends or the journal cannot be read. The client then comes back and gets the
+    /// error.
     async fn next(&mut self) -> Option<Arc<Row>> {
         loop {
             if let Some(row) = self.read.pop_front() {

@@ -1,4 +1,4 @@
-//! Errors as answers: always JSON, always with both `error` and `detail`, never with the inside of heald in them.
+//! Errors as answers: always JSON, always with `error` and `detail`. They never show internals of heald.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use heald_engine::plugins::PluginError;
 use heald_engine::ports::JournalError;
 use serde_json::{Map, Value};
 
-/// An answer that is not what was asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) struct Failure {
     status: StatusCode,
@@ -21,17 +21,17 @@ impl Failure {
         Self { status, error: error.into(), more: Map::new() }
     }
 
-    /// The caller made a mistake.
+    /// The request is wrong.
     pub(crate) fn bad(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// There is no such thing.
+    /// What was asked for does not exist.
     pub(crate) fn absent(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
-    /// With one more field.
+    /// Adds a field.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.into(), value.into());
         self
@@ -41,7 +41,7 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut body = self.more;
-        // The words that clients of older systems compare with.
+        // Clients of older systems compare with these words.
         let detail = match self.status {
             StatusCode::NOT_FOUND => "Not Found".to_owned(),
             StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed".to_owned(),

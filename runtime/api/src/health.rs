@@ -1,4 +1,4 @@
-//! Whether heald and its services are well: `/`, `/health` and what is below it.
+//! Whether heald and its services are well: `/`, `/health` and below. It makes no check itself, except on request.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::request::Body;
+use crate::request::JsonBody;
 use crate::{Api, Phase, time};
 
-/// `GET /`: what this is.
+/// `GET /`: the name, version and endpoints of heald.
 pub(crate) async fn card(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "service": "Orchestrator",
@@ -35,7 +35,7 @@ pub(crate) async fn card(State(api): State<Api>) -> Json<Value> {
     }))
 }
 
-/// `GET /health`: 200 as long as heald lives. Each older system's clients find their own word for "well" in it.
+/// `GET /health`: 200 as long as heald lives. Clients of each older system find their own word for "well" in it.
 pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
     let ready = *api.phase.borrow() == Phase::Ready;
     let services = api.control.services();
@@ -70,25 +70,25 @@ pub(crate) async fn ready(State(api): State<Api>) -> Response {
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, why).with("status", word).into_response()
 }
 
-/// `GET /health/status`: every service's checks.
+/// `GET /health/status`: the checks of every service.
 pub(crate) async fn status(State(api): State<Api>) -> Json<Value> {
     Json(report(&api))
 }
 
-/// Nothing can be chosen.
+/// The body has no fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+pub(crate) struct EmptyBody {}
 
-/// `POST /health/trigger`: checks every service now and answers when that is done.
-pub(crate) async fn trigger(State(api): State<Api>, Body(Nothing {}): Body<Nothing>) -> Json<Value> {
+/// `POST /health/trigger`: checks every service now and answers when all checks are made.
+pub(crate) async fn trigger(State(api): State<Api>, JsonBody(EmptyBody {}): JsonBody<EmptyBody>) -> Json<Value> {
     api.board.check_now(None).await;
     Json(report(&api))
 }
 
-/// One service's checks as its clients know them.
+/// The checks of one service, in the words of its clients.
 #[derive(Debug, Serialize)]
-struct Checks {
+struct CheckReport {
     health: Health,
     last_check: Option<String>,
     response_time_ms: Option<f64>,
@@ -100,7 +100,7 @@ struct Checks {
     circuit_breaker_state: &'static str,
 }
 
-impl From<Pulse> for Checks {
+impl From<Pulse> for CheckReport {
     fn from(pulse: Pulse) -> Self {
         Self {
             health: pulse.health,
@@ -116,7 +116,7 @@ impl From<Pulse> for Checks {
     }
 }
 
-/// In percent with two decimals; 0 before the first.
+/// In percent with two decimals; 0 before the first check.
 #[allow(clippy::cast_precision_loss, reason = "2^53 checks are some million years")]
 fn percentage(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 10_000.0).round() / 100.0 }
@@ -128,12 +128,12 @@ fn report(api: &Api) -> Value {
     let stopped = services.filter(|service| service.desired == Desired::Stopped).map(|service| service.name);
     let overall = overall(&pulses, &stopped.collect());
     let services: Map<String, Value> =
-        pulses.into_iter().map(|(name, pulse)| (name.to_string(), json!(Checks::from(pulse)))).collect();
+        pulses.into_iter().map(|(name, pulse)| (name.to_string(), json!(CheckReport::from(pulse)))).collect();
     json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall})
 }
 
-/// Healthy if all are, unhealthy if none is (so also before the first check), degraded between. What is stopped because
-/// the operator wants it so says nothing about the rest.
+/// Healthy if all services are, unhealthy if none is (also before the first check), else degraded. Services that the
+/// operator has stopped do not count.
 fn overall(pulses: &[(ServiceName, Pulse)], stopped: &BTreeSet<ServiceName>) -> &'static str {
     let wanted = || pulses.iter().filter(|(name, _)| !stopped.contains(name));
     let healthy = wanted().filter(|(_, pulse)| pulse.health == Health::Healthy).count();

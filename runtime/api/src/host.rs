@@ -1,5 +1,7 @@
-//! Which name the API is called by. A page whose site's name is made to point to this machine (DNS rebinding) is of one
-//! origin with the API in its browser's eyes, so CORS does not stop it; the name that it has to call the API by does.
+//! The host names that the API answers to.
+//!
+//! With DNS rebinding, the name of a foreign site points to this machine. To the browser its page and the API then have
+//! one origin, so CORS does not stop it. The host name in its requests gives it away, and it is refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use crate::ServerConfig;
 use crate::failure::Failure;
 
-/// The names the API answers to.
+/// The names that the API answers to.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     any: bool,
@@ -25,7 +27,7 @@ impl Hosts {
     pub(crate) fn new(config: &ServerConfig) -> Arc<Self> {
         let origins = config.cors_origins.iter().filter_map(|origin| origin.split_once("://")).map(|(_, host)| host);
         let named = config.listen.iter().map(String::as_str).chain(origins).filter_map(bare);
-        // Who lets everybody in has given this protection up.
+        // Whoever allows everybody has given up this protection.
         let any = config.insecure_bind || config.cors_origins.iter().any(|origin| origin == "*");
         Arc::new(Self { any, named: named.collect() })
     }
@@ -35,7 +37,7 @@ impl Hosts {
     }
 }
 
-/// `Name:8003` as `name`; None if it is no host at all.
+/// `Name:8003` as `name`; `None` if the text is no host.
 fn bare(host: &str) -> Option<String> {
     let authority: Authority = host.trim_end_matches('/').parse().ok()?;
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
@@ -47,7 +49,7 @@ fn is_local(name: &str) -> bool {
     name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// The layer. A request without a name (HTTP/1.0) cannot be a browser's.
+/// The middleware. A request without a host name (HTTP/1.0) cannot come from a browser.
 pub(crate) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let uri = request.uri().host().map(str::as_bytes);
     let header = request.headers().get(HOST).map(|host| host.as_bytes());

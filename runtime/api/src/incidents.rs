@@ -1,4 +1,4 @@
-//! Looking back: `/api/incidents` and `/api/actions` (what was done).
+//! The past: `/api/incidents`, and `/api/actions` for what was done. It reads and changes nothing.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::{Ask, Part};
+use crate::request::{PathParams, QueryParams};
 use crate::view::{ActionView, IncidentView};
 
-/// Incidents in one answer, unless asked otherwise, and at most.
+/// How many incidents an answer has by default and at most.
 const INCIDENTS: (u32, u32) = (50, 500);
 /// The same for actions.
 const ACTIONS: (u32, u32) = (100, 1000);
 
-/// Which part of which incidents.
+/// Which incidents to list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct IncidentAsk {
+pub(crate) struct IncidentFilter {
     limit: Option<u32>,
     offset: u32,
     status: Option<String>,
@@ -29,8 +29,11 @@ pub(crate) struct IncidentAsk {
     open: bool,
 }
 
-/// `GET /api/incidents`: the one that something happened in last comes first; without timelines.
-pub(crate) async fn list(State(api): State<Api>, Ask(ask): Ask<IncidentAsk>) -> Result<Json<Value>, Failure> {
+/// `GET /api/incidents`: the most recently updated first, without timelines.
+pub(crate) async fn list(
+    State(api): State<Api>,
+    QueryParams(ask): QueryParams<IncidentFilter>,
+) -> Result<Json<Value>, Failure> {
     let limit = ask.limit.unwrap_or(INCIDENTS.0).min(INCIDENTS.1);
     let (stage, open) = match ask.status.as_deref() {
         None | Some("") => (None, false),
@@ -44,7 +47,7 @@ pub(crate) async fn list(State(api): State<Api>, Ask(ask): Ask<IncidentAsk>) -> 
     Ok(Json(json!({"incidents": incidents, "pagination": pagination})))
 }
 
-/// A stage in anybody's words.
+/// A stage, in the words of heald or of older systems.
 fn stage(word: &str) -> Result<Stage, Failure> {
     match word {
         "opened" | "detected" | "investigating" => Ok(Stage::Opened),
@@ -57,17 +60,20 @@ fn stage(word: &str) -> Result<Stage, Failure> {
     }
 }
 
-/// `GET /api/incidents/{id}`: one, with its whole timeline.
-pub(crate) async fn one(State(api): State<Api>, Part(id): Part<String>) -> Result<Json<IncidentView>, Failure> {
+/// `GET /api/incidents/{id}`: one incident with its whole timeline.
+pub(crate) async fn one(
+    State(api): State<Api>,
+    PathParams(id): PathParams<String>,
+) -> Result<Json<IncidentView>, Failure> {
     let absent = || Failure::absent(format!("no incident has the id `{id}`"));
     let known = api.history.incident(id.parse().map_err(|_| absent())?).await?;
     known.map(|incident| Json(incident.into())).ok_or_else(absent)
 }
 
-/// Which part of which actions.
+/// Which actions to list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ActionAsk {
+pub(crate) struct ActionFilter {
     limit: Option<u32>,
     offset: u32,
     #[serde(alias = "service_id")]
@@ -75,7 +81,10 @@ pub(crate) struct ActionAsk {
 }
 
 /// `GET /api/actions`: what was done, newest first.
-pub(crate) async fn actions(State(api): State<Api>, Ask(ask): Ask<ActionAsk>) -> Result<Json<Value>, Failure> {
+pub(crate) async fn actions(
+    State(api): State<Api>,
+    QueryParams(ask): QueryParams<ActionFilter>,
+) -> Result<Json<Value>, Failure> {
     let limit = ask.limit.unwrap_or(ACTIONS.0).min(ACTIONS.1);
     let page = api.history.attempts(ask.service, limit, ask.offset).await?;
     let pagination = pagination(page.total, limit, ask.offset);

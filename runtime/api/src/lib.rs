@@ -1,11 +1,11 @@
-//! heald's outside face over HTTP.
+//! heald's HTTP interface.
 //!
-//! [`router`] turns the engine's ports into REST, an event stream and metrics; [`serve`] puts it on sockets. Handlers translate
-//! and nothing more: what an order may do is the guard's business, what happened is the journal's. One handler per
-//! concept: where two older systems spell one thing differently, the answer carries both spellings.
+//! [`router`] turns the engine's ports into REST, an event stream and metrics; [`serve()`] puts it on sockets. Handlers
+//! only translate: the guard decides what an order may do, and the journal knows what happened. There is one handler per
+//! concept. Where two older systems spell a thing differently, the answer has both spellings.
 //!
-//! It refuses pages of other sites that want to change something, names that are not its own, bodies that do not fit, and to show anybody a stack
-//! trace.
+//! It refuses changes by pages of other sites, host names that are not its own, and bodies that do not fit. It never
+//! shows a stack trace.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -39,38 +39,38 @@ pub use crate::config::{BindError, ServerConfig};
 pub use crate::routes::{ROUTES, Route, router};
 pub use crate::serve::serve;
 
-/// How far heald is in its life.
+/// The phase of heald's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Not all is up.
+    /// heald is starting.
     #[default]
     Starting,
-    /// At work.
+    /// heald is at work.
     Ready,
-    /// On its way out: streams end, nothing new should come.
+    /// heald is ending: streams end, and nothing new should come.
     Draining,
 }
 
-/// All that the API shows and calls.
+/// Everything that the API shows and calls.
 #[derive(Clone)]
 pub struct Api {
-    /// The running healer.
+    /// The engine's control.
     pub control: Arc<dyn Control>,
-    /// The plug-ins, asked without anything being done.
+    /// Asks plug-ins without any effect.
     pub consult: Arc<dyn Consult>,
-    /// The plug-ins as they run.
+    /// The running plug-ins.
     pub plugins: Arc<dyn Plugins>,
     /// The state of all checks.
     pub board: Arc<dyn Board>,
-    /// The past.
+    /// Incidents, actions and journal rows.
     pub history: Arc<dyn History>,
-    /// How far heald is.
+    /// The phase of heald.
     pub phase: watch::Receiver<Phase>,
     /// Whether the journal can be written.
     pub database: Arc<dyn Fn() -> bool + Send + Sync>,
     /// heald's version.
     pub version: &'static str,
-    /// When it came up.
+    /// When heald started.
     pub started: Instant,
 }
 

@@ -1,8 +1,8 @@
-//! `GET /metrics`: heald's figures for Prometheus, in OpenMetrics or in the older text format, as the scraper asks.
+//! `GET /metrics`: heald's metrics for Prometheus, in OpenMetrics or in the older text format, as the scraper asks.
 //!
-//! Nothing is counted here and nothing is kept: every scrape reads what heald, the services and the plug-ins know anyway.
-//! Labels are the configuration's names and heald's own words, so their number is bounded. It refuses to be a store of
-//! samples: a service's own metrics are its own to export.
+//! It counts and keeps nothing: every scrape reads what heald, the services and the plug-ins know anyway. Labels are
+//! configured names and heald's own words, so their number is bounded. It refuses to store samples: a service exports
+//! its own metrics itself.
 
 mod families;
 mod heald;
@@ -19,17 +19,17 @@ use prometheus_client::registry::Registry;
 use crate::Api;
 use crate::failure::Failure;
 
-/// The standard's format.
+/// The OpenMetrics format.
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What came before it, which every scraper reads.
+/// The older format, which every scraper reads.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`.
 pub(crate) async fn scrape(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Failure> {
     let mut registry = Registry::with_prefix("heald");
-    registry.register_collector(Box::new(heald::Heald::read(&api)));
-    registry.register_collector(Box::new(services::Services::read(&api)));
-    registry.register_collector(Box::new(plugins::Loaded::read(&api)));
+    registry.register_collector(Box::new(heald::HealdMetrics::read(&api)));
+    registry.register_collector(Box::new(services::ServiceMetrics::read(&api)));
+    registry.register_collector(Box::new(plugins::PluginMetrics::read(&api)));
     let mut text = String::new();
     let failed = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written");
     encode(&mut text, &registry).map_err(failed)?;
@@ -39,8 +39,8 @@ pub(crate) async fn scrape(State(api): State<Api>, headers: HeaderMap) -> Result
     Ok(([(CONTENT_TYPE, kind), (VARY, "accept")], text).into_response())
 }
 
-/// OpenMetrics in the older format's words: families are named as their samples are, what is an `info` here is a gauge there,
-/// units are part of the name alone, and nothing marks the end. The samples are the same.
+/// Converts OpenMetrics to the older format: families are named like their samples, an `info` becomes a gauge, units are
+/// part of the name alone, and no line marks the end. The samples are the same.
 fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = "";
@@ -48,7 +48,7 @@ fn classic(open: &str) -> String {
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("#"), Some("EOF" | "UNIT"), ..) => {}
-            // The suffix is known with the type, which follows.
+            // The suffix depends on the type, which follows.
             (Some("#"), Some("HELP"), _, said) => help = said.unwrap_or_default(),
             (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
                 let (suffix, kind) = match kind {

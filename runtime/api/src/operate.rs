@@ -1,4 +1,5 @@
-//! The operator's hands: services, orders, wishes, the kill switch. Every order goes through the guard like any other.
+//! The operator's orders: services, actions, desired states and the kill switch. Every order goes through the guard like
+//! any other.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::{Body, Part};
-use crate::view::{ServiceView, operator};
+use crate::request::{JsonBody, PathParams};
+use crate::view::{ServiceStatusView, operator};
 
-/// heald's own actions, for which the spellings of older systems are understood. A plug-in's own action is spelled as
-/// it spells it.
+/// heald's own actions, which are also understood in the spellings of older systems. The actions of plug-ins keep their
+/// own spelling.
 const ACTIONS: [&str; 13] = [
     "restart",
     "stop",
@@ -33,7 +34,7 @@ const ACTIONS: [&str; 13] = [
     "escalate",
 ];
 
-/// An order to do something now.
+/// An order to perform an action now.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActionOrder {
@@ -46,7 +47,7 @@ pub(crate) struct ActionOrder {
 }
 
 /// `POST /api/actions`.
-pub(crate) async fn act(State(api): State<Api>, Body(ask): Body<ActionOrder>) -> Result<Json<Value>, Failure> {
+pub(crate) async fn act(State(api): State<Api>, JsonBody(ask): JsonBody<ActionOrder>) -> Result<Json<Value>, Failure> {
     if !(ask.parameters.is_null() || ask.parameters.is_object()) {
         return Err(Failure::bad("`parameters` must be an object"));
     }
@@ -83,7 +84,7 @@ async fn order(
     })))
 }
 
-/// `RESTART`, `restart_service`, `Clear Cache` as heald says them; what it does not know, as it is.
+/// `RESTART`, `restart_service` or `Clear Cache` in heald's spelling. An unknown action stays as it is.
 fn heald_word(action: &str) -> String {
     let word = action.trim().to_lowercase().replace(['_', ' '], "-");
     let word = word.strip_suffix("-service").unwrap_or(&word);
@@ -98,37 +99,37 @@ pub(crate) async fn services(State(api): State<Api>) -> Json<Value> {
 /// `GET /api/services/{name}`.
 pub(crate) async fn service(
     State(api): State<Api>,
-    Part(name): Part<ServiceName>,
-) -> Result<Json<ServiceView>, Failure> {
+    PathParams(name): PathParams<ServiceName>,
+) -> Result<Json<ServiceStatusView>, Failure> {
     let status = api.control.services().into_iter().find(|status| status.name == name);
     let status = status.ok_or_else(|| Failure::absent(format!("no service is named `{name}`")))?;
     let pulse = api.board.pulses().into_iter().find(|(known, _)| *known == name).map(|(_, pulse)| pulse);
-    Ok(Json(ServiceView::new(status, pulse.unwrap_or_default())))
+    Ok(Json(ServiceStatusView::new(status, pulse.unwrap_or_default())))
 }
 
-fn views(api: &Api) -> Vec<ServiceView> {
+fn views(api: &Api) -> Vec<ServiceStatusView> {
     let mut pulses: BTreeMap<ServiceName, Pulse> = api.board.pulses().into_iter().collect();
     let services = api.control.services().into_iter();
     services
         .map(|status| {
             let pulse = pulses.remove(&status.name).unwrap_or_default();
-            ServiceView::new(status, pulse)
+            ServiceStatusView::new(status, pulse)
         })
         .collect()
 }
 
-/// Who asks, if they say so.
+/// Who gives the order, if the request says so.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct By {
+pub(crate) struct OrderedBy {
     by: Option<String>,
 }
 
 /// `POST /api/services/{name}/{verb}`: pause, resume, start, stop, restart, reset, approve.
 pub(crate) async fn verb(
     State(api): State<Api>,
-    Part((name, verb)): Part<(ServiceName, String)>,
-    Body(By { by }): Body<By>,
+    PathParams((name, verb)): PathParams<(ServiceName, String)>,
+    JsonBody(OrderedBy { by }): JsonBody<OrderedBy>,
 ) -> Result<Json<Value>, Failure> {
     let who = operator(by.clone());
     let desired = match verb.as_str() {
@@ -153,14 +154,14 @@ pub(crate) async fn verb(
     Ok(Json(json!({"service": name, "desired": desired})))
 }
 
-/// `POST /api/halt`: the kill switch. heald goes on watching and does nothing.
-pub(crate) async fn halt(State(api): State<Api>, Body(By { by }): Body<By>) -> Json<Value> {
+/// `POST /api/halt`: the kill switch. heald keeps watching and performs nothing.
+pub(crate) async fn halt(State(api): State<Api>, JsonBody(OrderedBy { by }): JsonBody<OrderedBy>) -> Json<Value> {
     api.control.halt(true, &operator(by));
     Json(json!({"halted": api.control.halted()}))
 }
 
-/// `POST /api/resume`: heals again.
-pub(crate) async fn resume(State(api): State<Api>, Body(By { by }): Body<By>) -> Json<Value> {
+/// `POST /api/resume`: releases the kill switch.
+pub(crate) async fn resume(State(api): State<Api>, JsonBody(OrderedBy { by }): JsonBody<OrderedBy>) -> Json<Value> {
     api.control.halt(false, &operator(by));
     Json(json!({"halted": api.control.halted()}))
 }

@@ -1,4 +1,4 @@
-//! `POST /orchestrate`: metrics in, a decision out; with a service named, the decision is also carried out.
+//! `POST /orchestrate`: it takes metrics and returns a decision. If a service is named, the decision is carried out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,27 +13,30 @@ use serde_json::{Map, Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::Body;
+use crate::request::JsonBody;
 
-/// The plug-ins that are asked.
+/// The profile of plug-ins that decides.
 const PROFILE: &str = "orchestrate";
 
-/// The machine is measured about once a second; right after the start the first measurement is worth waiting for.
+/// How long to wait for the machine's first measurement. It is measured about once a second.
 const MEASURED_WITHIN: Duration = Duration::from_secs(3);
 
-/// `error_rate` is percent in this endpoint and a ratio everywhere else.
+/// `error_rate` is a percentage in this endpoint and a ratio everywhere else.
 const PERCENT: f64 = 100.0;
 
-/// What may be sent. Nothing need be.
+/// The request. Every field is optional.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ask {
+pub(crate) struct OrchestrateRequest {
     metrics: Option<BTreeMap<String, f64>>,
     service: Option<ServiceName>,
 }
 
 /// `POST /orchestrate`.
-pub(crate) async fn orchestrate(State(api): State<Api>, Body(ask): Body<Ask>) -> Result<Json<Value>, Failure> {
+pub(crate) async fn orchestrate(
+    State(api): State<Api>,
+    JsonBody(ask): JsonBody<OrchestrateRequest>,
+) -> Result<Json<Value>, Failure> {
     let shown = match ask.metrics {
         Some(metrics) => checked(metrics)?,
         None => measured(&api, ask.service.as_ref()).await?,
@@ -82,7 +85,7 @@ fn checked(metrics: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Fail
     }
 }
 
-/// The service's own newest metrics where it has some, the machine's for the rest. Rounded, so that what is shown is
+/// The newest metrics of the service, and those of the machine for the rest. They are rounded, so that what is shown is
 /// what is judged.
 async fn measured(api: &Api, service: Option<&ServiceName>) -> Result<BTreeMap<String, f64>, Failure> {
     let deadline = tokio::time::Instant::now() + MEASURED_WITHIN;
@@ -101,7 +104,7 @@ async fn measured(api: &Api, service: Option<&ServiceName>) -> Result<BTreeMap<S
     if let Some((_, pulse)) = own {
         metrics.extend(pulse.metrics.iter().map(|(name, value)| (name.clone(), *value)));
     } else {
-        // Of the machine as a whole: the worst of its services.
+        // Of the machine as a whole: the highest rate of its services.
         let rates = pulses.iter().filter_map(|(_, pulse)| pulse.metrics.get("error_rate").copied());
         metrics.insert("error_rate".into(), rates.fold(0.0, f64::max));
     }
@@ -110,7 +113,7 @@ async fn measured(api: &Api, service: Option<&ServiceName>) -> Result<BTreeMap<S
     Ok(metrics.into_iter().map(|(name, value)| (name, value.round())).collect())
 }
 
-/// The action in capitals, as this endpoint's clients know it.
+/// The action in capitals, as clients of this endpoint know it.
 fn spelled(decision: &Decision) -> String {
     match &decision.choice {
         Choice::Act(proposal) => proposal.action.to_uppercase().replace('-', "_"),
@@ -118,10 +121,10 @@ fn spelled(decision: &Decision) -> String {
     }
 }
 
-/// A whole number without a point.
+/// Writes a whole number without a decimal point.
 #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
 fn number(value: f64) -> Value {
-    /// Beyond it a float is not exact anyway.
+    /// Beyond this, a float is not exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT { json!(value as i64) } else { json!(value) }
 }

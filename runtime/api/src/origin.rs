@@ -1,6 +1,6 @@
-//! Browsers: which pages may call this API (CORS), and which may not change anything through it.
+//! Which pages in browsers may call the API (CORS), and which may change anything through it.
 //!
-//! A page of any site can make a browser send a POST to loopback; only the answer is withheld from it. So a request
+//! A page of any site can make a browser send a POST to loopback; the browser only withholds the answer. So a request
 //! that changes something and names a foreign origin is refused here, before any handler.
 
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use axum::response::{IntoResponse, Response};
 
 use crate::failure::Failure;
 
-/// A browser may remember a preflight's answer for ten minutes.
+/// How long a browser may remember the answer to a preflight: ten minutes.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, last-event-id, x-api-key");
 
-/// The origins that are allowed.
+/// The allowed origins.
 #[derive(Debug)]
 pub(crate) struct Origins {
     any: bool,
@@ -40,7 +40,7 @@ impl Origins {
     }
 }
 
-/// True for pages that this machine serves itself, on any port.
+/// Whether this machine serves the page itself, on any port.
 fn is_local(origin: &str) -> bool {
     let Some((_, host)) = origin.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme)) else {
         return false;
@@ -52,7 +52,7 @@ fn is_local(origin: &str) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }
 
-/// The layer.
+/// The middleware.
 pub(crate) async fn check(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
     let Some(origin) = request.headers().get(ORIGIN).cloned() else { return next.run(request).await };
     let allowed = origin.to_str().is_ok_and(|origin| origins.allow(origin));
@@ -68,7 +68,7 @@ pub(crate) async fn check(State(origins): State<Arc<Origins>>, request: Request,
             (StatusCode::OK, granted).into_response()
         }
         (true, false) => next.run(request).await,
-        // Reading is harmless: the browser keeps the answer from the page.
+        // Reading is harmless, because the browser keeps the answer from the page.
         (false, false) if request.method().is_safe() => next.run(request).await,
         (false, _) => Failure::new(StatusCode::FORBIDDEN, "pages of this origin may not use this API").into_response(),
     };

@@ -1,7 +1,7 @@
-//! The plug-ins over HTTP: how they are, how they compare with what was done, and what an operator does with them.
+//! The plug-ins over HTTP: their status, their comparison with what was done, and orders about them.
 //!
-//! It loads nothing and judges nothing: [`Plugins`] does. What it answers with is that trait's own data, so that programs
-//! read back what heald wrote.
+//! It loads and judges nothing; `Plugins` does. Its answers are the data of that trait, so that programs read what
+//! heald wrote.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::failure::Failure;
-use crate::request::{Body, Part};
+use crate::request::{JsonBody, PathParams};
 use crate::view::operator;
 
 /// `GET /api/plugins`.
@@ -25,11 +25,14 @@ pub(crate) async fn list(State(api): State<Api>) -> Json<Value> {
 }
 
 /// `GET /api/plugins/{name}`.
-pub(crate) async fn one(State(api): State<Api>, Part(name): Part<String>) -> Result<Json<PluginStatus>, Failure> {
+pub(crate) async fn one(
+    State(api): State<Api>,
+    PathParams(name): PathParams<String>,
+) -> Result<Json<PluginStatus>, Failure> {
     Ok(Json(api.plugins.status(&name)?))
 }
 
-/// A comparison with its sum in one number.
+/// A comparison, with its disagreement as one number.
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
     #[serde(flatten)]
@@ -39,7 +42,10 @@ pub(crate) struct Compared {
 }
 
 /// `GET /api/plugins/{name}/divergence`.
-pub(crate) async fn divergence(State(api): State<Api>, Part(name): Part<String>) -> Result<Json<Compared>, Failure> {
+pub(crate) async fn divergence(
+    State(api): State<Api>,
+    PathParams(name): PathParams<String>,
+) -> Result<Json<Compared>, Failure> {
     let divergence = api.plugins.divergence(&name)?;
     Ok(Json(Compared { disagreement: divergence.agreement.disagreement(), divergence }))
 }
@@ -70,19 +76,19 @@ impl Verb {
     }
 }
 
-/// Who asks, if they say so, and what is to be revoked.
+/// Who gives the order, if the request says so, and what to revoke.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Ask {
+pub(crate) struct PluginOrder {
     by: Option<String>,
     capability: Option<String>,
 }
 
-/// `POST /api/plugins/{name}/{verb}`: answers with the plug-in as it is then.
+/// `POST /api/plugins/{name}/{verb}`: answers with the new status of the plug-in.
 pub(crate) async fn verb(
     State(api): State<Api>,
-    Part((name, verb)): Part<(String, String)>,
-    Body(ask): Body<Ask>,
+    PathParams((name, verb)): PathParams<(String, String)>,
+    JsonBody(ask): JsonBody<PluginOrder>,
 ) -> Result<Json<PluginStatus>, Failure> {
     let plugins = Arc::clone(&api.plugins);
     let (verb, by) = (Verb::of(&verb)?, operator(ask.by));
@@ -104,7 +110,7 @@ pub(crate) async fn verb(
     Ok(Json(status.await?))
 }
 
-/// Runs what was begun to its end, even if whoever asked hangs up meanwhile: a plug-in must not be left between two states.
+/// Runs an order to its end, even if the caller hangs up. A plug-in must not be left between two states.
 async fn see_through<T: Send + 'static>(
     work: impl Future<Output = Result<T, PluginError>> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -1,4 +1,4 @@
-//! Reading requests: bodies and queries into plain data, and every mistake in them into a clear 4xx.
+//! Reading requests: it turns bodies, paths and queries into plain data, and every mistake into a clear 4xx.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::failure::Failure;
 
-/// A body may take this long to arrive: every request is one small object, so more is a stuck or a hostile sender.
+/// How long a body may take to arrive. Every request is one small object, so a longer wait means a stuck or hostile
+/// sender.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A JSON object. No body at all stands for `{}`, and no Content-Type is needed: what is sent is JSON or it is a mistake.
+/// A JSON object. A missing body stands for `{}`. No Content-Type is needed, because only JSON is accepted.
 #[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
@@ -31,7 +32,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let not_json = |error: serde_json::Error| Failure::bad(format!("the body is not JSON: {error}"));
-    // A list would be taken for the fields in their order, which nobody means.
+    // A list would be read as the fields in their order, which is not meant.
     if !text.trim_ascii_start().starts_with(b"{") {
         serde_json::from_slice::<IgnoredAny>(text).map_err(not_json)?;
         return Err(Failure::bad("the body must be a JSON object"));
@@ -42,7 +43,7 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     })
 }
 
-/// Rust's names of types in a person's words.
+/// Replaces Rust's names of types by words.
 fn plainly(said: &str) -> String {
     [
         ("expected f64", "expected a number"),
@@ -54,11 +55,11 @@ fn plainly(said: &str) -> String {
     .fold(said.to_owned(), |said, (rust, words)| said.replace(rust, words))
 }
 
-/// The variable parts of a path.
+/// The variable parts of the path.
 #[derive(Debug)]
-pub(crate) struct Part<T>(pub(crate) T);
+pub(crate) struct PathParams<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Part<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
@@ -69,11 +70,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Part<T>
     }
 }
 
-/// A query string.
+/// The query string.
 #[derive(Debug)]
-pub(crate) struct Ask<T>(pub(crate) T);
+pub(crate) struct QueryParams<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Ask<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {

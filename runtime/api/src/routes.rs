@@ -1,4 +1,4 @@
-//! The table of what can be asked, and the layers around it.
+//! The table of routes, and the middleware around them. Handlers are in their own modules.
 
 use std::panic::AssertUnwindSafe;
 
@@ -15,17 +15,17 @@ use crate::host::{self, Hosts};
 use crate::origin::{self, Origins};
 use crate::{Api, ServerConfig, catalog, events, health, incidents, metrics, operate, orchestrate, plugins};
 
-/// No request is longer than a page of JSON.
+/// The largest body.
 const BODY: usize = 256 * 1024;
 
-/// One thing that can be asked.
+/// One route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path, its variable parts in braces.
+    /// The path, with its variable parts in braces.
     pub path: &'static str,
-    /// One line for a person.
+    /// One line of description.
     pub summary: &'static str,
 }
 
@@ -33,7 +33,7 @@ const fn route(method: &'static str, path: &'static str, summary: &'static str) 
     Route { method, path, summary }
 }
 
-/// Everything that can be asked.
+/// All routes.
 pub const ROUTES: [Route; 24] = [
     route("GET", "/", "what this is"),
     route("GET", "/health", "200 as long as heald lives"),
@@ -61,7 +61,7 @@ pub const ROUTES: [Route; 24] = [
     route("GET", "/metrics", "figures for Prometheus"),
 ];
 
-/// The API as a service. `GET /events` is the one route that never ends by itself.
+/// The API as a service. Only `GET /events` never ends by itself.
 pub fn router(api: Api, config: &ServerConfig) -> Router {
     Router::new()
         .route("/", get(health::card))
@@ -95,7 +95,7 @@ pub fn router(api: Api, config: &ServerConfig) -> Router {
         .with_state(api)
 }
 
-/// Turns a handler's panic into an answer. The panic itself is in the log; nobody outside is shown it.
+/// Turns a panic of a handler into an answer. The panic itself is in the log and is not shown to the client.
 async fn survive(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
     AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {

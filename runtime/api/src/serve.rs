@@ -1,7 +1,6 @@
-//! Putting the API on sockets, and taking it off in order.
+//! Serving the API on sockets, and ending in order.
 //!
-//! A connection that does not say what it wants is closed: it must not be held open by a sender that never ends its
-//! first line.
+//! A connection that never completes its request is closed, so that a sender cannot hold it open.
 
 use std::future::Future;
 use std::io;
@@ -16,18 +15,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Answers under way when the end comes may take this long; event streams end by themselves.
+/// How long answers under way may take at the end; event streams end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A request's head may take this long to arrive, and an idle connection is kept for as long.
+/// How long the head of a request may take to arrive, and how long an idle connection is kept.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// When there are no more descriptors or memory for a connection, others must end first.
+/// How long to wait when no descriptor or memory is left for a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves on every listener until `shutdown` comes, then lets answers under way finish, but not for ever.
+/// Serves on every listener until `shutdown` comes, then lets answers under way finish within a few seconds.
 ///
 /// # Errors
+///
 /// When a socket can no longer be used.
 pub async fn serve(
     listeners: Vec<TcpListener>,
@@ -53,13 +53,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// Takes connections until the end, and waits for those that are under way then.
+/// Accepts connections until the end, and then waits for those under way.
 async fn accept(listener: TcpListener, router: Router, mut ended: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            // So that what is over is not kept.
+            // Finished connections are removed at once.
             Some(_) = connections.join_next() => continue,
             () = over(&mut ended) => break,
         };
@@ -78,7 +78,7 @@ async fn accept(listener: TcpListener, router: Router, mut ended: watch::Receive
     while connections.join_next().await.is_some() {}
 }
 
-/// One connection's whole life.
+/// Serves one connection.
 async fn converse(stream: TcpStream, router: Router, mut ended: watch::Receiver<bool>) {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
@@ -97,11 +97,11 @@ async fn converse(stream: TcpStream, router: Router, mut ended: watch::Receiver<
 
 /// Waits for the end.
 async fn over(ended: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is an end as well.
+    // An error means that the sender is gone, which is the end as well.
     let _ = ended.wait_for(|ended| *ended).await;
 }
 
-/// It had gone away before it was taken: nothing is wrong here.
+/// The peer closed the connection before it was accepted. This is no error of heald.
 fn of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

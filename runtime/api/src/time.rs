@@ -1,16 +1,16 @@
-//! Points in time as the API writes them: ISO 8601, UTC, microseconds.
+//! Moments as the API writes them: ISO 8601, UTC, with microseconds. It parses none.
 
 use heald_model::Moment;
 use jiff::Timestamp;
 
-/// Now.
+/// The current time.
 pub(crate) fn now() -> Moment {
     Moment::from_nanos(u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default())
 }
 
-/// Without an offset, as the health endpoints' clients know it: `2026-11-22T10:00:00.000001`.
+/// Without an offset, as clients of the health endpoints know it: `2026-11-22T10:00:00.000001`.
 pub(crate) fn plain(moment: Moment) -> String {
-    // jiff ends at the year 9999, a moment later.
+    // jiff ends at the year 9999.
     let stamp = Timestamp::from_nanosecond(i128::from(moment.nanos())).unwrap_or(Timestamp::MAX);
     stamp.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }

@@ -1,5 +1,7 @@
-//! Incidents, attempts, services and experience as the API shows them: heald's own words, and beside them those of the
-//! clients it took over. Times are text, durations are seconds or milliseconds as the name says.
+//! Incidents, attempts and services as the API shows them: in heald's own words, and in those of the clients that it
+//! took over.
+//!
+//! Times are text; durations are seconds or milliseconds, as the name says. It computes nothing new.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +39,7 @@ pub(crate) struct IncidentView {
     held: Option<HeldView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     timeline: Vec<EventView>,
-    // What follows is the same in the words of older clients.
+    // What follows repeats the above in the words of older clients.
     incident_id: IncidentId,
     service_id: ServiceName,
     issue: String,
@@ -65,7 +67,7 @@ struct ConcernView {
 struct HeldView {
     rule: String,
     why: String,
-    /// None: refused, or until an event ends it.
+    /// `None` if it was refused, or is held until an event ends it.
     until: Option<String>,
 }
 
@@ -271,7 +273,7 @@ impl From<Attempt> for ActionView {
 
 /// A service with its checks and its processes.
 #[derive(Debug, Serialize)]
-pub(crate) struct ServiceView {
+pub(crate) struct ServiceStatusView {
     name: ServiceName,
     up: Option<bool>,
     health: heald_model::Health,
@@ -296,7 +298,7 @@ struct ProcessView {
     ended: Option<String>,
 }
 
-impl ServiceView {
+impl ServiceStatusView {
     pub(crate) fn new(status: ServiceStatus, pulse: Pulse) -> Self {
         let processes = status.processes.into_iter().map(|process| ProcessView {
             replica: process.replica,
@@ -355,7 +357,7 @@ const fn status(stage: Stage) -> &'static str {
     }
 }
 
-/// Who an order is said to come from: short and printable, since it ends up in timelines and logs.
+/// Who an order comes from. The text is short and printable, because it ends up in timelines and logs.
 pub(crate) fn operator(name: Option<String>) -> String {
     /// Longer than any login name.
     const LONGEST: usize = 64;

@@ -1,4 +1,6 @@
-//! The state machine.
+//! The circuit breaker as a pure state machine.
+//!
+//! Time and random numbers are arguments. It makes no check and logs nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,32 +9,32 @@ use heald_model::{Breaker, Moment};
 
 use crate::config::BreakerConfig;
 
-/// Why a circuit moved.
+/// Why a circuit changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// So many failures in a row.
+pub enum TransitionReason {
+    /// This many checks failed in a row.
     Failures(u32),
-    /// A trial check failed while half-open.
+    /// A check failed while the circuit was half-open.
     TrialFailed,
-    /// It was open for as long as it had to be.
+    /// The open time is over.
     Waited(Duration),
-    /// So many trial checks passed in a row.
+    /// This many checks passed in a row while the circuit was half-open.
     Successes(u32),
-    /// Something was done to the service, so it deserves a new trial.
+    /// An action was performed on the service, or it has a new incarnation, so it is tried again.
     Acted,
-    /// An operator said so.
+    /// The operator changed the state.
     Operator,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for TransitionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count: u32, one: &'static str, many: &'static str| if count == 1 { one } else { many };
         match self {
             Self::Failures(count) => write!(f, "{count} consecutive {}", plural(*count, "failure", "failures")),
-            Self::TrialFailed => f.write_str("the trial failed"),
+            Self::TrialFailed => f.write_str("the trial check failed"),
             Self::Waited(open) => write!(f, "after {:.1}s", open.as_secs_f64()),
             Self::Successes(count) => write!(f, "{count} consecutive {}", plural(*count, "success", "successes")),
-            Self::Acted => f.write_str("something was done to the service"),
+            Self::Acted => f.write_str("an action was performed on the service"),
             Self::Operator => f.write_str("by the operator"),
         }
     }
@@ -40,28 +42,28 @@ impl fmt::Display for Why {
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct Transition {
     /// The state before.
     pub from: Breaker,
     /// The state after.
     pub to: Breaker,
-    /// Why.
-    pub why: Why,
+    /// The reason.
+    pub why: TransitionReason,
 }
 
-/// Whether a check may go through.
+/// Whether a check may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may. The circuit went half-open for it, if there is a move.
-    Check(Option<Move>),
-    /// It may not: the circuit is open.
+    /// The check may be made. The transition is set if the circuit became half-open for it.
+    Check(Option<Transition>),
+    /// The check may not be made, because the circuit is open.
     Skip,
 }
 
-/// One service's circuit.
+/// The circuit of one service.
 ///
-/// Whoever checks asks [`Circuit::admit`] first and tells [`Circuit::record`] the verdict afterwards. What decides that a
-/// closed circuit has seen enough is in one place, [`Circuit::trips`]; a rolling window would be another answer there.
+/// Before a check, the caller asks [`Circuit::admit`]; afterwards it reports the verdict to [`Circuit::record`].
+/// `Circuit::trips` alone decides when a closed circuit opens; a rolling window would go there.
 #[derive(Clone, Debug)]
 pub struct Circuit {
     config: BreakerConfig,
@@ -70,12 +72,12 @@ pub struct Circuit {
     failures: u32,
     /// Successes in a row while half-open.
     successes: u32,
-    /// How often it opened since it was last closed.
+    /// How often the circuit opened since it was last closed.
     openings: u32,
-    /// When it opened last, and until when that lasts.
+    /// When the circuit last opened, and until when it stays open.
     opened: Moment,
     until: Moment,
-    /// The failures in a row that opened it since it was last closed.
+    /// How many failures in a row opened the circuit since it was last closed.
     tripped: u32,
 }
 
@@ -95,7 +97,7 @@ impl Circuit {
         }
     }
 
-    /// Its state. An open circuit whose time has passed stays open until a check asks.
+    /// The state. An open circuit stays open after its time until a check asks for admission.
     pub fn state(&self) -> Breaker {
         self.state
     }
@@ -105,7 +107,8 @@ impl Circuit {
         self.failures
     }
 
-    /// How many failures in a row opened it; a failed trial later does not change that. 0 when it is closed.
+    /// How many failures in a row opened the circuit; 0 while it is closed. A check that fails while half-open does not
+    /// change it.
     pub fn tripped_by(&self) -> u32 {
         self.tripped
     }
@@ -119,43 +122,43 @@ impl Circuit {
         }
     }
 
-    /// May a check go through now?
+    /// Whether a check may be made now.
     pub fn admit(&mut self, now: Moment) -> Admission {
         match self.state {
             Breaker::Closed | Breaker::HalfOpen | Breaker::Disabled => Admission::Check(None),
-            Breaker::Open if now >= self.until => {
-                Admission::Check(self.go(Breaker::HalfOpen, Why::Waited(self.until.since(self.opened))))
-            }
+            Breaker::Open if now >= self.until => Admission::Check(
+                self.move_to(Breaker::HalfOpen, TransitionReason::Waited(self.until.since(self.opened))),
+            ),
             Breaker::Open | Breaker::ForcedOpen => Admission::Skip,
         }
     }
 
-    /// A check that was let through has a verdict. `roll` is the dice for the open time. The verdict of a check that began
-    /// before the circuit opened comes too late to matter.
-    pub fn record(&mut self, ok: bool, now: Moment, roll: u64) -> Option<Move> {
+    /// Records the verdict of an admitted check. `roll` is the random number for the open time. The verdict of a check
+    /// that began before the circuit opened is ignored.
+    pub fn record(&mut self, ok: bool, now: Moment, roll: u64) -> Option<Transition> {
         if matches!(self.state, Breaker::Open | Breaker::ForcedOpen) {
             return None;
         }
         self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
         match (self.state, ok) {
-            (Breaker::Closed, false) if self.trips() => self.open(Why::Failures(self.failures), now, roll),
-            (Breaker::HalfOpen, false) => self.open(Why::TrialFailed, now, roll),
+            (Breaker::Closed, false) if self.trips() => self.open(TransitionReason::Failures(self.failures), now, roll),
+            (Breaker::HalfOpen, false) => self.open(TransitionReason::TrialFailed, now, roll),
             (Breaker::HalfOpen, true) => {
                 self.successes = self.successes.saturating_add(1);
                 if self.successes < self.config.success_threshold {
                     return None;
                 }
-                self.close(Why::Successes(self.successes))
+                self.close(TransitionReason::Successes(self.successes))
             }
             _ => None,
         }
     }
 
-    /// Something was done to the service, or it is a new incarnation: the next checks are trials. An operator's word
-    /// ([`Circuit::force_open`], disabled) stands.
-    pub fn half_open(&mut self) -> Option<Move> {
+    /// Makes the circuit half-open after an action or for a new incarnation. A state that the operator set
+    /// ([`Circuit::force_open`], disabled) stays.
+    pub fn half_open(&mut self) -> Option<Transition> {
         match self.state {
-            Breaker::Closed | Breaker::Open => self.go(Breaker::HalfOpen, Why::Acted),
+            Breaker::Closed | Breaker::Open => self.move_to(Breaker::HalfOpen, TransitionReason::Acted),
             Breaker::HalfOpen => {
                 self.successes = 0;
                 None
@@ -164,50 +167,50 @@ impl Circuit {
         }
     }
 
-    /// Holds it open until [`Circuit::release`].
-    pub fn force_open(&mut self) -> Option<Move> {
-        self.go(Breaker::ForcedOpen, Why::Operator)
+    /// Holds the circuit open until [`Circuit::release`].
+    pub fn force_open(&mut self) -> Option<Transition> {
+        self.move_to(Breaker::ForcedOpen, TransitionReason::Operator)
     }
 
-    /// Lets it only count until [`Circuit::release`].
-    pub fn disable(&mut self) -> Option<Move> {
-        self.go(Breaker::Disabled, Why::Operator)
+    /// Disables the circuit until [`Circuit::release`]: it only counts.
+    pub fn disable(&mut self) -> Option<Transition> {
+        self.move_to(Breaker::Disabled, TransitionReason::Operator)
     }
 
-    /// Takes back [`Circuit::force_open`] and [`Circuit::disable`]: closed, with nothing counted.
-    pub fn release(&mut self) -> Option<Move> {
+    /// Ends [`Circuit::force_open`] and [`Circuit::disable`]: the circuit is closed and its counts are 0.
+    pub fn release(&mut self) -> Option<Transition> {
         let held = matches!(self.state, Breaker::ForcedOpen | Breaker::Disabled);
         if !held || !self.config.enabled {
             return None;
         }
         self.failures = 0;
-        self.close(Why::Operator)
+        self.close(TransitionReason::Operator)
     }
 
-    /// Has a closed circuit seen enough?
+    /// Whether a closed circuit must open.
     fn trips(&self) -> bool {
         self.failures >= self.config.failure_threshold
     }
 
-    fn open(&mut self, why: Why, now: Moment, roll: u64) -> Option<Move> {
+    fn open(&mut self, why: TransitionReason, now: Moment, roll: u64) -> Option<Transition> {
         if self.tripped == 0 {
             self.tripped = self.failures;
         }
         self.opened = now;
         self.until = now + self.config.open_for(self.openings, roll);
         self.openings = self.openings.saturating_add(1);
-        self.go(Breaker::Open, why)
+        self.move_to(Breaker::Open, why)
     }
 
-    fn close(&mut self, why: Why) -> Option<Move> {
+    fn close(&mut self, why: TransitionReason) -> Option<Transition> {
         self.openings = 0;
         self.tripped = 0;
-        self.go(Breaker::Closed, why)
+        self.move_to(Breaker::Closed, why)
     }
 
-    fn go(&mut self, to: Breaker, why: Why) -> Option<Move> {
+    fn move_to(&mut self, to: Breaker, why: TransitionReason) -> Option<Transition> {
         let from = std::mem::replace(&mut self.state, to);
         self.successes = 0;
-        (from != to).then_some(Move { from, to, why })
+        (from != to).then_some(Transition { from, to, why })
     }
 }

@@ -1,4 +1,4 @@
-//! The `[breaker]` table of a service.
+//! The `[breaker]` table of a service: its settings and their rules.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerConfig {
-    /// False: the circuit never opens, it only counts.
+    /// False: the circuit only counts and never opens.
     pub enabled: bool,
-    /// So many failures in a row open it.
+    /// How many failures in a row open the circuit.
     pub failure_threshold: u32,
-    /// So many successes in a row close it when it is half-open.
+    /// How many successes in a row close a half-open circuit.
     pub success_threshold: u32,
-    /// How long it stays open the first time.
+    /// How long the circuit stays open the first time.
     #[serde(with = "text")]
     pub open: Duration,
-    /// The longest it stays open.
+    /// The longest time that the circuit stays open.
     #[serde(with = "text")]
     pub open_max: Duration,
-    /// Each opening without a closing in between lasts so many times as long as the one before.
+    /// The factor by which the open time grows with each opening without a closing in between.
     pub growth: f64,
-    /// The share (0 to 1) of the grown part of the open time that the dice may take away. The first opening, and a fixed open
-    /// time, have no grown part and so are exact.
+    /// The share (0 to 1) of the grown part of the open time that chance may take away. The first opening and a fixed
+    /// open time have no grown part, so they are exact.
     pub jitter: f64,
 }
 
@@ -45,24 +45,24 @@ impl Default for BreakerConfig {
     }
 }
 
-/// What is wrong with a setting, and what is allowed.
+/// A setting of the breaker that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct BreakerProblem {
     /// The field.
     pub field: &'static str,
     /// What is allowed.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for BreakerProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
 }
 
 impl BreakerConfig {
-    /// All that is wrong with it; empty if nothing is.
-    pub fn validate(&self) -> Vec<Problem> {
+    /// Every setting that is wrong; empty if there is none.
+    pub fn validate(&self) -> Vec<BreakerProblem> {
         let rules = [
             ("failure_threshold", self.failure_threshold >= 1, "must be at least 1"),
             ("success_threshold", self.success_threshold >= 1, "must be at least 1"),
@@ -74,16 +74,16 @@ impl BreakerConfig {
         rules
             .into_iter()
             .filter(|(_, kept, _)| !kept)
-            .map(|(field, _, message)| Problem { field, message: message.to_owned() })
+            .map(|(field, _, message)| BreakerProblem { field, message: message.to_owned() })
             .collect()
     }
 
-    /// How long the circuit stays open when it opens for the `nth` time in a row (from 0). `roll` is the dice.
+    /// How long the circuit stays open at its `nth` opening in a row (from 0). `roll` is a random number.
     pub(crate) fn open_for(&self, nth: u32, roll: u64) -> Duration {
         let first = self.open.as_secs_f64();
         let longest = self.open_max.max(self.open).as_secs_f64();
         let grown = (first * self.growth.max(1.0).powi(i32::try_from(nth).unwrap_or(i32::MAX))).min(longest);
-        // 53 bits of the roll: as many as a double keeps.
+        // 53 bits of the random number, because a double has no more.
         let share = (roll >> 11) as f64 / (1_u64 << 53) as f64;
         let jittered = first + (grown - first) * (1.0 - self.jitter.clamp(0.0, 1.0) * share);
         Duration::try_from_secs_f64(jittered).unwrap_or(self.open_max)

@@ -1,12 +1,12 @@
-//! The circuit breaker of a service's checks.
+//! The circuit breaker for the checks of a service.
 //!
-//! A service that fails again and again is left alone for a while, a longer while each time, and then tried again. The
-//! [`Circuit`] is a pure state machine: the time and the dice are arguments, and what it does is returned as a [`Move`]. It
-//! refuses to check anything, to log, and to know why a check failed.
+//! A service that keeps failing is not checked for a while, and longer each time, before it is tried again. The
+//! [`Circuit`] is a pure state machine: time and random numbers are arguments, and each change is returned as a
+//! [`Transition`]. It refuses to make checks, to log, and to know why a check failed.
 #![forbid(unsafe_code)]
 
 mod circuit;
 mod config;
 
-pub use circuit::{Admission, Circuit, Move, Why};
-pub use config::{BreakerConfig, Problem};
+pub use circuit::{Admission, Circuit, Transition, TransitionReason};
+pub use config::{BreakerConfig, BreakerProblem};

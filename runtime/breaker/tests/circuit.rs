@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use heald_breaker::{Admission, BreakerConfig, Circuit, Move, Why};
+use heald_breaker::{Admission, BreakerConfig, Circuit, Transition, TransitionReason};
 use heald_model::{Breaker, Moment};
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn the_fifth_failure_in_a_row_opens_it_and_not_the_fourth() {
     }
     assert_eq!(circuit.state(), Breaker::Closed);
     let moved = circuit.record(false, at(0), 0).unwrap();
-    assert_eq!(moved, Move { from: Breaker::Closed, to: Breaker::Open, why: Why::Failures(5) });
+    assert_eq!(moved, Transition { from: Breaker::Closed, to: Breaker::Open, why: TransitionReason::Failures(5) });
     assert_eq!(moved.why.to_string(), "5 consecutive failures");
 }
 
@@ -65,7 +65,7 @@ fn two_successes_in_a_row_close_it() {
     assert_eq!(circuit.record(true, at(1_000), 0), None);
     assert_eq!(circuit.state(), Breaker::HalfOpen);
     let moved = circuit.record(true, at(1_001), 0).unwrap();
-    assert_eq!(moved, Move { from: Breaker::HalfOpen, to: Breaker::Closed, why: Why::Successes(2) });
+    assert_eq!(moved, Transition { from: Breaker::HalfOpen, to: Breaker::Closed, why: TransitionReason::Successes(2) });
     assert_eq!(circuit.tripped_by(), 0);
 }
 
@@ -75,7 +75,7 @@ fn a_failure_while_half_open_opens_it_again_and_the_time_starts_anew() {
     circuit.admit(at(1_000));
     circuit.record(true, at(1_100), 0);
     let moved = circuit.record(false, at(1_200), 0).unwrap();
-    assert_eq!(moved, Move { from: Breaker::HalfOpen, to: Breaker::Open, why: Why::TrialFailed });
+    assert_eq!(moved, Transition { from: Breaker::HalfOpen, to: Breaker::Open, why: TransitionReason::TrialFailed });
     assert_eq!(circuit.admit(at(2_199)), Admission::Skip);
     assert!(matches!(circuit.admit(at(2_200)), Admission::Check(Some(_))));
     assert_eq!(circuit.tripped_by(), 5, "what opened it first is still the reason");
@@ -129,7 +129,7 @@ fn the_dice_touch_only_what_was_grown() {
 fn something_done_to_the_service_makes_the_next_checks_trials() {
     for mut circuit in [tripped(fixed(60_000)), Circuit::new(fixed(60_000))] {
         let moved = circuit.half_open().unwrap();
-        assert_eq!((moved.to, moved.why), (Breaker::HalfOpen, Why::Acted));
+        assert_eq!((moved.to, moved.why), (Breaker::HalfOpen, TransitionReason::Acted));
         assert_eq!(circuit.admit(at(1)), Admission::Check(None));
         circuit.record(true, at(1), 0);
         assert_eq!(circuit.half_open(), None);

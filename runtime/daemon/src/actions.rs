@@ -14,7 +14,7 @@ use heald_model::{
     ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, PluginName, Receipt, Replica, ServiceName,
     ServiceSpec, ServiceView, Source,
 };
-use heald_supervisor::{Process, Supervisor, Which};
+use heald_supervisor::{ReplicaProcess, Supervisor, Which};
 use serde_json::{Value, json};
 
 /// A process that gave no answer is not asked for long: half a second, where one that answers gets its configured grace.
@@ -346,7 +346,7 @@ impl Hands {
 /// The copies of a service as they stand.
 pub fn states(supervisor: &Supervisor, service: &ServiceName) -> Vec<ProcessState> {
     let config = supervisor.services().find(|known| known.name == *service).map(|known| &known.config);
-    let finished = |process: &Process| {
+    let finished = |process: &ReplicaProcess| {
         let end = process.ended.as_ref().filter(|ended| !ended.asked).map(|ended| ended.end);
         config.zip(end).is_some_and(|(config, end)| !config.runs_again(end))
     };

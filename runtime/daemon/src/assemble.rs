@@ -11,9 +11,9 @@ use heald_engine::{Charge, Consultants, Healer, Past, Ports, ServiceList};
 use heald_host::{Compiler, Host, Options, Reach, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
-use heald_probe::{Outside, Prober, ServiceProbes};
-use heald_store::{Origin, Store, WishFile};
-use heald_supervisor::{Event, Found, ServiceProcess, Supervisor};
+use heald_probe::{Prober, ProberPorts, ServiceProbes};
+use heald_store::{DesiredStateFile, NodeIdentity, Store};
+use heald_supervisor::{Found, ProcessEvent, SupervisedService, Supervisor};
 use tokio::sync::mpsc;
 
 use crate::actions::Hands;
@@ -60,9 +60,9 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let safe_mode = keeper.as_ref().is_some_and(|keeper| keeper.safe_mode);
 
-    let opened = Store::open(&config.store, Origin::alone("local")).context("cannot open the journal")?;
+    let opened = Store::open(&config.store, NodeIdentity::alone("local")).context("cannot open the journal")?;
     let (store, mut notes) = (Arc::new(opened.store), opened.notes);
-    let wishes = WishFile::open(config.store.desired_path());
+    let wishes = DesiredStateFile::open(config.store.desired_path());
     notes.extend(wishes.notes);
     if wishes.unreadable {
         tracing::error!(
@@ -72,7 +72,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         config.service.iter_mut().for_each(|service| service.mode = None);
     }
     let blind = wishes.unreadable;
-    let wishes = Arc::new(wishes.wishes);
+    let wishes = Arc::new(wishes.file);
 
     let order = order(&config.service);
     let (supervisor, found) = attach(&config, keeper, clock.as_ref()).await?;
@@ -110,7 +110,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 
     let services = Arc::new(ServiceList::default());
     let (changes, changed) = mpsc::unbounded_channel();
-    let outside = Outside {
+    let outside = ProberPorts {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         processes: Arc::clone(&hands) as Arc<dyn Processes>,
@@ -213,11 +213,11 @@ async fn attach(
     config: &Config,
     keeper: Option<Inherited>,
     clock: &dyn Clock,
-) -> anyhow::Result<(Option<Supervisor>, Option<(Found, mpsc::UnboundedReceiver<Event>)>)> {
+) -> anyhow::Result<(Option<Supervisor>, Option<(Found, mpsc::UnboundedReceiver<ProcessEvent>)>)> {
     let Some(keeper) = keeper else { return Ok((None, None)) };
     let processes = config.service.iter().filter_map(|service| {
         let process = service.process.clone()?;
-        Some(ServiceProcess {
+        Some(SupervisedService {
             name: service.name.clone(),
             depends_on: service.depends_on.clone(),
             probed: !service.probe.is_empty(),

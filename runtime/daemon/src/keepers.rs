@@ -7,10 +7,10 @@ use std::time::Duration;
 use heald_engine::Healer;
 use heald_engine::ports::Durability;
 use heald_engine::ports::{Clock, Journal, SampleSink, Wishes};
-use heald_model::{Desired, Entry, Health, ProbeId, Record, Replica, Sample, ServiceName};
-use heald_probe::{Change, PROCESS, Prober};
-use heald_supervisor::config::Restart;
-use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
+use heald_model::{Desired, Entry, Health, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
+use heald_probe::{Prober, StatusChange};
+use heald_supervisor::config::RestartMode;
+use heald_supervisor::{ChildOrigin, End, Found, ProcessEvent, ReplicaProcess, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub fn tell(found: &Found) -> Vec<String> {
         ));
     }
     for process in &found.alive {
-        if process.origin == Origin::Adopted {
+        if process.origin == ChildOrigin::Adopted {
             notes.push(format!(
                 "adopted a survivor: {} {} (PID {}); its output is lost, so it will be replaced",
                 process.service, process.replica, process.pid
@@ -47,21 +47,21 @@ pub fn tell(found: &Found) -> Vec<String> {
 
 /// Puts changes of health and circuits on record.
 pub async fn witness_changes(
-    mut changes: UnboundedReceiver<Change>,
+    mut changes: UnboundedReceiver<StatusChange>,
     healer: Arc<Healer>,
     supervisor: Option<Supervisor>,
 ) {
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Health { service, at, from, to, why } => {
+            StatusChange::Health { service, at, from, to, why } => {
                 if let Some(supervisor) = supervisor.as_ref().filter(|_| to == Health::Healthy) {
-                    for process in supervisor.processes(&service).into_iter().filter(Process::is_running) {
+                    for process in supervisor.processes(&service).into_iter().filter(ReplicaProcess::is_running) {
                         supervisor.ready(&service, process.replica, process.incarnation);
                     }
                 }
                 healer.witness(Entry::of_service(at, service, Record::HealthChanged { from, to, why }));
             }
-            Change::Breaker { service, at, from, to, why } => {
+            StatusChange::Breaker { service, at, from, to, why } => {
                 healer.witness(Entry::of_service(at, service, Record::BreakerMoved { from, to, why }));
             }
         }
@@ -98,18 +98,18 @@ pub struct Crew {
 
 impl Crew {
     /// Puts starts and ends on record, and shows the loop what ended unasked.
-    pub async fn witness_processes(self, mut events: UnboundedReceiver<Event>) {
+    pub async fn witness_processes(self, mut events: UnboundedReceiver<ProcessEvent>) {
         while let Some(event) = events.recv().await {
             match event {
-                Event::Started(process) => self.started(&process),
-                Event::Exited(process) => self.exited(&process),
-                Event::Ready(_) => {}
-                Event::Notice(text) => tracing::warn!("the keeper says: {text}"),
+                ProcessEvent::Started(process) => self.started(&process),
+                ProcessEvent::Exited(process) => self.exited(&process),
+                ProcessEvent::Ready(_) => {}
+                ProcessEvent::Notice(text) => tracing::warn!("the keeper says: {text}"),
             }
         }
     }
 
-    fn started(&self, process: &Process) {
+    fn started(&self, process: &ReplicaProcess) {
         let record = Record::ProcessStarted {
             replica: Replica::from(process.replica.to_string()),
             incarnation: process.incarnation,
@@ -120,7 +120,7 @@ impl Crew {
         heald_engine::ports::Probes::expect(&self.prober, &process.service, Some(process.incarnation));
     }
 
-    fn exited(&self, process: &Process) {
+    fn exited(&self, process: &ReplicaProcess) {
         let Some(ended) = &process.ended else { return };
         if !self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(process.spawn.clone()) {
             return;
@@ -167,7 +167,7 @@ impl Crew {
     }
 
     /// Shows the loop a process that is not there.
-    fn missing(&self, process: &Process, message: &str) {
+    fn missing(&self, process: &ReplicaProcess, message: &str) {
         let sample = Sample {
             replica: (self.supervisor.wanted(&process.service) > Some(1))
                 .then(|| Replica::from(process.replica.to_string())),
@@ -175,7 +175,7 @@ impl Crew {
             ok: Some(false),
             fault: Some("missing".into()),
             message: Some(message.to_owned()),
-            ..Sample::new(process.service.clone(), ProbeId::from(PROCESS), self.clock.now())
+            ..Sample::new(process.service.clone(), ProbeId::from(PROCESS_PROBE), self.clock.now())
         };
         // The loop ends after everybody who feeds it.
         self.samples.send(sample);
@@ -242,11 +242,11 @@ impl Crew {
         let processes = self.supervisor.processes(service);
         let present: BTreeSet<u32> = processes.iter().map(|process| process.replica).collect();
         // What may have ended for good is not missed.
-        if known.config.restart() != Restart::Always {
+        if known.config.restart() != RestartMode::Always {
             return;
         }
         for replica in (0..self.supervisor.wanted(service).unwrap_or(0)).filter(|replica| !present.contains(replica)) {
-            let process = Process {
+            let process = ReplicaProcess {
                 service: service.clone(),
                 replica,
                 incarnation: self.supervisor.incarnation(service, replica),
@@ -254,7 +254,7 @@ impl Crew {
                 pid: 0,
                 started: self.clock.now(),
                 ready: false,
-                origin: Origin::Asked,
+                origin: ChildOrigin::Asked,
                 outdated: false,
                 ended: None,
             };
@@ -268,7 +268,7 @@ impl Crew {
         const PATIENCE: Duration = Duration::from_secs(30);
         let mut events = self.supervisor.subscribe();
         let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();
-        let old = found.alive.iter().filter(|process| process.origin == Origin::Adopted || process.outdated);
+        let old = found.alive.iter().filter(|process| process.origin == ChildOrigin::Adopted || process.outdated);
         for process in old.filter(|process| !strange.contains(process.spawn.as_str())) {
             match self.healer.operator().replace(&process.service, process.replica).await {
                 Ok(done) => tracing::info!(service = %process.service, "replaced a survivor: {}", done.summary),
@@ -279,7 +279,7 @@ impl Crew {
             }
             let ready = async {
                 while let Some(event) = events.recv().await {
-                    if matches!(&event, Event::Ready(ready) if ready.service == process.service) {
+                    if matches!(&event, ProcessEvent::Ready(ready) if ready.service == process.service) {
                         return;
                     }
                 }

@@ -91,7 +91,7 @@ fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
         backoff_max: config.keeper.backoff_max,
         ..Options::new(Runtime::Process(image), state_dir)
     };
-    let code = heald_keeper::run(options).context("cannot keep")?;
+    let code = heald_keeper::run(options).context("the keeper cannot run")?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 

@@ -1,5 +1,6 @@
-//! The children: who lives where, how the others ended, and what each spawn was answered. It starts and signals what it is
-//! told to; the one thing it insists on is that no two live in one place.
+//! The children: which child lives in which slot, how others ended, and what each spawn request was answered.
+//!
+//! It starts and signals what it is told to. It refuses to start a second child in an occupied slot.
 
 mod absence;
 mod adoption;
@@ -11,82 +12,84 @@ use std::rc::Rc;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, prlimit, waitpid};
 use tracing::warn;
 
+use crate::child_ledger::ChildLedger;
 use crate::clock;
 use crate::fallback;
-use crate::identity::{self, Held};
+use crate::identity::{self, ProcessHandle};
 use crate::kernel;
-use crate::ledger::Ledger;
 use crate::logs::{Drained, Logs};
-use crate::poll::{Poll, Source};
-use crate::protocol::{Child, Count, End, Exit, Origin, Place, Refusal, Signal, Spawn, Stop};
+use crate::poll::{Poll, PollSource};
+use crate::protocol::{
+    Child, ChildOrigin, End, Exit, IncarnationCount, KeeperRefusal, SignalRequest, SlotId, SpawnRequest, StopSettings,
+};
 use crate::spawn;
 
-/// How long the report of an end waits for the rest of the group, which was killed with it, to be gone: whoever starts the
-/// next copy on that report must not meet a leftover that still holds the port. One stuck in the kernel is not waited for.
+/// How long the report of an exit waits for the rest of the killed process group. Whoever starts the next child on that
+/// report must not meet a leftover that still holds the port. A process that is stuck in the kernel is not waited for.
 const SWEEP_US: u64 = 50_000;
 
-/// Ends kept for a runtime that does not come. Past this the oldest are dropped, and counted.
+/// How many exits are kept for an absent runtime. Beyond that the oldest are dropped and counted.
 const MAX_EXITS: usize = 4096;
 
-/// Answers kept for spawns whose child is neither alive nor waiting to be acknowledged.
+/// How many answers are kept for spawn requests whose child is neither alive nor waiting to be acknowledged.
 const MAX_ANSWERS: usize = 1024;
 
-/// One place and its history.
+/// One slot and its state.
 #[derive(Debug, Default)]
-struct Room {
+struct ChildSlot {
     incarnation: u64,
-    tenant: Option<Tenant>,
-    line: Option<Line>,
+    live: Option<LiveChild>,
+    fallback: Option<FallbackState>,
 }
 
-/// Who lives in a room.
+/// The child that lives in a slot.
 #[derive(Debug)]
-struct Tenant {
+struct LiveChild {
     child: Child,
-    held: Held,
-    stop: Stop,
-    /// The number its output is known by.
+    handle: ProcessHandle,
+    stop: StopSettings,
+    /// The number of its output pipe.
     output: u64,
     /// How and when it ended, while the rest of its group is waited for.
     ended: Option<(End, u64)>,
-    /// When its group is killed, once it was asked to stop.
+    /// When its group is killed, if it was asked to stop.
     kill_at_us: Option<u64>,
 }
 
-/// How to fill a room again in the runtime's absence.
+/// How a slot is filled again in the absence of a runtime.
 #[derive(Debug)]
-struct Line {
-    spawn: Spawn,
-    /// The id it was asked for under; what is started by this line is told apart by its incarnation.
+struct FallbackState {
+    spawn: SpawnRequest,
+    /// The spawn id of the original request. Children that the fallback starts add their incarnation to it.
     asked: String,
-    /// Starts that did not last, since one did.
+    /// How many starts in a row did not last.
     tries: u32,
-    /// The end it would answer, and when it happened.
+    /// The end that the fallback answers, and when it happened.
     ended: Option<(End, u64)>,
 }
 
-/// All of them.
+/// All slots.
 #[derive(Debug)]
 pub(crate) struct Children {
     poll: Rc<Poll>,
-    ledger: Ledger,
+    ledger: ChildLedger,
     logs: Logs,
-    rooms: BTreeMap<Place, Room>,
+    slots: BTreeMap<SlotId, ChildSlot>,
     exits: VecDeque<Exit>,
     exits_dropped: u64,
-    answers: VecDeque<(String, Result<Child, Refusal>)>,
+    answers: VecDeque<(String, Result<Child, KeeperRefusal>)>,
     outputs: u64,
     files: Option<Rlimit>,
 }
 
 impl Children {
-    /// Nobody yet. `files` is the limit on open files the children get back, where the keeper raised its own.
-    pub(crate) fn new(poll: Rc<Poll>, ledger: Ledger, files: Option<Rlimit>) -> Self {
+    /// No children yet. `files` is the limit on open files that the children get back if the keeper raised its own.
+    pub(crate) fn new(poll: Rc<Poll>, ledger: ChildLedger, files: Option<Rlimit>) -> Self {
         Self {
             poll,
             ledger,
             logs: Logs::default(),
-            rooms: BTreeMap::new(),
+            slots: BTreeMap::new(),
             exits: VecDeque::new(),
             exits_dropped: 0,
             answers: VecDeque::new(),
@@ -95,23 +98,23 @@ impl Children {
         }
     }
 
-    /// Starts a process, or gives the answer it gave the first time.
-    pub(crate) fn spawn(&mut self, request: Spawn) -> Result<Child, Refusal> {
+    /// Starts a process. A repeated request gets the first answer again.
+    pub(crate) fn spawn(&mut self, request: SpawnRequest) -> Result<Child, KeeperRefusal> {
         match self.answered(&request.spawn) {
-            Some(Ok(child)) if child.place != request.place => {
-                return Err(Refusal::Invalid(format!("{} was spawned in {}", request.spawn, child.place)));
+            Some(Ok(child)) if child.slot != request.slot => {
+                return Err(KeeperRefusal::Invalid(format!("{} was spawned in slot {}", request.spawn, child.slot)));
             }
             Some(answer) => return answer,
             None => {}
         }
         spawn::check(&request)?;
-        let room = self.rooms.entry(request.place.clone()).or_default();
-        if let Some(tenant) = &room.tenant {
-            return Err(Refusal::Occupied(tenant.child.clone()));
+        let slot = self.slots.entry(request.slot.clone()).or_default();
+        if let Some(live) = &slot.live {
+            return Err(KeeperRefusal::Occupied(live.child.clone()));
         }
-        let answer = self.start(&request, Origin::Asked);
-        if let Some(room) = self.rooms.get_mut(&request.place) {
-            room.line = answer.is_ok().then_some(Line {
+        let answer = self.start(&request, ChildOrigin::Asked);
+        if let Some(slot) = self.slots.get_mut(&request.slot) {
+            slot.fallback = answer.is_ok().then_some(FallbackState {
                 spawn: request.clone(),
                 asked: request.spawn.clone(),
                 tries: 0,
@@ -119,52 +122,52 @@ impl Children {
             });
         }
         if answer.is_err() {
-            // The answer to a child that lives or ended is found with the child.
+            // A successful answer is found with the child, alive or ended.
             self.answers.push_back((request.spawn, answer.clone()));
             keep_newest(&mut self.answers, MAX_ANSWERS);
         }
         answer
     }
 
-    /// What that spawn was answered.
-    pub(crate) fn answered(&self, spawn: &str) -> Option<Result<Child, Refusal>> {
-        let living = self.rooms.values().filter_map(|room| Some(&room.tenant.as_ref()?.child));
+    /// What the request with this spawn id was answered.
+    pub(crate) fn answered(&self, spawn: &str) -> Option<Result<Child, KeeperRefusal>> {
+        let living = self.slots.values().filter_map(|slot| Some(&slot.live.as_ref()?.child));
         let ended = self.exits.iter().map(|exit| &exit.child);
         let found = living.chain(ended).find(|child| child.spawn == spawn).cloned().map(Ok);
         found.or_else(|| self.answers.iter().find(|(id, _)| id == spawn).map(|(_, answer)| answer.clone()))
     }
 
-    /// The room is empty: start `request` in it.
-    fn start(&mut self, request: &Spawn, origin: Origin) -> Result<Child, Refusal> {
-        let incarnation = self.rooms.entry(request.place.clone()).or_default().incarnation + 1;
+    /// Starts a process in an empty slot.
+    fn start(&mut self, request: &SpawnRequest, origin: ChildOrigin) -> Result<Child, KeeperRefusal> {
+        let incarnation = self.slots.entry(request.slot.clone()).or_default().incarnation + 1;
         self.outputs += 1;
         let output = self.outputs;
         let writer = match request.log.as_ref().map(|log| self.logs.open(output, log)).transpose() {
             Ok(writer) => writer,
-            // Out of descriptors: a service without its log is better than none.
+            // There is no descriptor left. A service without a log is better than none.
             Err(error) => {
-                warn!(place = %request.place, %error, "no pipe for the output, it is discarded");
+                warn!(slot = %request.slot, %error, "there is no pipe for the output; it is discarded");
                 None
             }
         };
-        self.ledger.starting(&request.spawn, &request.place, incarnation);
+        self.ledger.starting(&request.spawn, &request.slot, incarnation);
         let started = spawn::start(request, writer).and_then(|pid| self.hold(request, pid));
-        let (pid, held, start_ticks) = match started {
+        let (pid, handle, start_ticks) = match started {
             Ok(started) => started,
             Err(refusal) => {
                 self.logs.close(output);
-                self.ledger.empty(&request.place, incarnation - 1);
+                self.ledger.empty(&request.slot, incarnation - 1);
                 return Err(refusal);
             }
         };
         if let Some(reader) = self.logs.reader(output)
-            && let Err(error) = self.poll.watch(reader, Source::Output(output))
+            && let Err(error) = self.poll.watch(reader, PollSource::Output(output))
         {
-            warn!(place = %request.place, %error, "cannot watch the output");
+            warn!(slot = %request.slot, %error, "cannot read the output");
         }
         let child = Child {
             spawn: request.spawn.clone(),
-            place: request.place.clone(),
+            slot: request.slot.clone(),
             incarnation,
             pid,
             start_ticks,
@@ -174,63 +177,65 @@ impl Children {
         };
         self.ledger.lives(&child);
         let stop = request.stop;
-        if let Some(room) = self.rooms.get_mut(&request.place) {
-            room.incarnation = incarnation;
-            room.tenant = Some(Tenant { child: child.clone(), held, stop, output, ended: None, kill_at_us: None });
+        if let Some(slot) = self.slots.get_mut(&request.slot) {
+            slot.incarnation = incarnation;
+            slot.live = Some(LiveChild { child: child.clone(), handle, stop, output, ended: None, kill_at_us: None });
         }
         Ok(child)
     }
 
-    /// Gets hold of a process just started. One that cannot be held (no descriptor is left) is killed and reaped: it could
-    /// be neither watched nor signalled safely.
-    fn hold(&self, request: &Spawn, pid: u32) -> Result<(u32, Held, u64), Refusal> {
+    /// Opens a handle on a new process. A process without a handle (no descriptor is left) could be neither watched nor
+    /// signalled safely, so it is killed and reaped.
+    fn hold(&self, request: &SpawnRequest, pid: u32) -> Result<(u32, ProcessHandle, u64), KeeperRefusal> {
         if let Some(limit) = &self.files {
             let _ = prlimit(raw(pid), Resource::Nofile, *limit);
         }
-        let held = Held::child(pid).and_then(|held| Ok((pid, held, identity::stat(pid)?.start_ticks)));
-        held.map_err(|error| {
+        let handle = ProcessHandle::child(pid).and_then(|handle| Ok((pid, handle, identity::stat(pid)?.start_ticks)));
+        handle.map_err(|error| {
             if let Some(raw) = raw(pid) {
                 let _ = rustix::process::kill_process(raw, rustix::process::Signal::KILL);
                 let _ = waitpid(Some(raw), WaitOptions::empty());
             }
             let errno = error.raw_os_error().unwrap_or(0);
             let program = request.command.first().cloned().unwrap_or_default();
-            Refusal::Exec { program, errno, reason: format!("cannot hold PID {pid}: {error}") }
+            KeeperRefusal::Exec { program, errno, reason: format!("cannot hold PID {pid}: {error}") }
         })
     }
 
-    /// Sends a signal to the child of that spawn id, and to nobody else.
-    pub(crate) fn signal(&mut self, request: &Signal) -> Result<(), Refusal> {
-        let mut rooms = self.rooms.values_mut();
-        let found = rooms.find(|room| room.tenant.as_ref().is_some_and(|tenant| tenant.child.spawn == request.spawn));
-        let (room, tenant) = match found {
-            Some(Room { tenant: Some(tenant), line, .. }) => (line, tenant),
-            _ => return Err(Refusal::NoSuchChild(request.spawn.clone())),
+    /// Sends a signal to the child with this spawn id, and to no other process.
+    pub(crate) fn signal(&mut self, request: &SignalRequest) -> Result<(), KeeperRefusal> {
+        let mut slots = self.slots.values_mut();
+        let found = slots.find(|slot| slot.live.as_ref().is_some_and(|live| live.child.spawn == request.spawn));
+        let (fallback, live) = match found {
+            Some(ChildSlot { live: Some(live), fallback, .. }) => (fallback, live),
+            _ => return Err(KeeperRefusal::NoSuchChild(request.spawn.clone())),
         };
         if request.retire {
-            *room = None;
+            *fallback = None;
         }
         let sent = match request.group {
-            true => tenant.held.signal_group(request.signal),
-            false => tenant.held.signal(request.signal),
+            true => live.handle.signal_group(request.signal),
+            false => live.handle.signal(request.signal),
         };
         match sent {
             Ok(()) => Ok(()),
-            // It has just ended: the report is on its way.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(Refusal::NoSuchChild(request.spawn.clone())),
-            Err(error) => Err(Refusal::Signal { signal: request.signal, reason: error.to_string() }),
+            // The child has just ended, and its exit will be reported.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(KeeperRefusal::NoSuchChild(request.spawn.clone()))
+            }
+            Err(error) => Err(KeeperRefusal::Signal { signal: request.signal, reason: error.to_string() }),
         }
     }
 
-    /// Reaps whoever has ended. Returns the end of `runtime`, if it is among them.
+    /// Reaps all ended children. Returns the end of `runtime`, if it is among them.
     pub(crate) fn reap(&mut self, runtime: Option<u32>, now_us: u64) -> Option<End> {
         let mut runtime_end = None;
         while let Some(pid) = kernel::peek_ended() {
-            let tenant =
-                self.tenants().find(|tenant| tenant.child.pid == pid && tenant.child.origin != Origin::Adopted);
-            if let Some(tenant) = &tenant {
-                // Before it is reaped: so far its group's number is certainly its own.
-                drop(tenant.held.signal_group(libc::SIGKILL));
+            let live =
+                self.live_children().find(|live| live.child.pid == pid && live.child.origin != ChildOrigin::Adopted);
+            if let Some(live) = &live {
+                // The child is not reaped yet, so the number of its group cannot belong to another process.
+                drop(live.handle.signal_group(libc::SIGKILL));
             }
             let end = match waitpid(raw(pid), WaitOptions::NOHANG) {
                 Ok(Some((_, status))) => match (status.exit_status(), status.terminating_signal()) {
@@ -240,10 +245,10 @@ impl Children {
                 },
                 Ok(None) | Err(_) => End::Unknown,
             };
-            match tenant {
-                Some(tenant) => tenant.ended = Some((end, now_us)),
+            match live {
+                Some(live) => live.ended = Some((end, now_us)),
                 None if runtime == Some(pid) => runtime_end = Some(end),
-                // An orphan of a child's, left to us as sub-reaper.
+                // An orphan of a child, which the keeper inherited as sub-reaper.
                 None => {}
             }
         }
@@ -251,30 +256,30 @@ impl Children {
     }
 
     /// An adopted process has ended.
-    pub(crate) fn survivor_ended(&mut self, pid: u32, now_us: u64) {
+    pub(crate) fn adopted_ended(&mut self, pid: u32, now_us: u64) {
         let poll = Rc::clone(&self.poll);
-        let adopted = |tenant: &&mut Tenant| tenant.child.pid == pid && tenant.child.origin == Origin::Adopted;
-        if let Some(tenant) = self.tenants().find(adopted) {
-            drop(poll.forget(&tenant.held));
-            drop(tenant.held.signal_group(libc::SIGKILL));
-            tenant.ended = Some((End::Unknown, now_us));
+        let adopted = |live: &&mut LiveChild| live.child.pid == pid && live.child.origin == ChildOrigin::Adopted;
+        if let Some(live) = self.live_children().find(adopted) {
+            drop(poll.forget(&live.handle));
+            drop(live.handle.signal_group(libc::SIGKILL));
+            live.ended = Some((End::Unknown, now_us));
         }
     }
 
-    /// The ends that can be told now: nothing is left of the group, or it was waited for long enough.
+    /// The exits that can be reported now: the group is gone, or it was waited for long enough.
     pub(crate) fn settle(&mut self, now_us: u64) -> Vec<Exit> {
         let mut told = Vec::new();
-        for room in self.rooms.values_mut() {
-            let Some((end, ended_us)) = room.tenant.as_ref().and_then(|tenant| tenant.ended) else { continue };
+        for slot in self.slots.values_mut() {
+            let Some((end, ended_us)) = slot.live.as_ref().and_then(|live| live.ended) else { continue };
             let waited = now_us >= ended_us + SWEEP_US;
-            let Some(tenant) = room.tenant.take_if(|tenant| waited || !tenant.held.group_lives()) else { continue };
-            self.ledger.empty(&tenant.child.place, tenant.child.incarnation);
-            if let Some(line) = &mut room.line {
-                let lasted = ended_us.saturating_sub(tenant.child.started_us) >= fallback::LASTED_US;
-                line.tries = if lasted { 0 } else { line.tries };
-                line.ended = Some((end, ended_us));
+            let Some(live) = slot.live.take_if(|live| waited || !live.handle.group_lives()) else { continue };
+            self.ledger.empty(&live.child.slot, live.child.incarnation);
+            if let Some(fallback) = &mut slot.fallback {
+                let lasted = ended_us.saturating_sub(live.child.started_us) >= fallback::LASTED_US;
+                fallback.tries = if lasted { 0 } else { fallback.tries };
+                fallback.ended = Some((end, ended_us));
             }
-            told.push((Exit { child: tenant.child, end, ended_us }, tenant.output));
+            told.push((Exit { child: live.child, end, ended_us }, live.output));
         }
         told.into_iter()
             .map(|(exit, output)| {
@@ -293,7 +298,7 @@ impl Children {
         }
     }
 
-    /// The runtime has these ends on record.
+    /// Forgets exits that the runtime has recorded.
     pub(crate) fn acknowledge(&mut self, spawns: &[String]) {
         let answers = &mut self.answers;
         self.exits.retain(|exit| {
@@ -306,81 +311,81 @@ impl Children {
         keep_newest(&mut self.answers, MAX_ANSWERS);
     }
 
-    /// Takes in some of a child's output.
+    /// Reads some of a child's output.
     pub(crate) fn drain(&mut self, output: u64) -> Drained {
         self.logs.drain(output)
     }
 
-    /// Asks everybody to end: each with its own signal, awake, and with its own grace.
-    /// Returns the longest grace, in microseconds.
+    /// Asks every child to stop with its own stop signal, continues it, and starts its grace. Returns the longest grace
+    /// in microseconds.
     pub(crate) fn stop_all(&mut self, now_us: u64) -> u64 {
         let mut longest = 0;
-        for tenant in self.tenants().filter(|tenant| tenant.ended.is_none()) {
-            drop(tenant.held.signal_group(tenant.stop.signal));
-            drop(tenant.held.signal_group(libc::SIGCONT));
-            let grace_us = tenant.stop.grace_ms.saturating_mul(1000);
-            tenant.kill_at_us = Some(now_us.saturating_add(grace_us));
+        for live in self.live_children().filter(|live| live.ended.is_none()) {
+            drop(live.handle.signal_group(live.stop.signal));
+            drop(live.handle.signal_group(libc::SIGCONT));
+            let grace_us = live.stop.grace_ms.saturating_mul(1000);
+            live.kill_at_us = Some(now_us.saturating_add(grace_us));
             longest = longest.max(grace_us);
         }
         longest
     }
 
-    /// Ends everybody now.
-    pub(crate) fn hurry(&mut self, now_us: u64) {
-        self.tenants().for_each(|tenant| tenant.kill_at_us = Some(now_us));
+    /// Kills every child now.
+    pub(crate) fn kill_all(&mut self, now_us: u64) {
+        self.live_children().for_each(|live| live.kill_at_us = Some(now_us));
         self.kill_due(now_us);
     }
 
     /// Kills the groups whose grace is over.
     pub(crate) fn kill_due(&mut self, now_us: u64) {
-        for tenant in self.tenants().filter(|tenant| tenant.kill_at_us.is_some_and(|at| at <= now_us)) {
-            warn!(place = %tenant.child.place, pid = tenant.child.pid, "killed: it did not end in time");
-            tenant.kill_at_us = None;
-            drop(tenant.held.signal_group(libc::SIGKILL));
+        for live in self.live_children().filter(|live| live.kill_at_us.is_some_and(|at| at <= now_us)) {
+            warn!(slot = %live.child.slot, pid = live.child.pid, "killed, because it did not stop in time");
+            live.kill_at_us = None;
+            drop(live.handle.signal_group(libc::SIGKILL));
         }
     }
 
-    /// When something about an ending child is next to be done.
+    /// When something is next to be done about a stopping child.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        let tenants = self.rooms.values().filter_map(|room| room.tenant.as_ref());
-        tenants.flat_map(|tenant| [tenant.kill_at_us, tenant.ended.map(|(_, at)| at + SWEEP_US)]).flatten().min()
+        let live_children = self.slots.values().filter_map(|slot| slot.live.as_ref());
+        live_children.flat_map(|live| [live.kill_at_us, live.ended.map(|(_, at)| at + SWEEP_US)]).flatten().min()
     }
 
-    /// Everybody alive.
+    /// All living children.
     pub(crate) fn living(&self) -> Vec<Child> {
-        self.rooms.values().filter_map(|room| Some(room.tenant.as_ref()?.child.clone())).collect()
+        self.slots.values().filter_map(|slot| Some(slot.live.as_ref()?.child.clone())).collect()
     }
 
-    /// Whether nobody lives here.
+    /// Whether no child lives.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rooms.values().all(|room| room.tenant.is_none())
+        self.slots.values().all(|slot| slot.live.is_none())
     }
 
-    /// The ends nobody has acknowledged, and how many were dropped.
+    /// The exits that are not acknowledged, and how many were dropped.
     pub(crate) fn unacknowledged(&self) -> (Vec<Exit>, u64) {
         (self.exits.iter().cloned().collect(), self.exits_dropped)
     }
 
-    /// How far each place has counted.
-    pub(crate) fn incarnations(&self) -> Vec<Count> {
-        let counted = self.rooms.iter().filter(|(_, room)| room.incarnation > 0);
-        counted.map(|(place, room)| Count { place: place.clone(), incarnation: room.incarnation }).collect()
+    /// The newest incarnation of each slot.
+    pub(crate) fn incarnations(&self) -> Vec<IncarnationCount> {
+        let counted = self.slots.iter().filter(|(_, slot)| slot.incarnation > 0);
+        counted.map(|(id, slot)| IncarnationCount { slot: id.clone(), incarnation: slot.incarnation }).collect()
     }
 
-    /// What went wrong with files since the last time this was asked.
-    pub(crate) fn complaints(&mut self) -> Vec<String> {
-        let mut complaints = self.logs.complaints();
-        complaints.extend(self.ledger.complaint());
-        complaints
+    /// Takes the file errors since the last call.
+    pub(crate) fn problems(&mut self) -> Vec<String> {
+        let mut problems = self.logs.problems();
+        problems.extend(self.ledger.problem());
+        problems
     }
 
-    /// Takes in the output that is there, before the keeper goes.
+    /// Reads all output that is there, before the keeper ends.
     pub(crate) fn drain_all(&mut self) {
         self.logs.drain_all();
     }
 
-    fn tenants(&mut self) -> impl Iterator<Item = &mut Tenant> {
-        self.rooms.values_mut().filter_map(|room| room.tenant.as_mut())
+    fn live_children(&mut self) -> impl Iterator<Item = &mut LiveChild> {
+        self.slots.values_mut().filter_map(|slot| slot.live.as_mut())
     }
 }
 
@@ -388,13 +393,13 @@ fn raw(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// A queue that forgets its oldest.
+/// Drops the oldest items beyond `most`.
 fn keep_newest<T>(queue: &mut VecDeque<T>, most: usize) {
     queue.drain(..queue.len().saturating_sub(most));
 }
 
-/// The keeper's own limit on open files is raised to what is allowed (two per child are needed); the children get the
-/// former one back, because programs that use select() break with more.
+/// Raises the keeper's own limit on open files, because it needs two per child. The children get the former limit back,
+/// because programs that use select() break with more.
 pub(crate) fn raise_open_files() -> Option<Rlimit> {
     let before = rustix::process::getrlimit(Resource::Nofile);
     if before.current == before.maximum {

@@ -1,8 +1,8 @@
-//! The monotonic clock, in microseconds: the one the children's times are told in, across restarts of the runtime.
+//! The monotonic clock in microseconds. The times of children are told on it across restarts of the runtime.
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now.
+/// The current time.
 pub(crate) fn now_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
@@ -10,7 +10,7 @@ pub(crate) fn now_us() -> u64 {
     seconds * 1_000_000 + nanoseconds / 1000
 }
 
-/// A duration as the clock counts.
+/// A duration in microseconds.
 pub(crate) fn us(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,7 @@
-//! Which process is meant: boot id, PID and start time, checked through a pidfd. It fails closed: what cannot be shown to
-//! be the process on record is treated as another one, so a recycled PID is never watched or signalled.
+//! The identity of a process: boot id, PID and start time, checked through a pidfd.
+//!
+//! It fails closed: a process that cannot be shown to be the recorded one is treated as another, so a recycled PID is
+//! never watched or signalled.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::kernel::{self, Reach};
+use crate::kernel::{self, SignalTarget};
 use crate::protocol::SPAWN_VARIABLE;
 
 /// The kernel's id of this boot.
@@ -17,12 +19,12 @@ pub(crate) fn boot() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// What `/proc/PID/stat` says that matters here.
+/// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
-    /// The process is a zombie or already being taken down.
+    /// The process is a zombie or is being taken down.
     pub(crate) ended: bool,
-    /// Its process group.
+    /// The process group.
     pub(crate) group: u32,
     /// Start time, in clock ticks since boot.
     pub(crate) start_ticks: u64,
@@ -34,7 +36,7 @@ pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/PID/stat"))
 }
 
-/// The name, second of the fields, may hold spaces and parentheses: what counts begins after the last one.
+/// The process name may hold spaces and parentheses, so the fields are read from behind its last parenthesis.
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?;
@@ -43,39 +45,39 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { ended: matches!(state, "Z" | "X"), group, start_ticks })
 }
 
-/// A process held by its pidfd.
+/// A handle on a process: its pidfd.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct ProcessHandle {
     fd: OwnedFd,
     pid: u32,
 }
 
-impl Held {
-    /// Holds a child of ours that is not reaped yet: its PID cannot be anybody else's.
+impl ProcessHandle {
+    /// Opens a child of the keeper that is not reaped yet, so that its PID cannot belong to another process.
     pub(crate) fn child(pid: u32) -> io::Result<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self { fd: pidfd_open(raw, PidfdFlags::NONBLOCK)?, pid })
     }
 
-    /// Holds the process that started at `start_ticks` as `pid`, or `None` if that one has ended. The start time is
-    /// compared after the pidfd is open: whatever the number may mean later, the descriptor means this process.
-    pub(crate) fn survivor(pid: u32, start_ticks: u64) -> Option<Self> {
-        let held = Self::child(pid).ok()?;
+    /// Opens the process that started at `start_ticks` as `pid`, or returns `None` if it has ended. The start time is
+    /// compared after the pidfd is open, because from then on the handle always means that process.
+    pub(crate) fn recorded(pid: u32, start_ticks: u64) -> Option<Self> {
+        let handle = Self::child(pid).ok()?;
         let stat = stat(pid).ok()?;
-        (stat.start_ticks == start_ticks && !stat.ended).then_some(held)
+        (stat.start_ticks == start_ticks && !stat.ended).then_some(handle)
     }
 
     /// Signals the leader alone.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
-        kernel::signal(self.fd.as_fd(), signal, Reach::Leader)
+        kernel::signal(self.fd.as_fd(), signal, SignalTarget::Leader)
     }
 
-    /// Signals the whole group. Before Linux 6.9 the group has to be named by number; that is done only while the leader
-    /// still exists (if only as a zombie of ours), because until then the number is taken.
+    /// Signals the whole group. Before Linux 6.9 a group can only be named by number. That is done only while the leader
+    /// exists (at least as a zombie of the keeper), because until then the number is taken.
     pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
-        match kernel::signal(self.fd.as_fd(), signal, Reach::Group) {
+        match kernel::signal(self.fd.as_fd(), signal, SignalTarget::Group) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                kernel::signal(self.fd.as_fd(), 0, Reach::Leader)?;
+                kernel::signal(self.fd.as_fd(), 0, SignalTarget::Leader)?;
                 let group = i32::try_from(self.pid).map_err(|_| io::ErrorKind::InvalidInput)?;
                 kernel::signal_group_number(group, signal)
             }
@@ -83,30 +85,29 @@ impl Held {
         }
     }
 
-    /// Whether anybody of the group is left, zombies included; not knowable before Linux 6.9.
+    /// Whether a process of the group is left, zombies included. Before Linux 6.9 this is always false.
     pub(crate) fn group_lives(&self) -> bool {
-        kernel::signal(self.fd.as_fd(), 0, Reach::Group).is_ok()
+        kernel::signal(self.fd.as_fd(), 0, SignalTarget::Group).is_ok()
     }
 
-    /// The PID it holds.
+    /// The PID of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 }
 
-impl AsFd for Held {
+impl AsFd for ProcessHandle {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-/// How long a look at `/proc` is worth repeating: a process shows no environment for a moment while it executes another
-/// program, as a shell does that ends in `exec`.
+/// How long to wait before `/proc` is searched again. A process shows no environment for a moment while it executes
+/// another program, as a shell does with `exec`.
 const EXEC_TAKES: Duration = Duration::from_millis(20);
 
-/// All processes that carry a spawn id in their environment, by that id, after looking twice if any of `wanted` was not
-/// there at first. Processes of other users cannot be read and are passed over; a child that runs as another user is found
-/// only by a keeper that may read it.
+/// All processes that carry a spawn id in their environment, by spawn id. If one of `wanted` is not found, it searches
+/// twice. Processes whose environment the keeper may not read are skipped.
 pub(crate) fn marked_processes_with(wanted: &[&str]) -> BTreeMap<String, Vec<u32>> {
     let mut found = marked_processes();
     if wanted.iter().any(|spawn| !found.contains_key(*spawn)) {
@@ -129,7 +130,7 @@ fn marked_processes() -> BTreeMap<String, Vec<u32>> {
     found
 }
 
-/// The spawn id a process carries.
+/// The spawn id that a process carries in its environment.
 pub(crate) fn spawn_mark(pid: u32) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environ
@@ -153,8 +154,8 @@ mod tests {
     fn a_survivor_is_told_from_a_process_with_the_same_number() {
         let me = std::process::id();
         let start = stat(me).unwrap().start_ticks;
-        assert!(Held::survivor(me, start).is_some());
-        assert!(Held::survivor(me, start + 1).is_none());
-        assert!(Held::survivor(0, start).is_none());
+        assert!(ProcessHandle::recorded(me, start).is_some());
+        assert!(ProcessHandle::recorded(me, start + 1).is_none());
+        assert!(ProcessHandle::recorded(0, start).is_none());
     }
 }

@@ -1,8 +1,8 @@
-//! The few calls for which neither std nor rustix has a safe door. Nothing here decides anything.
+//! System calls that neither std nor rustix offers in a safe form. Nothing here decides anything.
 //!
-//! JUSTIFICATION for unsafe code: a supervisor needs signal handlers, a look at a zombie that leaves it a zombie,
-//! a signal to a whole group that no recycled PID can misdirect, and descriptors that come in by number. Each is one system
-//! call with plain integers or one buffer that lives on this stack.
+//! JUSTIFICATION for unsafe code: the keeper needs signal handlers, a look at a zombie that leaves it a zombie, a signal
+//! to a whole group that no recycled PID can misdirect, and descriptors that are inherited by number. Each is one system
+//! call with plain integers or one buffer on this stack.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,35 +14,35 @@ use rustix::pipe::PipeFlags;
 /// `PIDFD_SIGNAL_PROCESS_GROUP` (Linux 6.9), which libc does not name yet.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
-/// What the keeper listens for: its children, and the orders it acts on or hands to the runtime.
-const HEARD: [libc::c_int; 5] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
+/// The signals that the keeper handles: those of its children, and orders for itself or for the runtime.
+const HANDLED: [libc::c_int; 5] = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
 
-/// Where the handler writes.
-static EAR: AtomicI32 = AtomicI32::new(-1);
+/// The descriptor that the handler writes to.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// Writes the signal's number into the pipe. With the pipe full, there is enough in it to wake anybody.
-extern "C" fn hear(signal: libc::c_int) {
+/// Writes the number of the signal into the pipe. A full pipe already wakes the reader.
+extern "C" fn on_signal(signal: libc::c_int) {
     let byte = u8::try_from(signal).unwrap_or(0);
     // SAFETY: write and the thread's errno are all a handler may touch; errno is left as it was.
     unsafe {
         let errno = *libc::__errno_location();
-        libc::write(EAR.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
+        libc::write(SIGNAL_PIPE.load(Ordering::Relaxed), std::ptr::from_ref(&byte).cast(), 1);
         *libc::__errno_location() = errno;
     }
 }
 
-/// Returns a pipe from which the numbers of the signals heard can be read, one byte each, without waiting.
+/// Returns a pipe with the numbers of received signals, one byte each. Reading does not block.
 ///
-/// Handlers and not a signalfd, because that wants the signals blocked, and what is spawned inherits the mask: then either
-/// every child is deaf to TERM, or the mask is open for a moment in which the keeper is not listening. A handler ends with
-/// the exec. All other dispositions go back to the default (but PIPE, which std ignores, and resets in what it spawns) and
-/// the mask is emptied, for what the keeper inherited its children would inherit too.
+/// It uses handlers and not a signalfd. A signalfd needs blocked signals, and spawned processes inherit the mask: either
+/// every child would ignore TERM, or the mask would have to be open for a moment in which the keeper does not listen. A
+/// handler ends with the exec. All other dispositions go back to the default, except PIPE, which std ignores and resets
+/// in what it spawns. The mask is emptied, because the children would inherit the mask that the keeper inherited.
 pub(crate) fn listen() -> io::Result<OwnedFd> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    EAR.store(writer.into_raw_fd(), Ordering::Relaxed);
-    let heard = hear as extern "C" fn(libc::c_int);
+    SIGNAL_PIPE.store(writer.into_raw_fd(), Ordering::Relaxed);
+    let heard = on_signal as extern "C" fn(libc::c_int);
     for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGPIPE].contains(signal)) {
-        let handler = if HEARD.contains(&signal) { heard as libc::sighandler_t } else { libc::SIG_DFL };
+        let handler = if HANDLED.contains(&signal) { heard as libc::sighandler_t } else { libc::SIG_DFL };
         // SAFETY: sigaction is plain old data for which all zeroes is a value; the handler does only what one may, and
         // the descriptor it writes to stays open for good. An invalid number is an error return of no consequence.
         unsafe {
@@ -61,8 +61,8 @@ pub(crate) fn listen() -> io::Result<OwnedFd> {
     Ok(reader)
 }
 
-/// The PID of some child that has ended and is still to be reaped. It stays a zombie, so its PID cannot be given to
-/// anybody else in the meantime.
+/// The PID of a child that has ended and is not reaped. It stays a zombie, so its PID cannot be given to another
+/// process.
 pub(crate) fn peek_ended() -> Option<u32> {
     // SAFETY: siginfo_t is plain old data for which all zeroes is a value; waitid fills it and si_pid is set (to 0 when
     // nobody has ended) whenever it returns 0.
@@ -76,19 +76,19 @@ pub(crate) fn peek_ended() -> Option<u32> {
     }
 }
 
-/// Whom a signal through a pidfd reaches.
+/// Which processes a signal through a pidfd reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum SignalTarget {
     /// The process itself.
     Leader,
-    /// Every process of the group it leads, even when it has itself ended and was reaped: the descriptor holds on to the
-    /// group's identity, so a recycled number is never hit. `InvalidInput` before Linux 6.9.
+    /// Every process of the group that it leads, even if the leader has ended and was reaped. The descriptor keeps the
+    /// identity of the group, so a recycled number is never hit. `InvalidInput` before Linux 6.9.
     Group,
 }
 
-/// Sends `signal` (0 only asks whether anybody is there) through a pidfd.
-pub(crate) fn signal(leader: BorrowedFd<'_>, signal: i32, reach: Reach) -> io::Result<()> {
-    let flags = if reach == Reach::Group { PIDFD_SIGNAL_PROCESS_GROUP } else { 0 };
+/// Sends `signal` through a pidfd; 0 only asks whether the target exists.
+pub(crate) fn signal(leader: BorrowedFd<'_>, signal: i32, reach: SignalTarget) -> io::Result<()> {
+    let flags = if reach == SignalTarget::Group { PIDFD_SIGNAL_PROCESS_GROUP } else { 0 };
     let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: integers and a null pointer, which the call documents as "no siginfo".
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, leader.as_raw_fd(), signal, info, flags) };
@@ -105,7 +105,7 @@ pub(crate) fn signal_group_number(group: i32, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Marks every descriptor from 3 on close-on-exec, so that nothing heald was started with reaches a child.
+/// Marks every descriptor from 3 on as close-on-exec, so that no child inherits one.
 pub(crate) fn close_on_exec_from_3() -> io::Result<()> {
     // SAFETY: integers only; no descriptor is closed, so no owner is surprised.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };

@@ -1,20 +1,23 @@
-//! The keeper's end of the socket to the runtime: frames in, frames out, never waiting for either.
+//! The keeper's end of the socket to the runtime: it sends and receives frames without ever waiting.
+//!
+//! It knows frames and not their meaning.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::protocol::{Decoder, MAX_FRAME, Message, ProtocolError, Request, encode};
+use crate::protocol::{Decoder, KeeperMessage, MAX_FRAME, ProtocolError, RuntimeRequest, encode};
 
-/// What may wait for a runtime that does not read; past it, it counts as gone. Room for a whole hello and what follows.
+/// How many bytes may wait for a runtime that does not read. Beyond that the link counts as broken. There is room for a
+/// whole hello and what follows it.
 const MAX_WAITING: usize = 2 * MAX_FRAME;
 
-/// What a read takes at once.
+/// How many bytes one read takes.
 const CHUNK: usize = 64 * 1024;
 
-/// Why a link is of no use any more.
+/// Why a link cannot be used any more.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum LinkError {
     #[error("the runtime closed its end")]
     Closed,
     #[error("the runtime does not read")]
@@ -25,7 +28,7 @@ pub(crate) enum Broken {
     Io(#[from] io::Error),
 }
 
-/// One connection, for the life of one runtime.
+/// One connection to one runtime.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: UnixStream,
@@ -40,27 +43,27 @@ impl Link {
         Ok(Self { stream, decoder: Decoder::default(), waiting: Vec::new(), chunk: vec![0; CHUNK] })
     }
 
-    /// Sends, or keeps for later what the socket has no room for.
-    pub(crate) fn send(&mut self, message: &Message) -> Result<(), Broken> {
+    /// Sends a message. What the socket has no room for is kept for later.
+    pub(crate) fn send(&mut self, message: &KeeperMessage) -> Result<(), LinkError> {
         encode(message, &mut self.waiting)?;
         self.flush()
     }
 
-    /// Sends what waits, as far as there is room.
-    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
+    /// Sends what waits, as far as the socket has room.
+    pub(crate) fn flush(&mut self) -> Result<(), LinkError> {
         let mut sent = 0;
         while let Some(rest) = self.waiting.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
-                Ok(0) => return Err(Broken::Closed),
+                Ok(0) => return Err(LinkError::Closed),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Broken::Closed),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(LinkError::Closed),
                 Err(error) => return Err(error.into()),
             }
         }
         self.waiting.drain(..sent);
-        if self.waiting.len() > MAX_WAITING { Err(Broken::Choked) } else { Ok(()) }
+        if self.waiting.len() > MAX_WAITING { Err(LinkError::Choked) } else { Ok(()) }
     }
 
     /// Whether something waits for room.
@@ -68,22 +71,22 @@ impl Link {
         !self.waiting.is_empty()
     }
 
-    /// Takes in what is there.
-    pub(crate) fn receive(&mut self) -> Result<(), Broken> {
+    /// Reads what has arrived.
+    pub(crate) fn receive(&mut self) -> Result<(), LinkError> {
         match self.stream.read(&mut self.chunk) {
-            Ok(0) => Err(Broken::Closed),
+            Ok(0) => Err(LinkError::Closed),
             Ok(count) => {
                 self.decoder.push(self.chunk.get(..count).unwrap_or_default());
                 Ok(())
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Broken::Closed),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(LinkError::Closed),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The next request taken in.
-    pub(crate) fn next(&mut self) -> Result<Option<Request>, Broken> {
+    /// The next whole request.
+    pub(crate) fn next(&mut self) -> Result<Option<RuntimeRequest>, LinkError> {
         Ok(self.decoder.decode()?)
     }
 }

@@ -1,5 +1,6 @@
-//! The children's output: one pipe per child, one file per path, nobody else writing. It adds nothing to what the children
-//! wrote and understands only line ends, to begin a new file between two lines.
+//! The output of the children: one pipe per child and one file per path, written by the keeper alone.
+//!
+//! It adds nothing to the output. It looks only for line ends, to begin a new file between two lines.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -9,25 +10,25 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::Log;
 
-/// How much one child may write before the others have their turn: all that a pipe holds, so that one turn at its end takes
-/// its last words before anything of its successor's.
+/// How much one child may write in its turn. It is all that a pipe holds, so that a last turn at the child's end takes
+/// the rest of its output before that of its successor.
 const TURN: usize = 64 * 1024;
 
-/// A line that never ends does not keep a full file open for ever: past this much more it is cut.
+/// How far a file may grow past its size while it waits for a line end.
 const LINE_PATIENCE: u64 = 64 * 1024;
 
-/// What reading a pipe once came to.
+/// The result of one read from a pipe.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
-    /// There may be more.
+    /// There may be more to read.
     Some,
-    /// Nothing for now.
+    /// There is nothing to read now.
     Empty,
-    /// Nobody can write to it any more.
+    /// The pipe is closed by all writers.
     Closed,
 }
 
-/// The reading end of one child's output.
+/// The reading end of a child's output.
 #[derive(Debug)]
 struct Pipe {
     reader: io::PipeReader,
@@ -43,7 +44,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// A pipe into `log`, known as `id`; returns the end the child gets.
+    /// Opens a pipe with the number `id` into `log`, and returns the end for the child.
     pub(crate) fn open(&mut self, id: u64, log: &Log) -> io::Result<io::PipeWriter> {
         let (reader, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&reader, true)?;
@@ -54,12 +55,12 @@ impl Logs {
         Ok(writer)
     }
 
-    /// The descriptor to wait on.
+    /// The descriptor to wait for.
     pub(crate) fn reader(&self, id: u64) -> Option<BorrowedFd<'_>> {
         self.pipes.get(&id).map(|pipe| pipe.reader.as_fd())
     }
 
-    /// Moves up to one turn's worth from pipe to file. A closed pipe is gone afterwards.
+    /// Moves up to one turn of output from the pipe to its file. A closed pipe is removed.
     pub(crate) fn drain(&mut self, id: u64) -> Drained {
         let Some(pipe) = self.pipes.get_mut(&id) else { return Drained::Closed };
         self.scratch.resize(TURN, 0);
@@ -81,7 +82,7 @@ impl Logs {
         drained
     }
 
-    /// Lets go of a pipe, and of its file when no other pipe leads there.
+    /// Removes a pipe, and its file if no other pipe uses it.
     pub(crate) fn close(&mut self, id: u64) {
         let Some(closed) = self.pipes.remove(&id) else { return };
         if self.pipes.values().all(|pipe| pipe.path != closed.path) {
@@ -89,21 +90,21 @@ impl Logs {
         }
     }
 
-    /// Takes in what the pipes hold at this moment, before the keeper goes.
+    /// Reads all that the pipes hold, before the keeper ends.
     pub(crate) fn drain_all(&mut self) {
         for id in self.pipes.keys().copied().collect::<Vec<_>>() {
             while self.drain(id) == Drained::Some {}
         }
     }
 
-    /// What went wrong with the files since the last time this was asked.
-    pub(crate) fn complaints(&mut self) -> Vec<String> {
-        self.files.values_mut().filter_map(|file| file.complaint.take()).collect()
+    /// Takes the file errors since the last call.
+    pub(crate) fn problems(&mut self) -> Vec<String> {
+        self.files.values_mut().filter_map(|file| file.problem.take()).collect()
     }
 }
 
-/// One file. A disk that is full or a directory that is gone costs log lines, never the child: its pipe is emptied all the
-/// same, what is lost is counted, and the file is tried again with every write.
+/// One log file. A full disk or a missing directory costs log lines and never blocks the child: its pipe is still
+/// emptied, lost bytes are counted, and every write tries the file again.
 #[derive(Debug)]
 struct LogFile {
     path: PathBuf,
@@ -112,7 +113,7 @@ struct LogFile {
     file: Option<File>,
     size: u64,
     lost: u64,
-    complaint: Option<String>,
+    problem: Option<String>,
 }
 
 impl LogFile {
@@ -124,18 +125,18 @@ impl LogFile {
             file: None,
             size: 0,
             lost: 0,
-            complaint: None,
+            problem: None,
         }
     }
 
-    /// Writes all of `bytes`, beginning a new file at the first line end past the bound.
+    /// Writes all of `bytes`. A full file is rotated at the next line end.
     fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let room = usize::try_from(self.max_bytes.saturating_sub(self.size)).unwrap_or(usize::MAX);
+            let slot = usize::try_from(self.max_bytes.saturating_sub(self.size)).unwrap_or(usize::MAX);
             let line_end =
-                bytes.get(room.saturating_sub(1)..).and_then(|past| past.iter().position(|byte| *byte == b'\n'));
+                bytes.get(slot.saturating_sub(1)..).and_then(|past| past.iter().position(|byte| *byte == b'\n'));
             let (now, full) = match line_end {
-                Some(at) => (room.saturating_sub(1) + at + 1, true),
+                Some(at) => (slot.saturating_sub(1) + at + 1, true),
                 None => (bytes.len(), self.size + bytes.len() as u64 > self.max_bytes + LINE_PATIENCE),
             };
             let (piece, rest) = bytes.split_at_checked(now).unwrap_or((bytes, &[]));
@@ -161,13 +162,13 @@ impl LogFile {
         };
         file.write_all(piece).inspect_err(|_| self.file = None)?;
         if self.lost > 0 {
-            self.complaint = Some(format!("{} is written again; {} bytes were lost", self.path.display(), self.lost));
+            self.problem = Some(format!("{} is written again; {} bytes were lost", self.path.display(), self.lost));
             self.lost = 0;
         }
         Ok(())
     }
 
-    /// `log` becomes `log.1`, `log.1` becomes `log.2`; the one past `keep` is gone.
+    /// Renames `log` to `log.1`, `log.1` to `log.2` and so on; the file beyond `keep` is dropped.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         self.size = 0;
@@ -185,7 +186,7 @@ impl LogFile {
 
     fn complain(&mut self, lost: usize, error: &io::Error) {
         if self.lost == 0 {
-            self.complaint = Some(format!("cannot write {}: {error}", self.path.display()));
+            self.problem = Some(format!("cannot write {}: {error}", self.path.display()));
         }
         self.lost += lost as u64;
     }
@@ -223,7 +224,7 @@ mod tests {
         let mut all = String::new();
         for number in 0..500 {
             let line = format!("line {number} {}\n", "x".repeat(number % 37));
-            // Uneven pieces: a chunk from a pipe ends anywhere.
+            // Pieces of uneven size, because a read from a pipe can end anywhere.
             for piece in line.as_bytes().chunks(7) {
                 file.append(piece);
             }
@@ -272,12 +273,12 @@ mod tests {
         let path = blocker.join("web.log");
         let mut file = LogFile::new(&log(&path, 100, 1));
         file.append(b"lost\n");
-        assert!(file.complaint.take().unwrap().contains("cannot write"));
+        assert!(file.problem.take().unwrap().contains("cannot write"));
         file.append(b"lost\n");
-        assert_eq!(file.complaint.take(), None);
+        assert_eq!(file.problem.take(), None);
         std::fs::remove_file(&blocker).unwrap();
         file.append(b"kept\n");
-        assert!(file.complaint.take().unwrap().contains("10 bytes were lost"));
+        assert!(file.problem.take().unwrap().contains("10 bytes were lost"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept\n");
     }
 }

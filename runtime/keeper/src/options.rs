@@ -1,4 +1,4 @@
-//! How a keeper is to keep, and why there may be none.
+//! The options of a keeper, and the errors that stop it. It reads no configuration.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,33 +6,33 @@ use std::time::Duration;
 
 use crate::runtime::Runtime;
 
-/// How a keeper is to keep.
+/// The options of a keeper.
 #[derive(Debug)]
 pub struct Options {
-    /// Who judges.
+    /// The runtime.
     pub runtime: Runtime,
-    /// Where lock and ledger live.
+    /// The directory of the lock and the ledger.
     pub state_dir: PathBuf,
-    /// A runtime that has attached and is silent for so long is killed. 10 s.
+    /// A runtime that has attached and is silent for this long is killed. 10 s.
     pub silence: Duration,
-    /// A runtime that has not attached after so long is killed. 30 s: it may compile plug-ins first.
+    /// A runtime that has not attached after this long is killed. 30 s, because it may compile plug-ins first.
     pub startup: Duration,
-    /// After so long without a runtime the restart lines apply. 10 s.
+    /// After this long without a runtime the fallbacks apply. 10 s.
     pub absence: Duration,
-    /// A runtime that lived shorter died young: the start after next waits. 1 s.
+    /// A runtime that lived shorter has failed early; from the second early failure on, the next start waits. 1 s.
     pub young: Duration,
-    /// The first such wait; it doubles. 100 ms.
+    /// The first wait; it doubles. 100 ms.
     pub backoff: Duration,
-    /// The longest such wait. 5 s.
+    /// The longest wait. 5 s.
     pub backoff_max: Duration,
-    /// So many crashes within [`window`](Self::window) are answered with safe mode. 3.
+    /// This many crashes within [`window`](Self::window) lead to safe mode. 3.
     pub crashes: usize,
     /// See [`crashes`](Self::crashes); a runtime that lives this long ends safe mode. 60 s.
     pub window: Duration,
     /// How long a runtime that was told to end has before it is killed. 30 s.
     pub farewell: Duration,
-    /// Exit codes by which a runtime that never attached says that starting it again is of no use (a mistake on the
-    /// command line or in the configuration). Heeded while there are no children to keep. 2, 64 and 78.
+    /// Exit codes of a runtime that must not be started again, such as a mistake on the command line or in the
+    /// configuration. They count only if the runtime never attached and there are no children to keep. 2, 64 and 78.
     pub hopeless: Vec<i32>,
 }
 
@@ -56,14 +56,14 @@ impl Options {
     }
 }
 
-/// Why there is no keeper.
+/// Why the keeper does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
-    /// It has to come before any thread: signals are taken in by this one alone.
+    /// The keeper must be started before any other thread, because its own thread must receive all signals.
     #[error("the keeper must be started before any other thread")]
     Threads,
-    /// Two keepers would each adopt the other's children.
-    #[error("another heald keeps {}", .0.display())]
+    /// Another keeper uses the state directory. Two keepers would adopt each other's children.
+    #[error("another heald already uses the state directory {}", .0.display())]
     Locked(PathBuf),
     /// A system call failed.
     #[error("cannot {what}")]

@@ -1,32 +1,33 @@
-//! Waiting for the first of many things: a thin skin over epoll that names what is waited for.
+//! Waiting for many sources at once: a thin layer over epoll that names each source. It reads nothing itself.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{Timespec, epoll};
 
-/// What is taken from the kernel at once. With a full turn of output from each, a round stays around a millisecond.
+/// How many events are taken from the kernel at once. With a full turn of output from each, a round takes about a
+/// millisecond.
 const BATCH: usize = 32;
 
-/// What has something to say. The order is the order of service: ends before requests before output.
+/// What is ready. The order is the order of service: exits before requests before output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// A signal for the keeper, an ended child included.
+pub(crate) enum PollSource {
+    /// A signal for the keeper; an ended child sends one.
     Signals,
     /// An adopted process ended.
-    Survivor(u32),
+    Adopted(u32),
     /// The runtime's socket.
     Runtime,
-    /// A child wrote something.
+    /// The output of a child.
     Output(u64),
 }
 
-impl Source {
+impl PollSource {
     fn pack(self) -> u64 {
         match self {
             Self::Signals => 0,
             Self::Runtime => 1,
-            Self::Survivor(pid) => 2 | u64::from(pid) << 2,
+            Self::Adopted(pid) => 2 | u64::from(pid) << 2,
             Self::Output(id) => 3 | id << 2,
         }
     }
@@ -35,13 +36,13 @@ impl Source {
         match packed & 3 {
             0 => Self::Signals,
             1 => Self::Runtime,
-            2 => Self::Survivor(u32::try_from(packed >> 2).unwrap_or_default()),
+            2 => Self::Adopted(u32::try_from(packed >> 2).unwrap_or_default()),
             _ => Self::Output(packed >> 2),
         }
     }
 }
 
-/// The set of things waited for. A descriptor that is closed leaves it by itself.
+/// The set of watched sources. A closed descriptor leaves it by itself.
 #[derive(Debug)]
 pub(crate) struct Poll {
     epoll: OwnedFd,
@@ -52,25 +53,25 @@ impl Poll {
         Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 
-    /// Waits for something to read (or an end) from now on.
-    pub(crate) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+    /// Watches a descriptor for input or its end.
+    pub(crate) fn watch(&self, fd: impl AsFd, source: PollSource) -> io::Result<()> {
         let data = epoll::EventData::new_u64(source.pack());
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
     }
 
-    /// Waits for room to write as well, or no longer.
-    pub(crate) fn want_room(&self, fd: impl AsFd, source: Source, wanted: bool) -> io::Result<()> {
+    /// Watches for room to write as well, or stops doing so.
+    pub(crate) fn want_room(&self, fd: impl AsFd, source: PollSource, wanted: bool) -> io::Result<()> {
         let flags = if wanted { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
         Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.pack()), flags)?)
     }
 
-    /// Waits no longer.
+    /// Stops watching a descriptor.
     pub(crate) fn forget(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// What is ready, in order of service, or nothing after so many microseconds.
-    pub(crate) fn wait(&self, timeout_us: Option<u64>) -> io::Result<Vec<Source>> {
+    /// The ready sources in order of service; empty after the timeout.
+    pub(crate) fn wait(&self, timeout_us: Option<u64>) -> io::Result<Vec<PollSource>> {
         let timeout = timeout_us.map(|us| Timespec {
             tv_sec: i64::try_from(us / 1_000_000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(us % 1_000_000).unwrap_or(0) * 1000,
@@ -80,7 +81,7 @@ impl Poll {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut ready: Vec<Source> = events.iter().map(|event| Source::unpack(event.data.u64())).collect();
+        let mut ready: Vec<PollSource> = events.iter().map(|event| PollSource::unpack(event.data.u64())).collect();
         ready.sort_unstable();
         Ok(ready)
     }

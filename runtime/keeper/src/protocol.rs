@@ -1,8 +1,8 @@
-//! What keeper and runtime say to each other: plain data, and the framing that carries it over a stream socket.
+//! The protocol between keeper and runtime: plain data, and the framing that carries it over a stream socket.
 //!
-//! Each frame is a length (four bytes, little endian) and one JSON value. A stream and not packets, because the first
-//! [`Hello`] names every child and would outgrow a socket's largest packet with a few hundred of them. This module opens
-//! no socket and reads no clock.
+//! Each frame is a length (four bytes, little endian) and one JSON value. It is a stream and not packets, because the
+//! first [`Hello`] names every child and would outgrow a socket's largest packet with a few hundred of them. This module
+//! opens no socket and reads no clock.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,85 +11,88 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Keeper and runtime are the same image, but an upgraded runtime can meet the keeper of
-/// the release before: it attaches with the version it speaks and is refused by name, not by a parse error.
+/// the release before. It attaches with its version and is refused by name, not by a parse error.
 pub const VERSION: u32 = 1;
 
-/// The largest frame either side accepts. A [`Hello`] with ten thousand children takes about 4 MiB; more is a fault.
+/// The largest frame that either side accepts. A [`Hello`] with ten thousand children takes about 4 MiB; more is an
+/// error.
 pub const MAX_FRAME: usize = 8 * 1024 * 1024;
 
-/// The longest [`Spawn::tag`]: it is kept for every child, in memory and in the ledger.
+/// The longest [`SpawnRequest::tag`]. It is kept for every child, in memory and in the ledger.
 pub const MAX_TAG: usize = 4096;
 
-/// The environment variable every supervised process carries: its spawn id. It is how a survivor is found whose keeper
-/// died between starting it and writing it down.
+/// The environment variable with the spawn id, which every supervised process carries. It finds a survivor whose keeper
+/// died between starting it and recording it.
 pub const SPAWN_VARIABLE: &str = "HEALD_SPAWN";
 
-/// One seat for a process: at most one child lives in it at a time, whoever asks.
+/// The id of a slot for a process. At most one child lives in a slot at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
-    /// The service's name.
+pub struct SlotId {
+    /// The service.
     pub service: String,
-    /// Which of its replicas, from 0.
+    /// The replica, from 0.
     pub replica: u32,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for SlotId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.service, self.replica)
     }
 }
 
-/// Runtime to keeper.
+/// A request of the runtime to the keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Request {
-    /// Chosen by the runtime; the answer carries it back.
+pub struct RuntimeRequest {
+    /// The runtime chooses it, and the answer repeats it.
     pub id: u64,
-    /// What is asked.
-    pub ask: Ask,
+    /// The command.
+    pub ask: KeeperCommand,
 }
 
-/// What a runtime can ask.
+/// What a runtime can ask of the keeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// "I am in charge from now on." Answered by a [`Hello`]; before it, the keeper says nothing.
+pub enum KeeperCommand {
+    /// The runtime takes over. The answer is a [`Hello`]; before it, the keeper sends nothing.
     Attach {
-        /// The [`VERSION`] the runtime speaks.
+        /// The [`VERSION`] of the runtime.
         version: u32,
     },
-    /// "I am alive." Not answered.
+    /// The runtime is alive. Not answered.
     Beat,
     /// Start a process.
-    Spawn(Box<Spawn>),
-    /// What was this spawn answered, if it was ever asked? For an intent on record whose effect is not known.
+    Spawn(Box<SpawnRequest>),
+    /// Asks what a spawn request was answered. It serves intents on record whose effect is not known.
     Recall {
         /// The spawn id.
         spawn: String,
     },
     /// Signal a child.
-    Signal(Signal),
-    /// These ends are on record; the keeper may forget them.
+    Signal(SignalRequest),
+    /// These exits are on record, so the keeper may forget them.
     Acknowledge {
         /// The spawn ids of the ended children.
         spawns: Vec<String>,
     },
-    /// "I shall exit now, do not bring me back."
+    /// The runtime is about to exit and must not be started again.
     Shutdown {
-        /// Leave the children running for the next keeper to adopt (their output is lost), instead of stopping them.
+        /// Leave the children running for the next keeper, which adopts them without their output. Otherwise they are
+        /// stopped.
         leave_children: bool,
     },
 }
 
-/// A process to start. The same `spawn` again gets the first answer again and starts nothing.
+/// A process to start. The same spawn id again gets the first answer again and starts nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spawn {
-    /// The intent's id: who repeats it after a crash means the same process.
+pub struct SpawnRequest {
+    /// The id of the intent. A request that is repeated after a crash means the same process.
     pub spawn: String,
-    /// The seat it takes. Refused while another child lives there.
-    pub place: Place,
+    /// The slot of the process; `place` on the wire. The request is refused while another child lives there.
+    #[serde(rename = "place")]
+    pub slot: SlotId,
     /// Program and arguments. A program without a slash is looked up in `env`'s `PATH`.
     pub command: Vec<String>,
     /// The whole environment: the child sees this, [`SPAWN_VARIABLE`] and nothing else.
@@ -98,13 +101,13 @@ pub struct Spawn {
     pub cwd: Option<PathBuf>,
     /// User and group to run as; the keeper's own if absent.
     pub user: Option<User>,
-    /// Where its output goes; discarded if absent.
+    /// Where the output goes; it is discarded if absent.
     pub log: Option<Log>,
-    /// What to do when it ends while no runtime is there to decide.
+    /// What to do if the process ends while there is no runtime.
     pub fallback: Fallback,
-    /// How it is stopped when the keeper itself goes.
-    pub stop: Stop,
-    /// Anything the runtime wants to find again with the child.
+    /// How the process is stopped when the keeper itself ends.
+    pub stop: StopSettings,
+    /// Data of the runtime that is returned with the child.
     pub tag: String,
 }
 
@@ -130,120 +133,122 @@ pub struct Log {
     pub keep: u32,
 }
 
-/// The restart line: applied by the keeper alone, and only when there is no runtime.
+/// What the keeper does about an ended child while there is no runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
     /// When an ended child is started again.
-    pub restart: Restart,
-    /// Exit codes that count as success for [`Restart::OnFailure`]. 0 need not be named.
+    pub restart: FallbackRestart,
+    /// Exit codes that count as success for [`FallbackRestart::OnFailure`]. 0 need not be named.
     pub success_codes: Vec<i32>,
-    /// The first pause before starting it again; it doubles with every start that did not last.
+    /// The first pause before a restart. It doubles with every start that did not last.
     pub backoff_ms: u64,
 }
 
 /// When an ended child is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// Whatever the end was.
+pub enum FallbackRestart {
+    /// After every end.
     Always,
     /// After a signal or an exit code that is no success.
     OnFailure,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// How a child is stopped: signal, then continue, then, after the grace, kill; always the whole process group.
+/// How a child is stopped: the stop signal, then continue, then kill after the grace. It always concerns the whole
+/// process group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stop {
-    /// The polite signal's number.
+pub struct StopSettings {
+    /// The number of the stop signal.
     pub signal: i32,
-    /// How long it has before the group is killed.
+    /// The grace: how long after the stop signal the group is killed.
     pub grace_ms: u64,
 }
 
 /// A signal for one child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Signal {
-    /// Which child. A spawn id names one process for ever, unlike a PID.
+pub struct SignalRequest {
+    /// The spawn id of the child. Unlike a PID it names one process for ever.
     pub spawn: String,
     /// The signal's number.
     pub signal: i32,
-    /// The whole process group, or its leader alone.
+    /// True for the whole process group, false for its leader alone.
     pub group: bool,
-    /// The child is meant to end: its restart line no longer counts.
+    /// The child is meant to end, so its fallback no longer applies.
     pub retire: bool,
 }
 
-/// Keeper to runtime.
+/// A message of the keeper to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Message {
-    /// The answer to [`Ask::Attach`].
+pub enum KeeperMessage {
+    /// The answer to [`KeeperCommand::Attach`].
     Hello(Box<Hello>),
-    /// The answer to any other request (but [`Ask::Beat`]).
+    /// The answer to any other request except [`KeeperCommand::Beat`].
     Answer {
         /// The request's id.
         id: u64,
-        /// What came of it.
-        answer: Result<Done, Refusal>,
+        /// The result.
+        answer: Result<KeeperReply, KeeperRefusal>,
     },
     /// A child has ended, and so has the rest of its process group.
     Exited(Exit),
-    /// Something the operator should know that no request asked for.
+    /// A notice for the operator that no request asked for.
     Notice {
-        /// In words.
+        /// The notice in words.
         text: String,
     },
 }
 
-/// Everything a runtime needs to take over.
+/// Everything that a runtime needs to take over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
-    /// The [`VERSION`] the keeper speaks.
+    /// The [`VERSION`] of the keeper.
     pub version: u32,
-    /// The kernel's boot id: PIDs, start times and monotonic times below are of this boot.
+    /// The kernel's boot id. The PIDs, start times and monotonic times below belong to this boot.
     pub boot: String,
     /// The keeper's PID.
     pub keeper: u32,
-    /// Start times of the runtime itself, this one included.
+    /// How many runtimes the keeper has started, this one included.
     pub runtime_starts: u64,
     /// Whether this runtime was started in safe mode.
     pub safe_mode: bool,
-    /// How the runtime before this one ended, if there was one.
+    /// How the previous runtime ended, if there was one.
     pub previous: Option<RuntimeEnd>,
-    /// Every child alive.
+    /// All living children.
     pub children: Vec<Child>,
-    /// Ends nobody has acknowledged, oldest first.
+    /// The exits that are not acknowledged, oldest first.
     pub exits: Vec<Exit>,
-    /// Ends that had to be forgotten before anybody acknowledged them.
+    /// How many exits were dropped before they were acknowledged.
     pub exits_dropped: u64,
-    /// How many incarnations each place has had, places without a living child included.
-    pub incarnations: Vec<Count>,
+    /// The newest incarnation of each slot, empty slots included.
+    pub incarnations: Vec<IncarnationCount>,
 }
 
 /// How a runtime ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeEnd {
-    /// Its exit.
+    /// How it ended.
     pub end: End,
-    /// The keeper killed it for being silent.
+    /// The keeper killed it for its silence.
     pub silent: bool,
-    /// When, on the monotonic clock, in microseconds.
+    /// When it ended, on the monotonic clock, in microseconds.
     pub ended_us: u64,
 }
 
-/// The newest incarnation of a place.
+/// The newest incarnation of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Count {
-    /// The place.
-    pub place: Place,
+pub struct IncarnationCount {
+    /// The slot; `place` on the wire.
+    #[serde(rename = "place")]
+    pub slot: SlotId,
     /// Its newest incarnation; the first is 1.
     pub incarnation: u64,
 }
@@ -254,31 +259,34 @@ pub struct Count {
 pub struct Child {
     /// The id it was spawned under.
     pub spawn: String,
-    /// Where it sits.
-    pub place: Place,
-    /// Counts up from 1 in each place.
+    /// The slot; `place` on the wire.
+    #[serde(rename = "place")]
+    pub slot: SlotId,
+    /// The incarnation of the slot, from 1.
     pub incarnation: u64,
     /// Process id, and process group id.
     pub pid: u32,
-    /// Start time in clock ticks since boot (`/proc/PID/stat`): with PID and boot id, an identity.
+    /// The start time in clock ticks since boot (`/proc/PID/stat`). Together with PID and boot id it identifies the
+    /// process.
     pub start_ticks: u64,
-    /// When it was started, on the monotonic clock, in microseconds.
+    /// When the child was started, on the monotonic clock, in microseconds.
     pub started_us: u64,
-    /// How it came to be ours.
-    pub origin: Origin,
-    /// The runtime's own words.
+    /// Why the keeper has the child.
+    pub origin: ChildOrigin,
+    /// The tag of the request.
     pub tag: String,
 }
 
-/// How a child came to be the keeper's.
+/// Why the keeper has a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum ChildOrigin {
     /// A runtime asked for it.
     Asked,
-    /// The keeper applied its restart line while there was no runtime.
+    /// The keeper applied the fallback while there was no runtime.
     Fallback,
-    /// It outlived an earlier keeper. Its output is lost and its exit code will not be known: better replaced soon.
+    /// The child survived an earlier keeper. Its output is lost and its exit code will not be known, so it should be
+    /// replaced soon.
     Adopted,
 }
 
@@ -290,7 +298,7 @@ pub struct Exit {
     pub child: Child,
     /// How it ended.
     pub end: End,
-    /// When, on the monotonic clock, in microseconds.
+    /// When it ended, on the monotonic clock, in microseconds.
     pub ended_us: u64,
 }
 
@@ -307,7 +315,7 @@ pub enum End {
         /// It left a core dump.
         core: bool,
     },
-    /// It was no child of this keeper (adopted, or gone before it could be): the kernel tells its parent alone.
+    /// The end is not known: the process was no child of this keeper, and the kernel tells only the parent.
     Unknown,
 }
 
@@ -322,25 +330,25 @@ impl std::fmt::Display for End {
     }
 }
 
-/// A request that was carried out.
+/// The result of a request that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Done {
-    /// The process runs its program, or has by now ended: an exit is told apart, and later.
+pub enum KeeperReply {
+    /// The process was started. It may have ended by now; its exit is reported separately and later.
     Spawned(Child),
-    /// The answer that spawn got, or none that is remembered: then nothing was started under that id, or so long ago that
-    /// its end was acknowledged and more than a thousand answers came after it.
-    Recalled(Option<Result<Child, Box<Refusal>>>),
+    /// What the spawn request was answered, or `None` if no answer is remembered. Then nothing was started under that
+    /// id, or its exit was acknowledged and more than a thousand answers came after it.
+    Recalled(Option<Result<Child, Box<KeeperRefusal>>>),
     /// The signal was sent.
     Signalled,
-    /// Noted.
+    /// The request was noted.
     Noted,
 }
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
+pub enum KeeperRefusal {
     /// The program could not be started; nothing runs.
     #[error("cannot start {program}: {reason}")]
     Exec {
@@ -351,13 +359,13 @@ pub enum Refusal {
         /// The error in words.
         reason: String,
     },
-    /// Another child lives there. Two copies are never started side by side.
-    #[error("{} is taken by PID {} (incarnation {})", .0.place, .0.pid, .0.incarnation)]
+    /// Another child lives in the slot. Two children never run side by side in a slot.
+    #[error("slot {} is taken by PID {} (incarnation {})", .0.slot, .0.pid, .0.incarnation)]
     Occupied(Child),
     /// No living child has this spawn id.
-    #[error("no living child was spawned as {0}")]
+    #[error("no living child has the spawn id {0}")]
     NoSuchChild(String),
-    /// The system would not deliver the signal.
+    /// The system did not deliver the signal.
     #[error("cannot send signal {signal}: {reason}")]
     Signal {
         /// The signal's number.
@@ -365,10 +373,10 @@ pub enum Refusal {
         /// The error in words.
         reason: String,
     },
-    /// The keeper is on its way out.
+    /// The keeper is stopping.
     #[error("the keeper is stopping")]
     Stopping,
-    /// The request makes no sense.
+    /// The request is invalid.
     #[error("invalid request: {0}")]
     Invalid(String),
     /// The runtime speaks another version.
@@ -376,18 +384,18 @@ pub enum Refusal {
     Version(u32),
 }
 
-/// A frame that cannot be sent or understood.
+/// Why a frame cannot be sent or understood.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
-    /// Longer than [`MAX_FRAME`].
-    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} that are allowed")]
+    /// The frame is longer than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is longer than the allowed {MAX_FRAME}")]
     TooLong(usize),
-    /// Not the JSON expected.
-    #[error("a frame cannot be understood")]
+    /// The frame is not the expected JSON.
+    #[error("a frame is not the expected JSON")]
     Malformed(#[source] serde_json::Error),
 }
 
-/// Appends `value` as one frame to `out`; on an error `out` is as before.
+/// Appends `value` as one frame to `out`. After an error `out` is as before.
 pub fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
     let body = serde_json::to_vec(value).map_err(ProtocolError::Malformed)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME);
@@ -398,7 +406,7 @@ pub fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Protocol
     Ok(())
 }
 
-/// Puts frames together from whatever pieces a socket gives.
+/// Puts frames together from pieces of a stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
@@ -406,7 +414,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes in bytes as they came.
+    /// Adds bytes as they arrive.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 && self.read == self.bytes.len() {
             self.bytes.clear();
@@ -415,7 +423,7 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, or `None` until more bytes are there. After an error the stream cannot be trusted any more.
+    /// The next whole frame, or `None` until more bytes arrive. After an error the stream cannot be used any more.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ProtocolError> {
         let waiting = self.bytes.get(self.read..).unwrap_or_default();
         let Some((head, rest)) = waiting.split_first_chunk::<4>() else { return Ok(None) };
@@ -438,7 +446,7 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    fn frames(requests: &[Request]) -> Vec<u8> {
+    fn frames(requests: &[RuntimeRequest]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for request in requests {
             encode(request, &mut bytes).unwrap();
@@ -449,14 +457,14 @@ mod tests {
     #[test]
     fn frames_survive_any_cut() {
         let requests = [
-            Request { id: 1, ask: Ask::Attach { version: VERSION } },
-            Request { id: 2, ask: Ask::Acknowledge { spawns: vec!["a".into(), "b".into()] } },
-            Request { id: 3, ask: Ask::Beat },
+            RuntimeRequest { id: 1, ask: KeeperCommand::Attach { version: VERSION } },
+            RuntimeRequest { id: 2, ask: KeeperCommand::Acknowledge { spawns: vec!["a".into(), "b".into()] } },
+            RuntimeRequest { id: 3, ask: KeeperCommand::Beat },
         ];
         let bytes = frames(&requests);
         for cut in 1..bytes.len() {
             let mut decoder = Decoder::default();
-            let mut seen: Vec<Request> = Vec::new();
+            let mut seen: Vec<RuntimeRequest> = Vec::new();
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
                 while let Some(request) = decoder.decode().unwrap() {
@@ -467,21 +475,51 @@ mod tests {
         }
     }
 
+    /// An upgraded runtime can meet the keeper of the release before, so the names on the wire must not change.
+    #[test]
+    fn names_on_the_wire_stay() {
+        let slot = SlotId { service: "web".into(), replica: 1 };
+        let child = Child {
+            spawn: "s".into(),
+            slot: slot.clone(),
+            incarnation: 2,
+            pid: 3,
+            start_ticks: 4,
+            started_us: 5,
+            origin: ChildOrigin::Asked,
+            tag: String::new(),
+        };
+        let spawned = KeeperMessage::Answer { id: 1, answer: Ok(KeeperReply::Spawned(child)) };
+        assert_eq!(
+            serde_json::to_string(&spawned).unwrap(),
+            r#"{"answer":{"id":1,"answer":{"Ok":{"spawned":{"spawn":"s","place":{"service":"web","replica":1},"incarnation":2,"pid":3,"start_ticks":4,"started_us":5,"origin":"asked","tag":""}}}}}"#
+        );
+        let signal = SignalRequest { spawn: "s".into(), signal: 15, group: true, retire: false };
+        assert_eq!(
+            serde_json::to_string(&RuntimeRequest { id: 7, ask: KeeperCommand::Signal(signal) }).unwrap(),
+            r#"{"id":7,"ask":{"signal":{"spawn":"s","signal":15,"group":true,"retire":false}}}"#
+        );
+        assert_eq!(
+            serde_json::to_string(&IncarnationCount { slot, incarnation: 9 }).unwrap(),
+            r#"{"place":{"service":"web","replica":1},"incarnation":9}"#
+        );
+    }
+
     #[test]
     fn a_frame_beyond_the_bound_is_refused_on_both_sides() {
-        let request = Request { id: 1, ask: Ask::Acknowledge { spawns: vec!["x".repeat(MAX_FRAME)] } };
+        let request = RuntimeRequest { id: 1, ask: KeeperCommand::Acknowledge { spawns: vec!["x".repeat(MAX_FRAME)] } };
         let mut out = vec![7];
         assert!(matches!(encode(&request, &mut out), Err(ProtocolError::TooLong(_))));
         assert_eq!(out, [7]);
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(decoder.decode::<Request>(), Err(ProtocolError::TooLong(_))));
+        assert!(matches!(decoder.decode::<RuntimeRequest>(), Err(ProtocolError::TooLong(_))));
     }
 
     #[test]
     fn garbage_is_an_error_and_not_a_panic() {
         let mut decoder = Decoder::default();
         decoder.push(&[2, 0, 0, 0, b'n', b'o']);
-        assert!(matches!(decoder.decode::<Request>(), Err(ProtocolError::Malformed(_))));
+        assert!(matches!(decoder.decode::<RuntimeRequest>(), Err(ProtocolError::Malformed(_))));
     }
 }

@@ -1,4 +1,6 @@
-//! The runtime as a process: how one is started, and what is known of the one that runs.
+//! The runtime as a process of the keeper: starting it, and what is known about the running one.
+//!
+//! It decides nothing about restarts; [`crate::restart_policy`] does.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,34 +13,34 @@ use std::process::Command;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::client::{FD_VARIABLE, KEEPER_VARIABLE, SAFE_MODE_VARIABLE};
-use crate::identity::Held;
+use crate::identity::ProcessHandle;
 use crate::link::Link;
 
-/// Who judges.
+/// The runtime of a keeper.
 #[derive(Debug)]
 pub enum Runtime {
     /// A process the keeper starts, and starts again when it dies.
     Process(Image),
-    /// Somebody who is there already and holds the other end of this socket: a test, an embedding program. It is not brought
-    /// back: its end is the end.
+    /// A process that already runs and holds the other end of this socket, such as a test or an embedding program. It is
+    /// not restarted: when it ends, the keeper ends.
     Connected(OwnedFd),
 }
 
-/// The program that is the runtime.
+/// The program of the runtime.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The program. `/proc/self/exe` is the image that runs now, whatever lies at its path by then.
+    /// The program. `/proc/self/exe` is the image that runs now, even if its path has been replaced.
     pub program: PathBuf,
-    /// What the process list shows as its name.
+    /// The name in the process list.
     pub name: OsString,
-    /// Its arguments.
+    /// The arguments.
     pub arguments: Vec<OsString>,
-    /// Added to the keeper's environment, which it inherits.
+    /// Variables added to the keeper's environment, which the runtime inherits.
     pub env: Vec<(OsString, OsString)>,
 }
 
 impl Image {
-    /// This very image with the arguments this process got.
+    /// The image and the arguments of this process.
     pub fn of_this_process() -> Self {
         let mut arguments = std::env::args_os();
         Self {
@@ -50,26 +52,26 @@ impl Image {
     }
 }
 
-/// A runtime that runs.
+/// A running runtime.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RuntimeProcess {
     /// The process, if the keeper started it.
-    pub(crate) held: Option<Held>,
+    pub(crate) handle: Option<ProcessHandle>,
     pub(crate) link: Link,
     pub(crate) started_us: u64,
-    /// When it was last heard of.
+    /// When it last sent anything.
     pub(crate) heard_us: u64,
-    /// It has asked for the hello, and is in charge.
+    /// It has attached and is in charge.
     pub(crate) attached: bool,
-    /// When it closed its end of the link: it ends, one hopes.
+    /// When it closed its end of the link. It should end soon.
     pub(crate) closed_us: Option<u64>,
-    /// It was killed for its silence, or for what it said.
-    pub(crate) condemned: bool,
+    /// The keeper killed it, because it was silent or broke the protocol.
+    pub(crate) killed: bool,
 }
 
-impl Running {
-    /// Starts the image, connected. It gets a process group of its own, so that a terminal's Ctrl-C reaches it through the
-    /// keeper alone, once.
+impl RuntimeProcess {
+    /// Starts the runtime with a connected socket. It gets a process group of its own, so that Ctrl-C on a terminal
+    /// reaches it once, through the keeper.
     pub(crate) fn start(image: &Image, safe_mode: bool, now_us: u64) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&image.program);
@@ -80,40 +82,40 @@ impl Running {
         } else {
             command.env_remove(SAFE_MODE_VARIABLE);
         }
-        // Inheritable for just this spawn: nothing else is started in between, because there is one thread.
+        // Inheritable for this spawn only. The keeper has one thread, so nothing else is spawned in between.
         fcntl_setfd(&theirs, FdFlags::empty())?;
         let pid = command.spawn()?.id();
         drop(theirs);
-        Ok(Self { held: Some(Held::child(pid)?), ..Self::connected(ours, now_us)? })
+        Ok(Self { handle: Some(ProcessHandle::child(pid)?), ..Self::connected(ours, now_us)? })
     }
 
-    /// A runtime that was there already.
+    /// A runtime that already runs.
     pub(crate) fn connected(stream: UnixStream, now_us: u64) -> io::Result<Self> {
         Ok(Self {
-            held: None,
+            handle: None,
             link: Link::new(stream)?,
             started_us: now_us,
             heard_us: now_us,
             attached: false,
             closed_us: None,
-            condemned: false,
+            killed: false,
         })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.held.as_ref().map(Held::pid)
+        self.handle.as_ref().map(ProcessHandle::pid)
     }
 
-    /// Hands a signal on.
+    /// Sends a signal to the runtime.
     pub(crate) fn signal(&self, signal: i32) {
-        if let Some(held) = &self.held {
-            drop(held.signal(signal));
+        if let Some(handle) = &self.handle {
+            drop(handle.signal(signal));
         }
     }
 
-    /// Kills it; its end is then seen like any other.
-    pub(crate) fn condemn(&mut self) {
-        self.condemned = true;
+    /// Kills the runtime. Its end is then handled like any other.
+    pub(crate) fn kill(&mut self) {
+        self.killed = true;
         self.signal(libc::SIGKILL);
     }
 }

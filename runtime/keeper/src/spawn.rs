@@ -1,8 +1,8 @@
-//! Starting one process. std's `Command` is posix_spawn underneath: no copy of this process is made, PIPE is reset in the
-//! child, and an exec that fails is an error here and not an exit over there. A program is looked up by us because a changed
-//! `PATH` would make std fork instead.
+//! Starting one process.
 //!
-//! Each child leads a process group and not a session: that takes no code between fork and exec.
+//! std's `Command` uses posix_spawn: it does not copy this process, it resets PIPE in the child, and a failing exec is
+//! an error here. The keeper looks up programs itself, because a changed `PATH` would make std fork instead. Each child
+//! leads a process group and not a session, because a session would need code between fork and exec. It reaps nothing.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,17 +11,17 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::protocol::{MAX_TAG, Refusal, SPAWN_VARIABLE, Spawn};
+use crate::protocol::{KeeperRefusal, MAX_TAG, SPAWN_VARIABLE, SpawnRequest};
 
 /// The longest spawn id or service name: both are kept for every child.
 const MAX_NAME: usize = 256;
 
-/// Refuses what could not be carried out or written down.
-pub(crate) fn check(spawn: &Spawn) -> Result<(), Refusal> {
+/// Refuses a request that cannot be carried out or recorded.
+pub(crate) fn check(spawn: &SpawnRequest) -> Result<(), KeeperRefusal> {
     let named = |name: &str| !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
     let wrong = if !named(&spawn.spawn) {
         "a spawn id is 1 to 256 bytes without control characters"
-    } else if !named(&spawn.place.service) {
+    } else if !named(&spawn.slot.service) {
         "a service name is 1 to 256 bytes without control characters"
     } else if spawn.command.first().is_none_or(String::is_empty) {
         "the command is empty"
@@ -30,13 +30,13 @@ pub(crate) fn check(spawn: &Spawn) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    Err(Refusal::Invalid(wrong.to_owned()))
+    Err(KeeperRefusal::Invalid(wrong.to_owned()))
 }
 
-/// Starts the process and returns its PID. It is the caller's to reap.
-pub(crate) fn start(spawn: &Spawn, output: Option<io::PipeWriter>) -> Result<u32, Refusal> {
+/// Starts the process and returns its PID. The caller must reap it.
+pub(crate) fn start(spawn: &SpawnRequest, output: Option<io::PipeWriter>) -> Result<u32, KeeperRefusal> {
     let Some((name, arguments)) = spawn.command.split_first() else {
-        return Err(Refusal::Invalid("the command is empty".to_owned()));
+        return Err(KeeperRefusal::Invalid("the command is empty".to_owned()));
     };
     let started = look_up(name, spawn.env.get("PATH").map(String::as_str)).and_then(|program| {
         let (out, err) = match output {
@@ -56,7 +56,7 @@ pub(crate) fn start(spawn: &Spawn, output: Option<io::PipeWriter>) -> Result<u32
     });
     match started {
         Ok(child) => Ok(child.id()),
-        Err(error) => Err(Refusal::Exec {
+        Err(error) => Err(KeeperRefusal::Exec {
             program: name.clone(),
             errno: error.raw_os_error().unwrap_or(0),
             reason: match &spawn.cwd {
@@ -67,7 +67,7 @@ pub(crate) fn start(spawn: &Spawn, output: Option<io::PipeWriter>) -> Result<u32
     }
 }
 
-/// A name with a slash is a path (relative to the child's working directory); any other is looked for in `PATH`.
+/// A name with a slash is a path, relative to the child's working directory. Any other name is searched in `PATH`.
 fn look_up(name: &str, path: Option<&str>) -> io::Result<PathBuf> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));

@@ -55,6 +55,9 @@ name! {
     /// A probe, unique within its service.
     ProbeId
 }
+/// The id of the implicit probe that every supervised process has. No configured probe may use it.
+pub const PROCESS_PROBE: &str = "process";
+
 name! {
     /// One of several copies of a service: `"0"`, `"1"`, ...
     Replica

@@ -1,7 +1,5 @@
 //! An incident is the fold of its journal records; [`Incident::apply`] is that fold.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Attempt, Ending};
@@ -12,38 +10,7 @@ use crate::journal::{Entry, Record};
 use crate::plugin::Source;
 use crate::time::Moment;
 
-/// Where an incident stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Found, nothing done yet.
-    #[default]
-    Opened,
-    /// Something was done or is about to be.
-    Healing,
-    /// Over, by proof.
-    Resolved,
-    /// Handed to people.
-    Escalated,
-}
-
-impl Stage {
-    /// The word used everywhere.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Healing => "healing",
-            Self::Resolved => "resolved",
-            Self::Escalated => "escalated",
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+pub use crate::stage::Stage;
 
 /// One line of a timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

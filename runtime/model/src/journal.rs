@@ -7,9 +7,9 @@ use crate::action::{Ending, Intent, Proof, Receipt};
 use crate::decision::{Decision, Ruling};
 use crate::finding::Concern;
 use crate::id::{IncidentId, IntentId, PluginName, Replica, ServiceName};
-use crate::incident::Stage;
 use crate::plugin::{Fault, PluginRef, Source};
 use crate::service::{Breaker, Desired, Health};
+use crate::stage::Stage;
 use crate::time::Moment;
 
 /// The version of [`Record`]'s schema, written beside each row.

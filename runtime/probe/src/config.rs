@@ -1,4 +1,6 @@
-//! One `[[service.probe]]` table: what a check is, as the operator writes it.
+//! One `[[service.probe]]` table: a probe as the operator configures it.
+//!
+//! Plain data. It parses no address and checks no rule: [`crate::prepared`] and [`mod@crate::validate`] do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +10,12 @@ use heald_model::time::text;
 use heald_model::{ProbeId, ProbeSpec, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::plan;
 use crate::status::StatusSet;
-use crate::watch::PROCESS;
 
-/// How a check is made.
+/// How a probe checks the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ProbeKind {
     /// An HTTP request.
     Http,
     /// A TCP connection.
@@ -24,8 +24,8 @@ pub enum Kind {
     Exec,
 }
 
-impl Kind {
-    /// The word used in configuration; also a probe's id if it is given none.
+impl ProbeKind {
+    /// The word used in configuration, and the id of a probe without one.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -35,19 +35,19 @@ impl Kind {
     }
 }
 
-/// A check as configured.
+/// A configured probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeConfig {
-    /// Unique within the service; the kind if not given.
+    /// Unique within the service; by default the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// How it is made.
-    pub kind: Kind,
-    /// What its verdict is for.
+    /// How the probe checks.
+    pub kind: ProbeKind,
+    /// What the verdict is for.
     #[serde(default)]
     pub role: Role,
-    /// http: what to ask, `http://HOST[:PORT]/PATH`.
+    /// http: the URL to request, `http://HOST[:PORT]/PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// http: the method.
@@ -68,22 +68,22 @@ pub struct ProbeConfig {
     /// exec: the program and its arguments. No shell is involved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
-    /// exec: its environment, beside heald's own PATH and HOME. It gets nothing else.
+    /// exec: the environment, in addition to heald's own PATH and HOME. The command gets nothing else.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-    /// How often to look.
+    /// How often the check is made.
     #[serde(default = "one_second", with = "text")]
     pub period: Duration,
-    /// How long one look may take.
+    /// How long one check may take.
     #[serde(default = "half_a_second", with = "text")]
     pub timeout: Duration,
-    /// How long after a start to look first.
+    /// How long after a start the first check is made.
     #[serde(default, with = "text")]
     pub initial_delay: Duration,
-    /// Failures in a row that make a change.
+    /// How many failures in a row change the verdict.
     #[serde(default = "three")]
     pub failure_threshold: u32,
-    /// Successes in a row that make a change.
+    /// How many successes in a row change the verdict.
     #[serde(default = "one")]
     pub success_threshold: u32,
 }
@@ -97,7 +97,7 @@ const fn one_second() -> Duration {
 const fn half_a_second() -> Duration {
     Duration::from_millis(500)
 }
-/// As the kubelet has it.
+/// The kubelet's default.
 const fn three() -> u32 {
     3
 }
@@ -105,26 +105,26 @@ const fn one() -> u32 {
     1
 }
 
-/// What is wrong with a setting, and what is allowed.
+/// A setting of a probe that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ProbeProblem {
     /// The field.
     pub field: &'static str,
-    /// What is allowed.
+    /// What is wrong, and what is allowed.
     pub message: String,
-    /// False: heald can run with it, this one check fails and says why (an address that came from the environment).
+    /// False if heald can run with it: only this check fails and says why. Addresses can come from the environment.
     pub fatal: bool,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ProbeProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
 }
 
 impl ProbeConfig {
-    /// A check of this kind with the defaults, and with nothing to look at yet.
-    pub fn new(kind: Kind) -> Self {
+    /// A probe of this kind with the defaults and without a target.
+    pub fn new(kind: ProbeKind) -> Self {
         Self {
             id: None,
             kind,
@@ -145,12 +145,12 @@ impl ProbeConfig {
         }
     }
 
-    /// Its id: as given, else the kind.
+    /// The id: as configured, else the kind.
     pub fn probe(&self) -> ProbeId {
         ProbeId::from(self.id.as_deref().unwrap_or(self.kind.as_str()))
     }
 
-    /// What the engine must know of it.
+    /// The probe as the engine knows it.
     pub fn spec(&self) -> ProbeSpec {
         ProbeSpec {
             id: self.probe(),
@@ -160,54 +160,5 @@ impl ProbeConfig {
             failure_threshold: self.failure_threshold,
             success_threshold: self.success_threshold,
         }
-    }
-
-    /// All that is wrong with it; empty if nothing is.
-    pub fn validate(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut fatal =
-            |field, message: &str| problems.push(Problem { field, message: message.to_owned(), fatal: true });
-        if self.probe().as_str() == PROCESS {
-            fatal("id", "`process` is the implicit probe of a supervised process; choose another");
-        }
-        if self.probe().as_str().is_empty() {
-            fatal("id", "must not be empty");
-        }
-        if self.period.is_zero() {
-            fatal("period", "must be longer than 0s");
-        }
-        if self.timeout.is_zero() {
-            fatal("timeout", "must be longer than 0s");
-        }
-        if self.failure_threshold == 0 {
-            fatal("failure_threshold", "must be at least 1");
-        }
-        if self.success_threshold == 0 {
-            fatal("success_threshold", "must be at least 1");
-        }
-        if self.expect_status.is_empty() {
-            fatal("expect_status", "must name at least one status code or range, such as [200] or [\"200-399\"]");
-        }
-        let belongs = [
-            ("url", self.url.is_some(), Kind::Http),
-            ("method", self.method.is_some(), Kind::Http),
-            ("headers", !self.headers.is_empty(), Kind::Http),
-            ("expect_status", self.expect_status != StatusSet::default(), Kind::Http),
-            ("body_status", !self.body_status, Kind::Http),
-            ("address", self.address.is_some(), Kind::Tcp),
-            ("command", self.command.is_some(), Kind::Exec),
-            ("environment", !self.environment.is_empty(), Kind::Exec),
-        ];
-        for (field, given, kind) in belongs {
-            if given && kind != self.kind {
-                let (kind, own) = (kind.as_str(), self.kind.as_str());
-                fatal(field, &format!("is for kind = \"{kind}\", and this is kind = \"{own}\""));
-            }
-        }
-        match plan::Plan::new(self) {
-            Ok(_) => {}
-            Err(problem) => problems.push(problem),
-        }
-        problems
     }
 }

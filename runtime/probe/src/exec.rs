@@ -1,8 +1,8 @@
-//! A command that says by its exit status whether the service is well.
+//! The exec check: a command whose exit status says whether the service is well.
 //!
-//! It runs in a process group of its own, and the whole group is killed when the check ends, however it ends. The exit is
-//! watched through a pidfd, not through SIGCHLD, so that heald's other children are nobody's business here; the group is killed
-//! while its leader is still unreaped, so its id cannot belong to anyone else yet.
+//! The command runs in a process group of its own. The whole group is killed when the check ends, however it ends. The exit is
+//! watched through a pidfd and not through SIGCHLD, so that heald's other children are not affected. The group is killed
+//! before its leader is reaped, so that the group id cannot belong to another process yet. No shell is involved.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,62 +17,63 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 
-use crate::look::{Look, ending};
+use crate::result::{CheckResult, ending};
 
-/// So much of its output is kept to be shown; the rest is read and dropped.
+/// How many bytes of the output are kept for the message; the rest is read and dropped.
 const SHOWN: usize = 200;
-/// How long to wait for the rest of the output of a command that has ended. Only what outlived the group can hold it open.
+/// How long to wait for the rest of the output after the command has ended. Only a process that left the group can hold the
+/// output open.
 const DRAIN: Duration = Duration::from_millis(50);
 
-/// What to run.
+/// The command to run.
 #[derive(Clone, Debug)]
-pub(crate) struct Command {
+pub(crate) struct ExecCommand {
     pub(crate) program: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: BTreeMap<String, String>,
 }
 
-/// Runs it once. Dropping this kills what it started.
-pub(crate) async fn look(command: &Command) -> Look {
+/// Runs the command once. Dropping the future kills the process group.
+pub(crate) async fn check(command: &ExecCommand) -> CheckResult {
     let begun = Instant::now();
-    let mut running = match Running::spawn(command) {
+    let mut running = match RunningCommand::spawn(command) {
         Ok(running) => running,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            return Look::failed("missing", format!("Cannot run {}: {error}", command.program));
+            return CheckResult::failed("missing", format!("Cannot run {}: {error}", command.program));
         }
-        Err(error) => return Look::unable("running the command", &error),
+        Err(error) => return CheckResult::unable("running the command", &error),
     };
     match running.finish().await {
-        Ok((status, output)) => Look { latency: Some(begun.elapsed()), ..judge(status, &output) },
-        Err(error) => Look::unable("watching the command", &error),
+        Ok((status, output)) => CheckResult { latency: Some(begun.elapsed()), ..judge(status, &output) },
+        Err(error) => CheckResult::unable("watching the command", &error),
     }
 }
 
-fn judge(status: ExitStatus, output: &str) -> Look {
+fn judge(status: ExitStatus, output: &str) -> CheckResult {
     let status = status.code().unwrap_or_else(|| -status.signal().unwrap_or_default());
     if status == 0 {
-        return Look { status: Some(0), ..Look::passed() };
+        return CheckResult { status: Some(0), ..CheckResult::passed() };
     }
     let end = ending(status);
     let message = if output.is_empty() { end } else { format!("{end}: {output}") };
-    Look { status: Some(status), ..Look::failed(if status > 0 { "exit" } else { "signal" }, message) }
+    CheckResult { status: Some(status), ..CheckResult::failed(if status > 0 { "exit" } else { "signal" }, message) }
 }
 
 /// A started command.
-struct Running {
-    /// None once it was reaped, or left to be.
-    life: Option<Life>,
+struct RunningCommand {
+    /// `None` once the child is reaped or handed to a task that reaps it.
+    life: Option<ChildHandle>,
     group: Pid,
     output: pipe::Receiver,
 }
 
 /// A child that must be reaped, and the descriptor that becomes readable when it can be.
-struct Life {
+struct ChildHandle {
     child: Child,
     ended: AsyncFd<OwnedFd>,
 }
 
-impl Life {
+impl ChildHandle {
     async fn end(&self) -> io::Result<()> {
         self.ended.readable().await.map(|_| ())
     }
@@ -87,8 +88,8 @@ fn watch(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-impl Running {
-    fn spawn(command: &Command) -> io::Result<Self> {
+impl RunningCommand {
+    fn spawn(command: &ExecCommand) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut build = std::process::Command::new(&command.program);
         build.args(&command.arguments).process_group(0).env_clear();
@@ -107,9 +108,9 @@ impl Running {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
             .and_then(|pid| Ok((pid, watch(pid)?)));
         match watched {
-            Ok((group, ended)) => Ok(Self { life: Some(Life { child, ended }), group, output }),
+            Ok((group, ended)) => Ok(Self { life: Some(ChildHandle { child, ended }), group, output }),
             Err(error) => {
-                // Out of descriptors just now: what cannot be watched must not run.
+                // There is no descriptor to watch the child with, so it must not run.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
@@ -117,7 +118,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, reading what it says meanwhile.
+    /// Waits for the command to end and reads its output meanwhile.
     async fn finish(&mut self) -> io::Result<(ExitStatus, String)> {
         let Some(life) = &self.life else { return Err(io::Error::from(io::ErrorKind::NotFound)) };
         let mut head = Vec::new();
@@ -128,7 +129,7 @@ impl Running {
                 () = &mut reading => true,
             };
             if drained {
-                // It closed its output and may go on without.
+                // The command closed its output and may still run.
                 life.end().await?;
             }
             let _ = kill_process_group(self.group, Signal::KILL);
@@ -140,7 +141,7 @@ impl Running {
         };
         self.life = None;
         if !drained {
-            tracing::debug!("a check's command left something behind that holds its output");
+            tracing::debug!("a check's command left a process behind that holds its output open");
         }
         let text = String::from_utf8_lossy(&head);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -148,7 +149,7 @@ impl Running {
     }
 }
 
-/// Reads to the end, keeping the head.
+/// Reads the output to its end and keeps the first bytes.
 async fn drain(output: &mut pipe::Receiver, head: &mut Vec<u8>) {
     let mut buffer = [0; 1_024];
     while let Ok(read @ 1..) = output.read(&mut buffer).await {
@@ -157,12 +158,12 @@ async fn drain(output: &mut pipe::Receiver, head: &mut Vec<u8>) {
     }
 }
 
-impl Drop for Running {
-    /// The check was cut short: by its deadline, or because nobody wants to know any more.
+impl Drop for RunningCommand {
+    /// Kills the group if the check did not finish: its deadline passed, or the check was abandoned.
     fn drop(&mut self) {
         let Some(mut life) = self.life.take() else { return };
         let _ = kill_process_group(self.group, Signal::KILL);
-        // Dying takes a moment, and longer while the kernel holds it. Whoever waits for that must not be the scheduler.
+        // A killed process takes a moment to end. A task waits for it, so that the schedule does not.
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
             handle.spawn(async move {
                 let _ = life.end().await;

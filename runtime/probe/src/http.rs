@@ -1,4 +1,6 @@
-//! An HTTP/1.1 request on a connection of its own. Redirects are answers, not followed.
+//! The http check: one HTTP/1.1 request on a new connection.
+//!
+//! It follows no redirect: a redirect is an answer like any other.
 
 use std::io;
 use std::pin::pin;
@@ -12,18 +14,18 @@ use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::answer::Answer;
-use crate::look::Look;
-use crate::net::Place;
+use crate::body::HealthBody;
+use crate::net::HostPort;
+use crate::result::CheckResult;
 use crate::status::StatusSet;
 
-/// A health body is a few hundred bytes. Of a longer one nothing is judged but the status code.
+/// The longest body that is read. A health body has a few hundred bytes; of a longer body only the status code is judged.
 const BODY: usize = 64 * 1024;
 
-/// What to ask, and what is a good answer.
+/// The request, and which answers pass.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) place: Place,
+pub(crate) struct HttpRequest {
+    pub(crate) target: HostPort,
     pub(crate) path: String,
     pub(crate) method: Method,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -31,45 +33,45 @@ pub(crate) struct Request {
     pub(crate) body_status: bool,
 }
 
-/// Asks once. The latency is that of the service: connecting and answering, without finding its address.
-pub(crate) async fn look(request: &Request, within: Duration) -> Look {
-    let addresses = match request.place.resolve().await {
+/// Makes the request once. The latency covers connecting and answering, but not the name look-up.
+pub(crate) async fn check(request: &HttpRequest, within: Duration) -> CheckResult {
+    let addresses = match request.target.resolve().await {
         Ok(addresses) => addresses,
-        Err(look) => return look,
+        Err(result) => return result,
     };
     let begun = Instant::now();
-    let stream = match request.place.connect(&addresses, within).await {
+    let stream = match request.target.connect(&addresses, within).await {
         Ok(stream) => stream,
-        Err(look) => return look,
+        Err(result) => return result,
     };
     match exchange(request, TokioIo::new(stream)).await {
         Ok((status, body)) => {
-            let look = judge(request, status, Answer::read(&body));
-            Look { latency: Some(begun.elapsed()), ..look }
+            let result = judge(request, status, HealthBody::read(&body));
+            CheckResult { latency: Some(begun.elapsed()), ..result }
         }
         Err(error) => explain(request, &error, within),
     }
 }
 
-/// What an answer means.
-fn judge(request: &Request, status: u16, answer: Answer) -> Look {
-    let look = if !request.expect.contains(status) {
-        Look::failed("status", format!("HTTP {status}"))
+/// Judges an answer.
+fn judge(request: &HttpRequest, status: u16, answer: HealthBody) -> CheckResult {
+    let result = if !request.expect.contains(status) {
+        CheckResult::failed("status", format!("HTTP {status}"))
     } else if request.body_status && answer.down() {
         let word = answer.reported.as_deref().unwrap_or_default();
-        Look::failed("body", format!("status {word}"))
+        CheckResult::failed("body", format!("status {word}"))
     } else {
-        Look::passed()
+        CheckResult::passed()
     };
-    Look { status: Some(i32::from(status)), answer, ..look }
+    CheckResult { status: Some(i32::from(status)), body: answer, ..result }
 }
 
-/// Sends the request and reads the answer, driving the connection meanwhile.
-async fn exchange(request: &Request, io: TokioIo<tokio::net::TcpStream>) -> Result<(u16, Vec<u8>), hyper::Error> {
+/// Sends the request and reads the answer while driving the connection.
+async fn exchange(request: &HttpRequest, io: TokioIo<tokio::net::TcpStream>) -> Result<(u16, Vec<u8>), hyper::Error> {
     let (mut sender, connection) = http1::Builder::new().max_buf_size(BODY).handshake(io).await?;
     let mut asked = hyper::Request::new(Empty::<Bytes>::new());
     *asked.method_mut() = request.method.clone();
-    // The plan took this path from a parsed URI; should it not parse again, the root is asked.
+    // The path comes from a parsed URI. Should it not parse again, the root is requested.
     *asked.uri_mut() = request.path.parse().unwrap_or_default();
     let headers = asked.headers_mut();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("heald/", env!("CARGO_PKG_VERSION"))));
@@ -87,12 +89,12 @@ async fn exchange(request: &Request, io: TokioIo<tokio::net::TcpStream>) -> Resu
     tokio::select! {
         biased;
         answer = &mut answering => answer,
-        // The peer closed; what it sent before is still to be had.
+        // The peer closed the connection; what it sent before can still be read.
         _ = &mut connection => answering.await,
     }
 }
 
-/// The body, or nothing if it is longer than anyone's health.
+/// Reads the body; empty if it is longer than [`BODY`].
 async fn read(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::Error> {
     let mut body = Vec::new();
     while let Some(frame) = response.body_mut().frame().await {
@@ -106,11 +108,11 @@ async fn read(response: &mut Response<Incoming>) -> Result<Vec<u8>, hyper::Error
     Ok(body)
 }
 
-fn explain(request: &Request, error: &hyper::Error, within: Duration) -> Look {
+fn explain(request: &HttpRequest, error: &hyper::Error, within: Duration) -> CheckResult {
     if error.is_parse() || error.is_parse_too_large() {
-        return Look::failed("body", format!("Not an HTTP answer on port {}", request.place.port));
+        return CheckResult::failed("body", format!("Not an HTTP answer on port {}", request.target.port));
     }
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     let closed = io::Error::from(io::ErrorKind::UnexpectedEof);
-    request.place.explain(source.unwrap_or(&closed), within)
+    request.target.explain(source.unwrap_or(&closed), within)
 }

@@ -1,29 +1,31 @@
-//! How late checks began, against their schedule: the prober's own pulse.
+//! How late checks began, compared with their schedule.
+//!
+//! It records and summarises; it changes no schedule.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// So many are remembered: the last few minutes of ten probes, in 16 KiB.
+/// How many are remembered: the last few minutes of ten probes, in 16 KiB.
 const REMEMBERED: usize = 4_096;
 
-/// How late the last checks began.
+/// A summary of how late the last checks began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lateness {
     /// Scheduled checks since the start.
     pub count: u64,
-    /// Half of the remembered ones began within this.
+    /// Half of the remembered checks began within this time.
     pub p50: Duration,
-    /// 99 of 100.
+    /// 99 of 100 began within this time.
     pub p99: Duration,
-    /// The latest of the remembered ones.
+    /// The latest of the remembered checks.
     pub max: Duration,
 }
 
-/// The record behind it.
+/// Records how late each check began.
 #[derive(Debug, Default)]
-pub(crate) struct Recorder(Mutex<Ring>);
+pub(crate) struct LatenessRecorder(Mutex<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -32,7 +34,7 @@ struct Ring {
     count: u64,
 }
 
-impl Recorder {
+impl LatenessRecorder {
     pub(crate) fn record(&self, late: Duration) {
         let micros = u32::try_from(late.as_micros()).unwrap_or(u32::MAX);
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +53,7 @@ impl Recorder {
             (ring.micros.clone(), ring.count)
         };
         micros.sort_unstable();
-        // The nearest-rank percentile: the smallest value that so many percent do not exceed.
+        // The nearest-rank percentile: the smallest value that the given share does not exceed.
         let rank = |percent: usize| {
             let index = (micros.len() * percent).div_ceil(100).saturating_sub(1);
             Duration::from_micros(micros.get(index).copied().unwrap_or(0).into())
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_by_nearest_rank() {
-        let recorder = Recorder::default();
+        let recorder = LatenessRecorder::default();
         assert_eq!(recorder.read(), Lateness::default());
         for micros in (1..=100).rev() {
             recorder.record(Duration::from_micros(micros));
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_the_last_ones_are_remembered() {
-        let recorder = Recorder::default();
+        let recorder = LatenessRecorder::default();
         recorder.record(Duration::from_secs(9));
         for _ in 0..REMEMBERED {
             recorder.record(Duration::from_micros(5));

@@ -1,31 +1,36 @@
-//! Native checks: http, tcp, exec and process metrics. What they see becomes [`heald_model::Sample`]s.
+//! Native checks: http, tcp, exec and process metrics. Each check becomes a [`heald_model::Sample`].
 //!
-//! Read [`prober`] first: the handle that the rest of heald holds. Behind it one thread runs every check ([`schedule`] says
-//! when, the modules named after the kinds say how) and [`watch`] keeps what the checks of a service mean together: its circuit,
-//! its health, and which life of the process they looked at. This crate refuses to decide what to do about a failing
+//! Read [`prober`] first: it is the handle that the rest of heald holds. One thread runs every check. [`schedule`] says when a
+//! check is due, [`prepared`] dispatches it to the module of its kind, and [`monitor`] combines the checks of one service into
+//! its circuit, its health and the incarnation that they saw. This crate refuses to decide what to do about a failing
 //! service, and to start or stop anything but its own exec checks.
 #![forbid(unsafe_code)]
 
-mod answer;
+mod body;
 pub mod config;
 mod exec;
-mod host;
 mod http;
 pub mod lateness;
-mod look;
+mod machine;
+mod monitor;
 mod net;
-mod plan;
+mod ports;
+mod prepared;
 pub mod prober;
 mod proc;
 mod process;
+mod result;
 mod schedule;
-mod standing;
+mod service;
+mod state;
 mod status;
-mod watch;
+mod validate;
 
-pub use config::{Kind, ProbeConfig, Problem};
+pub use config::{ProbeConfig, ProbeKind, ProbeProblem};
 pub use heald_breaker::BreakerConfig;
 pub use lateness::Lateness;
-pub use prober::{Outside, ProbeError, Prober, ServiceProbes};
+pub use ports::{ProberPorts, StatusChange};
+pub use prober::{ProbeError, Prober};
+pub use service::ServiceProbes;
 pub use status::StatusSet;
-pub use watch::{Change, PROCESS};
+pub use validate::validate;

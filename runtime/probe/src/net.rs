@@ -1,4 +1,6 @@
-//! A fresh TCP connection to where a check looks, and what its failing means.
+//! The tcp check, and the TCP connections of the http check.
+//!
+//! It opens a new connection for each check and never reuses one. Errors of this machine give no verdict about the service.
 
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,16 +9,16 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::look::Look;
+use crate::result::CheckResult;
 
-/// Where to connect.
+/// The host and port to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct HostPort {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-impl Place {
+impl HostPort {
     /// Reads `HOST:PORT`, where the host may be a name, an IPv4 address or an IPv6 address in brackets.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
@@ -33,9 +35,8 @@ impl Place {
         fits.then(|| Self { host: bracketed.unwrap_or(host).to_owned(), port })
     }
 
-    /// The addresses behind the name. An address is itself, and `localhost` is the loopback by definition (RFC 6761): only
-    /// true names cost a resolver.
-    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, Look> {
+    /// The addresses of the host. `localhost` is the loopback by definition (RFC 6761), so only other names need a resolver.
+    pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, CheckResult> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
@@ -52,68 +53,72 @@ impl Place {
         }
     }
 
-    fn unknown(&self, why: &str) -> Look {
-        Look::failed("dns", format!("Cannot resolve host {}: {why}", self.host))
+    fn unknown(&self, why: &str) -> CheckResult {
+        CheckResult::failed("dns", format!("Cannot resolve host {}: {why}", self.host))
     }
 
-    /// Connects to the first of the addresses that answers. Each gets an equal share of the time, so that a black hole in
-    /// front does not hide one that works.
-    pub(crate) async fn connect(&self, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, Look> {
+    /// Connects to the first address that answers. Each address gets an equal share of the time, so that one that never
+    /// answers does not hide another that works.
+    pub(crate) async fn connect(&self, addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, CheckResult> {
         let share = within / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = None;
         for address in addresses {
             match timeout(share, attempt(*address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = Some(error),
-                Err(_) if addresses.len() == 1 => return Err(Look::timed_out(within)),
+                Err(_) if addresses.len() == 1 => return Err(CheckResult::timed_out(within)),
                 Err(_) => failure = Some(Error::from(ErrorKind::TimedOut)),
             }
         }
         Err(self.explain(&failure.unwrap_or_else(|| Error::from(ErrorKind::NotFound)), within))
     }
 
-    /// What an error while connecting or talking says about the service, or about us.
-    pub(crate) fn explain(&self, error: &Error, within: Duration) -> Look {
+    /// Turns an error of a connection into a result: a failure of the service, or no verdict if this machine caused it.
+    pub(crate) fn explain(&self, error: &Error, within: Duration) -> CheckResult {
         use rustix::io::Errno;
-        // Out of descriptors, memory or local ports: nobody asked the service anything.
+        // Out of descriptors, memory or local ports: the request did not reach the service.
         let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::PERM];
         if Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno)) {
-            return Look::unable("connecting", error);
+            return CheckResult::unable("connecting", error);
         }
         let Self { host, port } = self;
         match error.kind() {
-            ErrorKind::ConnectionRefused => Look::failed("refused", format!("Connection refused on port {port}")),
-            ErrorKind::TimedOut => Look::timed_out(within),
-            ErrorKind::HostUnreachable => Look::failed("unreachable", format!("Host {host} is unreachable")),
-            ErrorKind::NetworkUnreachable => Look::failed("unreachable", format!("Network of {host} is unreachable")),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-                Look::failed("unreachable", format!("Connection closed on port {port} before an answer"))
+            ErrorKind::ConnectionRefused => {
+                CheckResult::failed("refused", format!("Connection refused on port {port}"))
             }
-            _ => Look::failed("unreachable", format!("Cannot talk to {host}:{port}: {error}")),
+            ErrorKind::TimedOut => CheckResult::timed_out(within),
+            ErrorKind::HostUnreachable => CheckResult::failed("unreachable", format!("Host {host} is unreachable")),
+            ErrorKind::NetworkUnreachable => {
+                CheckResult::failed("unreachable", format!("Network of {host} is unreachable"))
+            }
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+                CheckResult::failed("unreachable", format!("Connection closed on port {port} before an answer"))
+            }
+            _ => CheckResult::failed("unreachable", format!("Cannot talk to {host}:{port}: {error}")),
         }
     }
 }
 
 async fn attempt(address: SocketAddr) -> Result<TcpStream, Error> {
     let stream = TcpStream::connect(address).await?;
-    // A loopback port in the ephemeral range that nobody listens on can, once in some ten thousand tries, be connected to
-    // itself. That is nobody's answer.
+    // If nobody listens on a loopback port of the ephemeral range, a socket can connect to itself, about once in ten thousand
+    // tries. Nobody answered then.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(Error::from(ErrorKind::ConnectionRefused));
     }
     Ok(stream)
 }
 
-/// Checks that somebody accepts connections.
-pub(crate) async fn look(place: &Place, within: Duration) -> Look {
-    let addresses = match place.resolve().await {
+/// Checks that the target accepts connections.
+pub(crate) async fn check(target: &HostPort, within: Duration) -> CheckResult {
+    let addresses = match target.resolve().await {
         Ok(addresses) => addresses,
-        Err(look) => return look,
+        Err(result) => return result,
     };
     let begun = tokio::time::Instant::now();
-    match place.connect(&addresses, within).await {
-        Ok(_) => Look { latency: Some(begun.elapsed()), ..Look::passed() },
-        Err(look) => look,
+    match target.connect(&addresses, within).await {
+        Ok(_) => CheckResult { latency: Some(begun.elapsed()), ..CheckResult::passed() },
+        Err(result) => result,
     }
 }
 
@@ -126,21 +131,21 @@ mod tests {
         for (text, host, port) in
             [("127.0.0.1:80", "127.0.0.1", 80), ("[::1]:8000", "::1", 8_000), ("db.x-1:5", "db.x-1", 5)]
         {
-            assert_eq!(Place::parse(text), Some(Place { host: host.to_owned(), port }), "{text}");
+            assert_eq!(HostPort::parse(text), Some(HostPort { host: host.to_owned(), port }), "{text}");
         }
         for wrong in ["", "db", "db:", ":80", "db:0", "db:70000", "[::1:80", "[db]:80", "a b:80", "http://x:80", "::1"]
         {
-            assert_eq!(Place::parse(wrong), None, "{wrong}");
+            assert_eq!(HostPort::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn what_we_lack_is_no_verdict_about_the_service() {
         use rustix::io::Errno;
-        let place = Place::parse("db:5432").unwrap();
+        let target = HostPort::parse("db:5432").unwrap();
         let explain = |errno: Errno| {
-            let look = place.explain(&errno.into(), Duration::from_secs(5));
-            (look.ok, look.fault, look.message.unwrap())
+            let result = target.explain(&errno.into(), Duration::from_secs(5));
+            (result.ok, result.fault, result.message.unwrap())
         };
         for ours in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS] {
             let (ok, fault, message) = explain(ours);

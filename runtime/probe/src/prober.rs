@@ -1,6 +1,8 @@
-//! The handle on all checks: starts them, asks for them, tells how they went.
+//! The handle on all checks: it starts them, triggers them on demand and returns their results.
+//!
+//! It owns the prober's thread. It refuses to start with duplicate names, and it makes no check itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,93 +11,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use heald_breaker::BreakerConfig;
-use heald_engine::ports::{Board, Clock, Entropy, Probes, Processes, Pulse, SampleSink};
-use heald_model::{Breaker, Moment, ProbeId, ProbeSpec, Replica, Role, ServiceName};
+use heald_engine::ports::{Board, Probes, Pulse};
+use heald_model::{Breaker, Moment, ProbeId, Replica, ServiceName};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::config::ProbeConfig;
-use crate::host::Host;
-use crate::lateness::{Lateness, Recorder};
+use crate::lateness::{Lateness, LatenessRecorder};
+use crate::machine::MachineMetrics;
+use crate::monitor::MonitoredService;
+use crate::ports::ProberPorts;
 use crate::process::Gauges;
 use crate::schedule;
-use crate::watch::{Change, PROCESS, Watched};
-
-/// What is checked of one service.
-#[derive(Clone, Debug)]
-pub struct ServiceProbes {
-    /// The service.
-    pub service: ServiceName,
-    /// Its checks.
-    pub probes: Vec<ProbeConfig>,
-    /// Its circuit.
-    pub breaker: BreakerConfig,
-    /// How often its processes are measured; None: heald does not run it.
-    pub process: Option<Duration>,
-    /// How many copies run, if heald runs it.
-    pub replicas: u32,
-    /// From spawn to the first expected success.
-    pub startup: Duration,
-}
-
-impl ServiceProbes {
-    /// A service with nothing to check, and the defaults: one copy, ten seconds to start.
-    pub fn new(service: ServiceName) -> Self {
-        Self {
-            service,
-            probes: Vec::new(),
-            breaker: BreakerConfig::default(),
-            process: None,
-            replicas: 1,
-            startup: Duration::from_secs(10),
-        }
-    }
-
-    /// An id that two of its probes share.
-    pub fn duplicate(&self) -> Option<ProbeId> {
-        let mut ids = BTreeSet::new();
-        self.specs().into_iter().map(|spec| spec.id).find(|id| !ids.insert(id.clone()))
-    }
-
-    /// What the engine must know of its probes, the implicit one included.
-    pub fn specs(&self) -> Vec<ProbeSpec> {
-        let process = self.process.map(|period| ProbeSpec {
-            id: ProbeId::from(PROCESS),
-            role: Role::Liveness,
-            period,
-            timeout: period,
-            failure_threshold: 1,
-            success_threshold: 1,
-        });
-        process.into_iter().chain(self.probes.iter().map(ProbeConfig::spec)).collect()
-    }
-}
-
-/// What the prober needs of the world.
-#[derive(Clone)]
-pub struct Outside {
-    /// The time in samples. When checks are made is up to the prober's own timers.
-    pub clock: Arc<dyn Clock>,
-    /// Dice for the circuits' open times.
-    pub entropy: Arc<dyn Entropy>,
-    /// The processes to measure.
-    pub processes: Arc<dyn Processes>,
-    /// Where samples go.
-    pub samples: Arc<dyn SampleSink>,
-    /// Where changes of health and circuit go.
-    pub changes: mpsc::UnboundedSender<Change>,
-}
+use crate::service::ServiceProbes;
 
 /// Why the prober did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Two services with one name.
+    /// Two services have the same name.
     #[error("two services are named `{0}`")]
-    TwiceService(ServiceName),
-    /// Two probes of a service with one id.
+    DuplicateService(ServiceName),
+    /// Two probes of a service have the same id.
     #[error("service `{service}` has two probes with the id `{probe}`")]
-    TwiceProbe {
+    DuplicateProbe {
         /// The service.
         service: ServiceName,
         /// The id.
@@ -106,39 +43,39 @@ pub enum ProbeError {
     Thread(#[source] io::Error),
 }
 
-/// All checks. A clone is the same; the checks end with [`Prober::stop`], or when the last clone is gone.
+/// The running checks. Clones share them. The checks end with [`Prober::stop`], or when the last clone is dropped.
 #[derive(Clone)]
-pub struct Prober(Arc<Inner>);
+pub struct Prober(Arc<ProberInner>);
 
-struct Inner {
-    services: BTreeMap<ServiceName, Target>,
-    host: Arc<Host>,
-    lateness: Arc<Recorder>,
+struct ProberInner {
+    services: BTreeMap<ServiceName, ProberService>,
+    host: Arc<MachineMetrics>,
+    lateness: Arc<LatenessRecorder>,
     runtime: Handle,
-    thread: Mutex<Option<Thread>>,
+    thread: Mutex<Option<ProberThread>>,
 }
 
-struct Target {
-    watched: Arc<Watched>,
+struct ProberService {
+    monitored: Arc<MonitoredService>,
     gauges: Arc<Gauges>,
 }
 
-struct Thread {
+struct ProberThread {
     /// Dropping it ends the thread.
     running: oneshot::Sender<()>,
     join: JoinHandle<()>,
 }
 
 impl Prober {
-    /// Starts checking, on a thread of its own. Every first check is made at once; with a `spread` seed (heald itself has just
-    /// started and there is much to check) each begins somewhere within its period.
+    /// Starts all checks on a thread of their own. Without `spread`, every first check is made at once. With a `spread` seed,
+    /// each first check is made at a random time within its period, so that many checks do not begin together.
     ///
     /// # Errors
-    /// Names that are used twice, or no thread to be had.
-    pub fn start(services: Vec<ServiceProbes>, outside: Outside, spread: Option<u64>) -> Result<Self, ProbeError> {
-        let services = targets(services, &outside)?;
+    /// When a name or an id is used twice, or the thread cannot be started.
+    pub fn start(services: Vec<ServiceProbes>, ports: ProberPorts, spread: Option<u64>) -> Result<Self, ProbeError> {
+        let services = entries(services, &ports)?;
         let (running, ended) = oneshot::channel::<()>();
-        // The runtime is built and dropped on its own thread: it may not be dropped inside another one.
+        // The runtime is built and dropped on its own thread, because a runtime must not be dropped inside another one.
         let (built, handed_over) = std::sync::mpsc::sync_channel(1);
         let join = std::thread::Builder::new()
             .name("heald-probe".to_owned())
@@ -148,95 +85,99 @@ impl Prober {
             .recv()
             .unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
             .map_err(ProbeError::Thread)?;
-        let (host, lateness) = (Arc::new(Host::default()), Arc::new(Recorder::default()));
-        for target in services.values() {
-            target.begin(&runtime, &lateness, spread);
+        let (host, lateness) = (Arc::new(MachineMetrics::default()), Arc::new(LatenessRecorder::default()));
+        for entry in services.values() {
+            entry.begin(&runtime, &lateness, spread);
         }
         let measured = host.clone();
         runtime.spawn(async move { measured.measure().await });
-        let thread = Mutex::new(Some(Thread { running, join }));
-        Ok(Self(Arc::new(Inner { services, host, lateness, runtime, thread })))
+        let thread = Mutex::new(Some(ProberThread { running, join }));
+        Ok(Self(Arc::new(ProberInner { services, host, lateness, runtime, thread })))
     }
 
-    /// Ends all checks and waits for the thread, which takes no time. What is under way is abandoned.
+    /// Ends all checks and waits for the thread to end. Checks under way are abandoned, so the wait is short.
     pub fn stop(&self) {
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Thread { running, join }) = thread {
+        if let Some(ProberThread { running, join }) = thread {
             drop(running);
             let _ = join.join();
         }
     }
 
-    /// A supervised process ended, with this exit code or negative signal. The sample is sent before this returns.
+    /// Reports that a supervised process ended with this exit code or negative signal number. The sample is sent before this
+    /// returns.
     pub fn exited(&self, service: &ServiceName, replica: &Replica, incarnation: u64, status: i32, at: Moment) {
-        if let Some(target) = self.0.services.get(service) {
-            target.watched.exited(replica, incarnation, status, at);
+        if let Some(entry) = self.0.services.get(service) {
+            entry.monitored.exited(replica, incarnation, status, at);
         }
     }
 
-    /// How late checks began, against their schedule.
+    /// How late the checks began, compared with their schedule.
     pub fn lateness(&self) -> Lateness {
         self.0.lateness.read()
     }
 }
 
-/// The prober's thread: everything happens on it until nobody holds the other end of `ended`.
+/// The prober's thread. It runs all checks until the sender of `ended` is dropped.
 fn serve(built: &std::sync::mpsc::SyncSender<io::Result<Handle>>, ended: oneshot::Receiver<()>) {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build();
     let _ = built.send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(|error| error.kind().into()));
     if let Ok(runtime) = runtime {
         let _ = runtime.block_on(ended);
-        // A name look-up that hangs must not hold the end up.
+        // A name look-up that hangs must not delay the end.
         runtime.shutdown_background();
     }
 }
 
-fn targets(services: Vec<ServiceProbes>, outside: &Outside) -> Result<BTreeMap<ServiceName, Target>, ProbeError> {
-    let mut targets = BTreeMap::new();
+fn entries(
+    services: Vec<ServiceProbes>,
+    ports: &ProberPorts,
+) -> Result<BTreeMap<ServiceName, ProberService>, ProbeError> {
+    let mut entries = BTreeMap::new();
     for service in services {
         let name = service.service.clone();
         if let Some(probe) = service.duplicate() {
-            return Err(ProbeError::TwiceProbe { service: name, probe });
+            return Err(ProbeError::DuplicateProbe { service: name, probe });
         }
-        let watched = Arc::new(Watched::new(service, outside.clone()));
-        if targets.insert(name.clone(), Target { watched, gauges: Arc::default() }).is_some() {
-            return Err(ProbeError::TwiceService(name));
+        let monitored = Arc::new(MonitoredService::new(service, ports.clone()));
+        if entries.insert(name.clone(), ProberService { monitored, gauges: Arc::default() }).is_some() {
+            return Err(ProbeError::DuplicateService(name));
         }
     }
-    Ok(targets)
+    Ok(entries)
 }
 
-impl Target {
-    fn begin(&self, runtime: &Handle, lateness: &Arc<Recorder>, spread: Option<u64>) {
-        let watched = &self.watched;
-        for probe in &watched.probes {
+impl ProberService {
+    fn begin(&self, runtime: &Handle, lateness: &Arc<LatenessRecorder>, spread: Option<u64>) {
+        let monitored = &self.monitored;
+        for probe in &monitored.probes {
             let offset = spread.map_or(Duration::ZERO, |seed| {
                 let mut hasher = DefaultHasher::new();
-                (seed, &watched.service, &probe.id).hash(&mut hasher);
+                (seed, &monitored.service, &probe.id).hash(&mut hasher);
                 probe.period.mul_f64((hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64)
             });
-            runtime.spawn(schedule::probe(watched.clone(), probe.clone(), offset, lateness.clone()));
+            runtime.spawn(schedule::probe(monitored.clone(), probe.clone(), offset, lateness.clone()));
         }
-        if let Some(period) = watched.process {
-            runtime.spawn(schedule::process(watched.clone(), self.gauges.clone(), period, lateness.clone()));
+        if let Some(period) = monitored.process {
+            runtime.spawn(schedule::process(monitored.clone(), self.gauges.clone(), period, lateness.clone()));
         }
     }
 }
 
 impl Probes for Prober {
     fn expect(&self, service: &ServiceName, incarnation: Option<u64>) {
-        if let Some(target) = self.0.services.get(service) {
-            target.watched.expect(incarnation);
+        if let Some(entry) = self.0.services.get(service) {
+            entry.monitored.expect(incarnation);
         }
     }
 
     fn breaker(&self, service: &ServiceName) -> Breaker {
-        self.0.services.get(service).map_or(Breaker::Closed, |target| target.watched.breaker())
+        self.0.services.get(service).map_or(Breaker::Closed, |entry| entry.monitored.breaker())
     }
 
     fn hold(&self, service: &ServiceName, held: bool) {
-        if let Some(target) = self.0.services.get(service) {
-            target.watched.hold(held);
+        if let Some(entry) = self.0.services.get(service) {
+            entry.monitored.hold(held);
         }
     }
 }
@@ -244,25 +185,25 @@ impl Probes for Prober {
 #[async_trait]
 impl Board for Prober {
     fn pulses(&self) -> Vec<(ServiceName, Pulse)> {
-        self.0.services.iter().map(|(name, target)| (name.clone(), target.watched.pulse())).collect()
+        self.0.services.iter().map(|(name, entry)| (name.clone(), entry.monitored.pulse())).collect()
     }
 
     async fn check_now(&self, only: Option<&[ServiceName]>) {
         let wanted = |name: &ServiceName| only.is_none_or(|only| only.contains(name));
         let mut checks = Vec::new();
-        for target in self.0.services.iter().filter(|(name, _)| wanted(name)).map(|(_, target)| target) {
-            for probe in target.watched.probes.iter().filter(|probe| !target.watched.rests(probe)) {
-                let (watched, probe) = (target.watched.clone(), probe.clone());
-                checks.push(self.0.runtime.spawn(async move { watched.check(&probe).await }));
+        for entry in self.0.services.iter().filter(|(name, _)| wanted(name)).map(|(_, entry)| entry) {
+            for probe in entry.monitored.probes.iter().filter(|probe| !entry.monitored.is_paused(probe)) {
+                let (monitored, probe) = (entry.monitored.clone(), probe.clone());
+                checks.push(self.0.runtime.spawn(async move { monitored.check(&probe).await }));
             }
-            if target.watched.process.is_some() {
-                let (watched, gauges) = (target.watched.clone(), target.gauges.clone());
+            if entry.monitored.process.is_some() {
+                let (monitored, gauges) = (entry.monitored.clone(), entry.gauges.clone());
                 checks.push(self.0.runtime.spawn(async move {
-                    gauges.look(&watched);
+                    gauges.measure(&monitored);
                 }));
             }
         }
-        // A check that was cut off by the end of the prober is over as well.
+        // A check that the end of the prober cut off has ended as well.
         join_all(checks).await;
     }
 

@@ -1,17 +1,17 @@
-//! Numbers out of /proc and the control groups: of one process, and of the machine.
+//! Reads /proc and the control groups, for one process and for the machine.
 //!
-//! Every read is a few small files of the kernel's memory, so it is done in place on the prober's thread. What cannot be read is not
-//! measured; nothing here fails.
+//! Each read takes a few small files from the kernel's memory, so it runs on the prober's thread. It never fails: what cannot
+//! be read is not measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a process used up to now.
+/// The resources that a process uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Usage {
-    /// Seconds of CPU since it began.
+    /// Seconds of CPU time since the process began.
     pub(crate) cpu_seconds: f64,
-    /// Resident bytes; none while the program is being exchanged for another.
+    /// Resident bytes; `None` while the process executes another program.
     pub(crate) memory: Option<u64>,
     /// Threads.
     pub(crate) threads: u64,
@@ -19,20 +19,20 @@ pub(crate) struct Usage {
     pub(crate) open_fds: Option<u64>,
 }
 
-/// The state of a process that has ended and was not reaped.
+/// The state of a process that has ended and is not reaped.
 const ZOMBIE: &str = "Z";
-/// Counting more descriptors than this one by one would hold the other checks up.
+/// The most descriptors that are counted one by one; counting more would delay other checks.
 const COUNTED: usize = 20_000;
 
 impl Usage {
-    /// Reads /proc/PID. None: it is gone, or has ended.
+    /// Reads /proc/PID; `None` if the process has ended.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let home = PathBuf::from(format!("/proc/{pid}"));
         let stat = fs::read_to_string(home.join("stat")).ok()?;
         Some(Self { open_fds: open_fds(&home.join("fd")), ..Self::parse(&stat)? })
     }
 
-    /// Reads a stat line. The name in it may hold blanks and parentheses, so everything is counted from its end.
+    /// Reads a stat line. The process name may hold blanks and parentheses, so the fields are counted from the end of the name.
     fn parse(stat: &str) -> Option<Self> {
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -52,7 +52,7 @@ impl Usage {
     }
 }
 
-/// The size of the directory is the count since Linux 6.2; before, it is 0 and they must be counted.
+/// The number of open descriptors. Since Linux 6.2 it is the size of the directory; before, the size is 0 and they are counted.
 fn open_fds(directory: &Path) -> Option<u64> {
     let size = fs::metadata(directory).ok()?.len();
     if size > 0 {
@@ -62,17 +62,17 @@ fn open_fds(directory: &Path) -> Option<u64> {
     (counted < COUNTED).then_some(counted as u64)
 }
 
-/// What a process may use.
+/// The limits that apply to a process.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Limits {
-    /// CPUs: the quota of its control group, else those of the machine.
+pub(crate) struct ResourceLimits {
+    /// CPUs: the quota of the control group, else the CPUs of the machine.
     pub(crate) cpus: f64,
-    /// Bytes: the nearest limit of its control groups, else the machine's memory.
+    /// Bytes: the lowest limit of the control groups, else the memory of the machine.
     pub(crate) memory: u64,
 }
 
-impl Limits {
-    /// Reads the limits of a process; of the machine if it has none of its own.
+impl ResourceLimits {
+    /// Reads the limits of a process; those of the machine if the process has none.
     pub(crate) fn of(pid: u32) -> Self {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let mut limits = Self { cpus: cpus(), memory: memory().map_or(u64::MAX, |memory| memory.total) };
@@ -115,8 +115,8 @@ enum Version {
     Two,
 }
 
-/// Where the control groups of a /proc/PID/cgroup are mounted by convention: the unified one, and the two old ones that limit what is
-/// measured here.
+/// Where the control groups of a /proc/PID/cgroup are mounted by convention: the unified hierarchy (version 2), and the two
+/// hierarchies of version 1 that limit CPU and memory.
 fn mounted(groups: &str) -> Vec<(&'static str, &str, Version)> {
     groups
         .lines()
@@ -204,7 +204,7 @@ mod tests {
         let memory = usage.memory.unwrap();
         assert!(memory > 100_000 && usage.threads >= 1 && usage.open_fds.unwrap() >= 3, "{usage:?}");
         assert_eq!(Usage::of(u32::MAX), None);
-        let limits = Limits::of(std::process::id());
+        let limits = ResourceLimits::of(std::process::id());
         assert!(limits.cpus > 0.0 && limits.memory >= memory, "{limits:?}");
     }
 
@@ -219,13 +219,13 @@ mod tests {
         fs::write(root.join("memory.limit_in_bytes"), "500\n").unwrap();
         fs::write(root.join("cpu.cfs_quota_us"), "-1\n").unwrap();
         fs::write(root.join("cpu.cfs_period_us"), "100000\n").unwrap();
-        let mut limits = Limits { cpus: 2.0, memory: 1_000_000_000 };
+        let mut limits = ResourceLimits { cpus: 2.0, memory: 1_000_000_000 };
         for group in inner.ancestors().take(2) {
             limits.narrow(group, Version::Two);
         }
-        assert_eq!(limits, Limits { cpus: 0.5, memory: 1_000_000 });
+        assert_eq!(limits, ResourceLimits { cpus: 0.5, memory: 1_000_000 });
         limits.narrow(&root, Version::One);
-        assert_eq!(limits, Limits { cpus: 0.5, memory: 500 });
+        assert_eq!(limits, ResourceLimits { cpus: 0.5, memory: 500 });
         fs::remove_dir_all(&root).unwrap();
     }
 

@@ -1,34 +1,34 @@
-//! The implicit probe of a supervised process: is it alive, and what does it use?
+//! The implicit probe of a supervised process: whether it is alive, and which resources it uses.
 //!
-//! It measures the process itself, not what that starts. That a process ended is not seen here: whoever owns it tells.
+//! It measures the process itself and not its children. It does not detect exits: the owner of the process reports them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use heald_engine::ports::ProcessState;
-use heald_model::{Moment, ProbeId, Replica, Sample};
+use heald_model::{Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 use tokio::time::Instant;
 
-use crate::answer::quantised;
-use crate::proc::{Limits, Usage};
-use crate::watch::{PROCESS, Watched};
+use crate::body::quantised;
+use crate::monitor::MonitoredService;
+use crate::proc::{ResourceLimits, Usage};
 
-/// A process that lives so long has started; one that does not was never up.
+/// A process that has lived this long counts as started.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Busyness over a shorter time than this is the kernel's tick, not a measure.
+/// CPU usage over a shorter time than this reflects the kernel's tick rather than the process.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// Limits change rarely, and finding them costs more than measuring.
+/// How often the limits are read again. They change rarely, and reading them costs more than measuring.
 const LIMITS: Duration = Duration::from_secs(30);
 
-/// What is remembered between two looks at one service's processes.
+/// What is kept between two measurements of the processes of one service.
 #[derive(Default)]
 pub(crate) struct Gauges(Mutex<BTreeMap<Replica, Gauge>>);
 
 struct Gauge {
     incarnation: u64,
     pid: u32,
-    limits: Limits,
+    limits: ResourceLimits,
     limits_read: Instant,
     cpu_seconds: f64,
     cpu_read: Instant,
@@ -36,13 +36,13 @@ struct Gauge {
 }
 
 impl Gauges {
-    /// Looks at every copy that runs. Returns when the next of them will have lived long enough, if one has not yet.
-    pub(crate) fn look(&self, watched: &Watched) -> Option<Duration> {
-        let processes = watched.outside.processes.of(&watched.service);
-        let now = watched.outside.clock.now();
+    /// Measures every running replica. Returns how long until the next young process counts as started, if there is one.
+    pub(crate) fn measure(&self, monitored: &MonitoredService) -> Option<Duration> {
+        let processes = monitored.ports.processes.of(&monitored.service);
+        let now = monitored.ports.clock.now();
         let mut gauges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.retain(|replica, _| processes.iter().any(|process| process.replica == *replica));
-        watched.retain(&processes.iter().map(|process| watched.replica(&process.replica)).collect::<Vec<_>>());
+        monitored.retain(&processes.iter().map(|process| monitored.replica(&process.replica)).collect::<Vec<_>>());
         let mut next = None::<Duration>;
         for process in processes.iter().filter(|process| process.ended.is_none()) {
             let Some(pid) = process.pid else { continue };
@@ -51,21 +51,21 @@ impl Gauges {
                 next = Some(next.map_or(rest, |next| next.min(rest)));
             }
             if let Some(usage) = Usage::of(pid) {
-                let mut sample = sample(watched, process, now);
+                let mut sample = sample(monitored, process, now);
                 sample.ok = (age >= SETTLED).then_some(true);
                 fill(&mut sample, &mut gauges, process, pid, &usage);
-                watched.measured(sample);
+                monitored.measured(sample);
             }
         }
         next
     }
 }
 
-fn sample(watched: &Watched, process: &ProcessState, now: Moment) -> Sample {
+fn sample(monitored: &MonitoredService, process: &ProcessState, now: Moment) -> Sample {
     Sample {
-        replica: watched.replica(&process.replica),
+        replica: monitored.replica(&process.replica),
         incarnation: Some(process.incarnation),
-        ..Sample::new(watched.service.clone(), ProbeId::from(PROCESS), now)
+        ..Sample::new(monitored.service.clone(), ProbeId::from(PROCESS_PROBE), now)
     }
 }
 
@@ -79,7 +79,7 @@ fn fill(sample: &mut Sample, gauges: &mut BTreeMap<Replica, Gauge>, process: &Pr
             gauge.limits
         }
         None => {
-            let limits = Limits::of(pid);
+            let limits = ResourceLimits::of(pid);
             let gauge = Gauge {
                 incarnation: process.incarnation,
                 pid,
@@ -106,7 +106,7 @@ fn fill(sample: &mut Sample, gauges: &mut BTreeMap<Replica, Gauge>, process: &Pr
 impl Gauge {
     fn update(&mut self, usage: &Usage, now: Instant) {
         if now - self.limits_read >= LIMITS {
-            self.limits = Limits::of(self.pid);
+            self.limits = ResourceLimits::of(self.pid);
             self.limits_read = now;
         }
         let passed = now - self.cpu_read;

@@ -1,30 +1,36 @@
-//! When checks are made: one small loop for each probe.
+//! When checks are made: one small loop per probe.
 //!
-//! A check is due on a fixed grid. A tick that passes while the check before is still under way is left out, never made up for.
-//! A call (something was done to the service, a new life, held, released) ends the check under way and begins a new grid.
+//! A check is due on a fixed grid. A tick that passes while the previous check is still under way is skipped, never made up.
+//! A reset (an action on the service, a new incarnation, a hold or its release) abandons the check under way and begins a new
+//! grid. This module judges no result.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::lateness::Recorder;
+use crate::lateness::LatenessRecorder;
+use crate::monitor::{MonitoredService, Probe};
 use crate::process::Gauges;
-use crate::watch::{Probe, Watched};
 
-/// Makes one probe's checks for ever.
-pub(crate) async fn probe(watched: Arc<Watched>, probe: Arc<Probe>, offset: Duration, lateness: Arc<Recorder>) {
-    let mut calls = watched.calls.subscribe();
+/// Makes the checks of one probe until the service is dropped.
+pub(crate) async fn probe(
+    monitored: Arc<MonitoredService>,
+    probe: Arc<Probe>,
+    offset: Duration,
+    lateness: Arc<LatenessRecorder>,
+) {
+    let mut resets = monitored.resets.subscribe();
     let mut due = Instant::now() + offset + probe.initial_delay;
     loop {
-        let called = if watched.rests(&probe) {
-            calls.changed().await
+        let reset = if monitored.is_paused(&probe) {
+            resets.changed().await
         } else {
             tokio::select! {
                 biased;
-                called = calls.changed() => called,
-                () = tick(&watched, &probe, due, &lateness) => {
-                    due = match watched.eager(&probe) {
+                reset = resets.changed() => reset,
+                () = tick(&monitored, &probe, due, &lateness) => {
+                    due = match monitored.startup_period(&probe) {
                         Some(soon) => Instant::now() + soon,
                         None => next(due, probe.period, Instant::now()),
                     };
@@ -32,36 +38,41 @@ pub(crate) async fn probe(watched: Arc<Watched>, probe: Arc<Probe>, offset: Dura
                 }
             }
         };
-        if called.is_err() {
+        if reset.is_err() {
             return; // The service is gone.
         }
-        let delayed = calls.borrow_and_update().delayed;
+        let delayed = resets.borrow_and_update().delayed;
         due = Instant::now() + if delayed { probe.initial_delay } else { Duration::ZERO };
     }
 }
 
-async fn tick(watched: &Watched, probe: &Probe, due: Instant, lateness: &Recorder) {
+async fn tick(monitored: &MonitoredService, probe: &Probe, due: Instant, lateness: &LatenessRecorder) {
     sleep_until(due).await;
     lateness.record(due.elapsed());
-    watched.check(probe).await;
+    monitored.check(probe).await;
 }
 
-/// Looks at a service's processes for ever: on its grid, when called, and when one of them has lived long enough.
-pub(crate) async fn process(watched: Arc<Watched>, gauges: Arc<Gauges>, period: Duration, lateness: Arc<Recorder>) {
-    let mut calls = watched.calls.subscribe();
+/// Measures the processes of a service until it is dropped: on the grid, at a reset, and when a process has lived long enough.
+pub(crate) async fn process(
+    monitored: Arc<MonitoredService>,
+    gauges: Arc<Gauges>,
+    period: Duration,
+    lateness: Arc<LatenessRecorder>,
+) {
+    let mut resets = monitored.resets.subscribe();
     let mut due = Instant::now();
     loop {
         tokio::select! {
             biased;
-            called = calls.changed() => {
-                if called.is_err() {
+            reset = resets.changed() => {
+                if reset.is_err() {
                     return;
                 }
                 due = Instant::now();
             }
-            () = sleep_until(due), if !watched.held() => {
+            () = sleep_until(due), if !monitored.held() => {
                 lateness.record(due.elapsed());
-                let settles = gauges.look(&watched);
+                let settles = gauges.measure(&monitored);
                 let now = Instant::now();
                 due = next(due, period, now);
                 if let Some(settles) = settles {
@@ -72,7 +83,7 @@ pub(crate) async fn process(watched: Arc<Watched>, gauges: Arc<Gauges>, period: 
     }
 }
 
-/// The first tick of the grid that is still to come.
+/// The next tick of the grid.
 fn next(due: Instant, period: Duration, now: Instant) -> Instant {
     let period = period.max(Duration::from_millis(1));
     let missed = now.saturating_duration_since(due).as_nanos() / period.as_nanos();

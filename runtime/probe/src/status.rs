@@ -1,4 +1,6 @@
 //! Which HTTP status codes pass: `[200]`, `["200-399"]`, `[200, 204, "300-399"]`.
+//!
+//! It refuses codes that do not exist and ranges that run backwards.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,20 +9,20 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Codes that exist.
+/// The status codes that exist.
 const CODES: RangeInclusive<u16> = 100..=599;
 
-/// A set of status codes, as written.
+/// A set of status codes, in the order of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSet(Vec<RangeInclusive<u16>>);
 
 impl StatusSet {
-    /// Whether a code is in it.
+    /// Whether the set holds a code.
     pub fn contains(&self, code: u16) -> bool {
         self.0.iter().any(|range| range.contains(&code))
     }
 
-    /// True if nothing passes.
+    /// Whether the set is empty, so that no code passes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -49,10 +51,10 @@ fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
-/// One code or range; the outer set is a list of these, or one alone.
-struct Entry;
+/// Reads one code or range.
+struct CodeVisitor;
 
-impl Visitor<'_> for Entry {
+impl Visitor<'_> for CodeVisitor {
     type Value = RangeInclusive<u16>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,17 +74,18 @@ impl Visitor<'_> for Entry {
     }
 }
 
-struct Item(RangeInclusive<u16>);
+struct CodeRange(RangeInclusive<u16>);
 
-impl<'de> Deserialize<'de> for Item {
+impl<'de> Deserialize<'de> for CodeRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Entry).map(Self)
+        deserializer.deserialize_any(CodeVisitor).map(Self)
     }
 }
 
-struct Entries;
+/// Reads a list of codes and ranges, or a single one.
+struct CodeListVisitor;
 
-impl<'de> Visitor<'de> for Entries {
+impl<'de> Visitor<'de> for CodeListVisitor {
     type Value = StatusSet;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,20 +93,20 @@ impl<'de> Visitor<'de> for Entries {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<StatusSet, E> {
-        Entry.visit_u64(value).map(|range| StatusSet(vec![range]))
+        CodeVisitor.visit_u64(value).map(|range| StatusSet(vec![range]))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<StatusSet, E> {
-        Entry.visit_i64(value).map(|range| StatusSet(vec![range]))
+        CodeVisitor.visit_i64(value).map(|range| StatusSet(vec![range]))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<StatusSet, E> {
-        Entry.visit_str(text).map(|range| StatusSet(vec![range]))
+        CodeVisitor.visit_str(text).map(|range| StatusSet(vec![range]))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StatusSet, A::Error> {
         let mut ranges = Vec::new();
-        while let Some(Item(range)) = seq.next_element()? {
+        while let Some(CodeRange(range)) = seq.next_element()? {
             ranges.push(range);
         }
         Ok(StatusSet(ranges))
@@ -112,7 +115,7 @@ impl<'de> Visitor<'de> for Entries {
 
 impl<'de> Deserialize<'de> for StatusSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Entries)
+        deserializer.deserialize_any(CodeListVisitor)
     }
 }
 

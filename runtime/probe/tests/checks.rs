@@ -1,21 +1,21 @@
 //! What each kind of check says about what it meets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod stage;
+mod rig;
 
 use std::time::{Duration, Instant};
 
 use heald_engine::ports::Board;
 use heald_model::{Health, Sample};
 use heald_probe::{ProbeConfig, StatusSet};
-use stage::{Act, Stage, Stub, eventually, exec, http, service, tcp};
+use rig::{Act, Stub, TestRig, eventually, exec, http, service, tcp};
 
 /// One check of one probe.
-async fn look(probe: ProbeConfig) -> (Sample, Stage) {
-    let mut stage = Stage::start(vec![service("s", vec![probe])]);
-    let sample = stage.sample(|sample| sample.ok.is_some()).await;
-    stage.until("s", "judged", |pulse| pulse.total_checks > 0).await;
-    (sample, stage)
+async fn look(probe: ProbeConfig) -> (Sample, TestRig) {
+    let mut rig = TestRig::start(vec![service("s", vec![probe])]);
+    let sample = rig.sample(|sample| sample.ok.is_some()).await;
+    rig.until("s", "judged", |pulse| pulse.total_checks > 0).await;
+    (sample, rig)
 }
 
 fn codes(text: &str) -> StatusSet {
@@ -39,14 +39,14 @@ async fn an_answer_is_judged_by_its_code() {
         (401, "401", None),
     ] {
         let stub = Stub::serving(Act::Code(code));
-        let (sample, stage) = look(ProbeConfig { expect_status: codes(expect), ..http(stub.url()) }).await;
+        let (sample, rig) = look(ProbeConfig { expect_status: codes(expect), ..http(stub.url()) }).await;
         let case = format!("{code} of {expect}");
         assert_eq!(sample.ok, Some(message.is_none()), "{case}");
         assert_eq!(sample.message.as_deref(), message, "{case}");
         assert_eq!(sample.fault.as_deref(), message.map(|_| "status"), "{case}");
         assert_eq!(sample.status, Some(i32::from(code)), "{case}");
         assert!(sample.latency.is_some(), "{case}");
-        let pulse = stage.pulse("s");
+        let pulse = rig.pulse("s");
         let health = if message.is_none() { Health::Healthy } else { Health::Unhealthy };
         assert_eq!((pulse.health, pulse.error.as_deref()), (health, message), "{case}");
     }
@@ -80,10 +80,10 @@ async fn what_is_no_answer_fails_and_says_why() {
 async fn a_refused_connection_names_the_port() {
     let stub = Stub::silent();
     for probe in [http(stub.url()), http(format!("http://localhost:{}/", stub.port)), tcp(stub.port)] {
-        let (sample, stage) = look(probe).await;
+        let (sample, rig) = look(probe).await;
         let message = format!("Connection refused on port {}", stub.port);
         assert_eq!((sample.fault.as_deref(), sample.message.as_ref()), (Some("refused"), Some(&message)));
-        assert_eq!(stage.pulse("s").error, Some(message));
+        assert_eq!(rig.pulse("s").error, Some(message));
     }
 }
 
@@ -120,9 +120,9 @@ async fn down_with_200_is_down() {
 async fn the_body_brings_metrics_and_they_stay_on_the_board() {
     let body = r#"{"status":"UP","details":{"cpu_usage":12.5,"memory_usage":40,"error_rate":0.1,"custom_metrics":{"queue":7}}}"#;
     let stub = Stub::serving(Act::Body(body.into()));
-    let (sample, stage) = look(http(stub.url())).await;
+    let (sample, rig) = look(http(stub.url())).await;
     assert_eq!((sample.cpu, sample.memory, sample.error_rate), (Some(12.5), Some(40.0), Some(0.1)));
-    let metrics = stage.pulse("s").metrics;
+    let metrics = rig.pulse("s").metrics;
     assert_eq!(metrics.get("queue"), Some(&7.0));
     assert_eq!(metrics.get("error_rate"), Some(&0.1));
 }
@@ -154,17 +154,17 @@ async fn the_request_is_as_configured() {
 #[tokio::test]
 async fn an_address_that_is_none_fails_alone() {
     let stub = Stub::serving(Act::Code(200));
-    let stage = Stage::start(vec![
+    let rig = TestRig::start(vec![
         service("writer", vec![http("not-a-url")]),
         service("secure", vec![http("https://127.0.0.1/")]),
         service("research", vec![http(stub.url())]),
     ]);
-    stage.prober.check_now(None).await;
-    let writer = stage.pulse("writer");
+    rig.prober.check_now(None).await;
+    let writer = rig.pulse("writer");
     assert_eq!(writer.health, Health::Unhealthy);
     assert!(writer.error.as_deref().unwrap().contains("`not-a-url` is no URL"), "{writer:?}");
-    assert!(stage.pulse("secure").error.unwrap().contains("https"), "says that it is https");
-    assert_eq!(stage.pulse("research").health, Health::Healthy);
+    assert!(rig.pulse("secure").error.unwrap().contains("https"), "says that it is https");
+    assert_eq!(rig.pulse("research").health, Health::Healthy);
 }
 
 #[tokio::test]
@@ -180,22 +180,22 @@ async fn hanging_services_take_one_timeout_together() {
     let probe = |stub: &Stub| ProbeConfig { timeout: Duration::from_millis(400), ..http(stub.url()) };
     let services =
         stubs.iter().enumerate().map(|(n, stub)| service(&format!("s{n}"), vec![probe(stub), tcp(stub.port)]));
-    let stage = Stage::start(services.collect());
+    let rig = TestRig::start(services.collect());
     let begun = Instant::now();
-    stage.prober.check_now(None).await;
+    rig.prober.check_now(None).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(400) && took < Duration::from_millis(1_200), "{took:?}");
-    assert!(stage.prober.pulses().iter().all(|(_, pulse)| pulse.error.as_deref() == Some("Timeout after 0.4s")));
+    assert!(rig.prober.pulses().iter().all(|(_, pulse)| pulse.error.as_deref() == Some("Timeout after 0.4s")));
 }
 
 #[tokio::test]
 async fn the_response_time_is_the_services_own() {
     let stub = Stub::serving(Act::Code(200));
-    let (_, stage) = look(http(stub.url())).await;
+    let (_, rig) = look(http(stub.url())).await;
     for _ in 0..5 {
-        stage.check("s").await;
+        rig.check("s").await;
     }
-    let time = stage.pulse("s").response_time.unwrap();
+    let time = rig.pulse("s").response_time.unwrap();
     assert!(time < Duration::from_millis(25), "{time:?}");
 }
 
@@ -249,7 +249,7 @@ async fn a_command_that_takes_too_long_is_killed_with_all_it_started_and_reaped(
     let file = directory.path().join("pids");
     let script = format!("sleep 61 & echo $$ $! > {}; trap '' TERM; wait", file.display());
     let probe = ProbeConfig { timeout: Duration::from_millis(500), ..exec(&script) };
-    let (sample, _stage) = look(probe).await;
+    let (sample, _rig) = look(probe).await;
     assert_eq!((sample.fault.as_deref(), sample.message.as_deref()), (Some("timeout"), Some("Timeout after 0.5s")));
     let [shell, sleeper] = pids(&file)[..] else { panic!("the command did not start") };
     eventually("the shell is dead and reaped", || !exists(shell)).await;
@@ -261,7 +261,7 @@ async fn what_a_command_leaves_behind_is_killed_and_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pids");
     let begun = Instant::now();
-    let (sample, _stage) = look(exec(&format!("sleep 61 & echo $! > {}; exit 0", file.display()))).await;
+    let (sample, _rig) = look(exec(&format!("sleep 61 & echo $! > {}; exit 0", file.display()))).await;
     assert_eq!(sample.ok, Some(true));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     let [left] = pids(&file)[..] else { panic!("nothing was started") };
@@ -273,7 +273,7 @@ async fn what_escapes_the_group_with_the_output_open_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pids");
     let begun = Instant::now();
-    let (sample, _stage) =
+    let (sample, _rig) =
         look(exec(&format!("setsid sleep 30 & echo $! > {}; sleep 0.2; exit 0", file.display()))).await;
     assert_eq!(sample.ok, Some(true));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
@@ -285,8 +285,8 @@ async fn what_escapes_the_group_with_the_output_open_holds_nobody_up() {
 
 #[tokio::test]
 async fn the_machine_is_measured() {
-    let stage = Stage::start(vec![]);
-    eventually("host metrics", || stage.prober.host().len() == 3).await;
-    let host = stage.prober.host();
+    let rig = TestRig::start(vec![]);
+    eventually("host metrics", || rig.prober.host().len() == 3).await;
+    let host = rig.prober.host();
     assert!(host.values().all(|value| (0.0..=100.0).contains(value)) && host["memory"] > 0.0, "{host:?}");
 }

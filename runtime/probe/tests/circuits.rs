@@ -1,7 +1,7 @@
 //! What the checks of a service mean together: health, counts and circuit.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod stage;
+mod rig;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,30 +9,30 @@ use std::time::{Duration, Instant};
 
 use heald_engine::ports::Probes;
 use heald_model::{Breaker, Health, ServiceName};
-use heald_probe::{BreakerConfig, Change, ServiceProbes};
-use stage::{Act, Stage, Stub, fixed, http, service, tcp};
+use heald_probe::{BreakerConfig, ServiceProbes, StatusChange};
+use rig::{Act, Stub, TestRig, fixed, http, service, tcp};
 
 fn backend(stub: &Stub, open: Duration) -> ServiceProbes {
     ServiceProbes { breaker: fixed(open), ..service("backend", vec![http(stub.url())]) }
 }
 
 /// Starts and waits for the first check, so that what follows counts from one.
-async fn started(services: Vec<ServiceProbes>) -> Stage {
+async fn started(services: Vec<ServiceProbes>) -> TestRig {
     let names: Vec<_> = services.iter().map(|service| service.service.clone()).collect();
-    let stage = Stage::start(services);
+    let rig = TestRig::start(services);
     for name in names {
-        stage.until(name.as_str(), "checked", |pulse| pulse.total_checks > 0).await;
+        rig.until(name.as_str(), "checked", |pulse| pulse.total_checks > 0).await;
     }
-    stage
+    rig
 }
 
 #[tokio::test]
 async fn the_first_check_is_made_at_once_and_before_it_nothing_is_known() {
     let stub = Stub::serving(Act::Hang);
-    let stage = Stage::start(vec![backend(&stub, Duration::from_secs(60))]);
-    let pulse = stage.pulse("backend");
+    let rig = TestRig::start(vec![backend(&stub, Duration::from_secs(60))]);
+    let pulse = rig.pulse("backend");
     assert_eq!((pulse.health, pulse.total_checks, pulse.breaker), (Health::Unknown, 0, Breaker::Closed));
-    stage::eventually("asked", || stub.hits() == 1).await;
+    rig::eventually("asked", || stub.hits() == 1).await;
 }
 
 #[tokio::test]
@@ -41,47 +41,47 @@ async fn five_failures_open_it_and_it_is_left_alone_tried_and_closed_again() {
     let other = Stub::serving(Act::Code(200));
     let writer = service("writer", vec![http(other.url())]);
     let open = Duration::from_millis(700);
-    let mut stage = started(vec![backend(&stub, open), writer]).await;
-    assert_eq!(stage.pulse("backend").health, Health::Healthy);
+    let mut rig = started(vec![backend(&stub, open), writer]).await;
+    assert_eq!(rig.pulse("backend").health, Health::Healthy);
 
     stub.serve(Act::Code(500));
     for failures in 1..=4 {
-        let pulse = stage.check("backend").await;
+        let pulse = rig.check("backend").await;
         assert_eq!((pulse.breaker, pulse.consecutive_failures), (Breaker::Closed, failures));
     }
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     let opened = Instant::now();
     assert_eq!((pulse.breaker, pulse.consecutive_failures), (Breaker::Open, 5));
     assert_eq!((pulse.total_checks, pulse.successful_checks), (6, 1));
 
     let hits = stub.hits();
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert!(opened.elapsed() < open, "too slow to tell");
     assert_eq!(pulse.health, Health::CircuitOpen);
     assert_eq!(pulse.error.as_deref(), Some("Circuit open due to 5 consecutive failures"));
     assert_eq!((pulse.total_checks, pulse.consecutive_failures), (6, 5), "a skipped check does not count");
     assert_eq!(stub.hits(), hits, "and reaches nobody");
-    assert_eq!(stage.pulse("writer").breaker, Breaker::Closed);
+    assert_eq!(rig.pulse("writer").breaker, Breaker::Closed);
 
     // The time has passed: a failing trial opens it again, and the time starts anew.
     tokio::time::sleep_until((opened + open).into()).await;
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert_eq!((pulse.breaker, stub.hits()), (Breaker::Open, hits + 1));
     assert_eq!(pulse.error.as_deref(), Some("HTTP 500"));
-    assert_eq!(stage.check("backend").await.health, Health::CircuitOpen);
+    assert_eq!(rig.check("backend").await.health, Health::CircuitOpen);
 
     stub.serve(Act::Code(200));
     tokio::time::sleep(open).await;
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert_eq!((pulse.breaker, pulse.health, pulse.consecutive_failures), (Breaker::HalfOpen, Health::Healthy, 0));
-    assert_eq!(stage.check("backend").await.breaker, Breaker::Closed);
+    assert_eq!(rig.check("backend").await.breaker, Breaker::Closed);
 
-    let told: Vec<_> = std::iter::from_fn(|| stage.changes.try_recv().ok())
+    let told: Vec<_> = std::iter::from_fn(|| rig.changes.try_recv().ok())
         .filter_map(|change| match change {
-            Change::Health { service, from, to, .. } if service.as_str() == "backend" => {
+            StatusChange::Health { service, from, to, .. } if service.as_str() == "backend" => {
                 Some(format!("{from} -> {to}"))
             }
-            Change::Breaker { service, from, to, why, .. } if service.as_str() == "backend" => {
+            StatusChange::Breaker { service, from, to, why, .. } if service.as_str() == "backend" => {
                 Some(format!("{from} -> {to} ({why})"))
             }
             _ => None,
@@ -97,7 +97,7 @@ async fn five_failures_open_it_and_it_is_left_alone_tried_and_closed_again() {
             "healthy -> unhealthy",
             "closed -> open (5 consecutive failures)",
             "unhealthy -> circuit_open",
-            "half_open -> open (the trial failed)",
+            "half_open -> open (the trial check failed)",
             "circuit_open -> unhealthy",
             "unhealthy -> circuit_open",
             "circuit_open -> healthy",
@@ -109,31 +109,31 @@ async fn five_failures_open_it_and_it_is_left_alone_tried_and_closed_again() {
 #[tokio::test]
 async fn uptime_counts_what_was_checked() {
     let mut stub = Stub::serving(Act::Code(200));
-    let stage = started(vec![backend(&stub, Duration::from_secs(60))]).await;
+    let rig = started(vec![backend(&stub, Duration::from_secs(60))]).await;
     stub.serve(Act::Code(500));
-    stage.check("backend").await;
+    rig.check("backend").await;
     stub.serve(Act::Code(200));
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert_eq!((pulse.total_checks, pulse.successful_checks, pulse.consecutive_failures), (3, 2, 0));
     assert_eq!(pulse.error, None);
     let time = pulse.response_time;
     stub.refuse().await;
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert_eq!(pulse.response_time, time, "that of the last success stays");
 }
 
 #[tokio::test]
 async fn a_refusal_is_tried_again_at_once_and_counts_once() {
     let mut stub = Stub::serving(Act::Code(200));
-    let mut stage = started(vec![backend(&stub, Duration::from_secs(60))]).await;
-    stage.seen();
+    let mut rig = started(vec![backend(&stub, Duration::from_secs(60))]).await;
+    rig.seen();
     stub.refuse().await;
     for checks in 1..=5 {
-        let pulse = stage.check("backend").await;
+        let pulse = rig.check("backend").await;
         assert_eq!(pulse.consecutive_failures, checks);
         let expected = if checks < 5 { Breaker::Closed } else { Breaker::Open };
         assert_eq!(pulse.breaker, expected, "after {checks}");
-        let verdicts: Vec<_> = stage.seen().iter().map(|sample| sample.ok).collect();
+        let verdicts: Vec<_> = rig.seen().iter().map(|sample| sample.ok).collect();
         // Two samples when it is news, so that a threshold of two is reached in the first check.
         let again = if checks == 1 { vec![Some(false); 2] } else { vec![Some(false)] };
         assert_eq!(verdicts, again, "check {checks}");
@@ -144,16 +144,16 @@ async fn a_refusal_is_tried_again_at_once_and_counts_once() {
 async fn a_passing_check_does_not_hide_a_failing_one() {
     let page = Stub::serving(Act::Code(500));
     let port = Stub::serving(Act::Hang);
-    let stage = started(vec![ServiceProbes {
+    let rig = started(vec![ServiceProbes {
         breaker: fixed(Duration::from_secs(60)),
         ..service("backend", vec![http(page.url()), tcp(port.port)])
     }])
     .await;
-    stage.until("backend", "checked by both", |pulse| pulse.total_checks == 2).await;
+    rig.until("backend", "checked by both", |pulse| pulse.total_checks == 2).await;
     for _ in 0..4 {
-        stage.check("backend").await;
+        rig.check("backend").await;
     }
-    let pulse = stage.pulse("backend");
+    let pulse = rig.pulse("backend");
     assert_eq!((pulse.breaker, pulse.consecutive_failures), (Breaker::Open, 5));
     assert_eq!((pulse.health, pulse.error.as_deref()), (Health::Unhealthy, Some("HTTP 500")));
 }
@@ -161,29 +161,29 @@ async fn a_passing_check_does_not_hide_a_failing_one() {
 #[tokio::test]
 async fn an_action_makes_the_next_checks_trials_and_looks_at_once() {
     let mut stub = Stub::serving(Act::Code(500));
-    let stage = started(vec![backend(&stub, Duration::from_secs(60))]).await;
+    let rig = started(vec![backend(&stub, Duration::from_secs(60))]).await;
     for _ in 0..5 {
-        stage.check("backend").await;
+        rig.check("backend").await;
     }
-    assert_eq!(stage.pulse("backend").health, Health::CircuitOpen);
+    assert_eq!(rig.pulse("backend").health, Health::CircuitOpen);
     stub.serve(Act::Code(200));
     let name = ServiceName::from("backend");
-    stage.prober.expect(&name, None);
-    assert_eq!(stage.prober.breaker(&name), Breaker::HalfOpen);
-    let pulse = stage.until("backend", "looked at", |pulse| pulse.health == Health::Healthy).await;
+    rig.prober.expect(&name, None);
+    assert_eq!(rig.prober.breaker(&name), Breaker::HalfOpen);
+    let pulse = rig.until("backend", "looked at", |pulse| pulse.health == Health::Healthy).await;
     assert_eq!(pulse.breaker, Breaker::HalfOpen);
-    assert_eq!(stage.check("backend").await.breaker, Breaker::Closed);
+    assert_eq!(rig.check("backend").await.breaker, Breaker::Closed);
 }
 
 #[tokio::test]
 async fn an_action_does_not_wait_for_a_check_that_hangs() {
     let mut stub = Stub::serving(Act::Hang);
-    let mut stage = Stage::start(vec![backend(&stub, Duration::from_secs(60))]);
-    stage::eventually("asked", || stub.hits() == 1).await;
+    let mut rig = TestRig::start(vec![backend(&stub, Duration::from_secs(60))]);
+    rig::eventually("asked", || stub.hits() == 1).await;
     stub.serve(Act::Code(200));
     let begun = Instant::now();
-    stage.prober.expect(&"backend".into(), None);
-    let sample = stage.sample(|_| true).await;
+    rig.prober.expect(&"backend".into(), None);
+    let sample = rig.sample(|_| true).await;
     assert_eq!(sample.ok, Some(true), "the abandoned check says nothing");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
@@ -191,26 +191,26 @@ async fn an_action_does_not_wait_for_a_check_that_hangs() {
 #[tokio::test]
 async fn what_is_held_is_not_checked_and_not_known() {
     let stub = Stub::serving(Act::Code(500));
-    let stage = started(vec![backend(&stub, Duration::from_secs(60))]).await;
+    let rig = started(vec![backend(&stub, Duration::from_secs(60))]).await;
     let name = ServiceName::from("backend");
-    stage.prober.hold(&name, true);
+    rig.prober.hold(&name, true);
     let hits = stub.hits();
-    let pulse = stage.check("backend").await;
+    let pulse = rig.check("backend").await;
     assert_eq!((pulse.health, pulse.error, pulse.consecutive_failures), (Health::Unknown, None, 0));
     assert_eq!(stub.hits(), hits);
-    stage.prober.hold(&name, false);
-    stage.until("backend", "checked again", |pulse| pulse.health == Health::Unhealthy).await;
+    rig.prober.hold(&name, false);
+    rig.until("backend", "checked again", |pulse| pulse.health == Health::Unhealthy).await;
 }
 
 #[tokio::test]
 async fn a_breaker_that_is_off_lets_every_check_through() {
     let stub = Stub::serving(Act::Code(500));
     let breaker = BreakerConfig { enabled: false, ..BreakerConfig::default() };
-    let stage = started(vec![ServiceProbes { breaker, ..service("backend", vec![http(stub.url())]) }]).await;
+    let rig = started(vec![ServiceProbes { breaker, ..service("backend", vec![http(stub.url())]) }]).await;
     for _ in 0..9 {
-        stage.check("backend").await;
+        rig.check("backend").await;
     }
-    assert_eq!((stub.hits(), stage.pulse("backend").breaker), (10, Breaker::Disabled));
+    assert_eq!((stub.hits(), rig.pulse("backend").breaker), (10, Breaker::Disabled));
 }
 
 #[derive(Clone, Default)]
@@ -239,18 +239,18 @@ async fn the_log_tells_of_every_change_and_every_failed_check() {
         breaker: BreakerConfig { failure_threshold: 2, ..fixed(open) },
         ..service("logged", vec![http(stub.url())])
     };
-    let stage = started(vec![logged]).await;
+    let rig = started(vec![logged]).await;
     stub.refuse().await;
-    stage.check("logged").await;
+    rig.check("logged").await;
     stub.serve(Act::Hang);
-    let hung = tokio::time::timeout(Duration::from_millis(5), stage.check("logged")).await;
+    let hung = tokio::time::timeout(Duration::from_millis(5), rig.check("logged")).await;
     assert!(hung.is_err());
     stub.serve(Act::Code(503));
-    stage.check("logged").await;
+    rig.check("logged").await;
     stub.serve(Act::Code(200));
     tokio::time::sleep(open * 2).await;
-    stage.check("logged").await;
-    stage.check("logged").await;
+    rig.check("logged").await;
+    rig.check("logged").await;
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let port = stub.port;
     for (level, line) in [

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use heald_model::Role;
-use heald_probe::{Kind, ProbeConfig, Problem};
+use heald_probe::{ProbeConfig, ProbeKind, ProbeProblem, validate};
 
 fn read(text: &str) -> ProbeConfig {
     toml::from_str(text).unwrap()
@@ -13,7 +13,7 @@ fn read(text: &str) -> ProbeConfig {
 #[test]
 fn a_short_table_gets_the_defaults() {
     let probe = read("kind = \"http\"\nurl = \"http://127.0.0.1:9000/health\"");
-    assert_eq!(probe.validate(), Vec::<Problem>::new());
+    assert_eq!(validate(&probe), Vec::<ProbeProblem>::new());
     let spec = probe.spec();
     assert_eq!((spec.id.as_str(), spec.role), ("http", Role::Liveness));
     assert_eq!((spec.period, spec.timeout), (Duration::from_secs(1), Duration::from_millis(500)));
@@ -28,7 +28,7 @@ fn a_whole_table_survives_the_round_trip() {
          headers = { X-A = \"b\" }\nexpect_status = [200, \"204-299\"]\nbody_status = false\nperiod = \"30s\"\n\
          timeout = 5\ninitial_delay = \"2s\"\nfailure_threshold = 1\nsuccess_threshold = 2",
     );
-    assert_eq!(probe.validate(), Vec::<Problem>::new());
+    assert_eq!(validate(&probe), Vec::<ProbeProblem>::new());
     assert_eq!(probe.timeout, Duration::from_secs(5));
     assert_eq!(read(&toml::to_string(&probe).unwrap()), probe);
 }
@@ -75,9 +75,9 @@ fn what_cannot_be_is_named_by_field() {
         ("kind = \"http\"\nurl = \"http://x/\"\nheaders = { \"a b\" = \"c\" }", "headers", true),
         ("kind = \"http\"\nurl = \"http://x/\"\nexpect_status = []", "expect_status", true),
     ] {
-        let problems = read(text).validate();
+        let problems = validate(&read(text));
         let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
         assert_eq!((problem.field, problem.fatal), (field, fatal), "{text}: {problem}");
     }
-    assert_eq!(Kind::Exec.as_str(), "exec");
+    assert_eq!(ProbeKind::Exec.as_str(), "exec");
 }

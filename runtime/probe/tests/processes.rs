@@ -1,16 +1,16 @@
 //! The implicit probe of what heald runs, on real processes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod stage;
+mod rig;
 
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
 use heald_engine::ports::{Board, Probes, ProcessState};
-use heald_model::{Breaker, Health, Moment, Role, Sample};
-use heald_probe::{PROCESS, ProbeConfig, ServiceProbes};
-use stage::{Act, Stage, Stub, Told, eventually, http, now, service, tcp};
+use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, Role, Sample};
+use heald_probe::{ProbeConfig, ServiceProbes};
+use rig::{Act, Stub, TestRig, Told, eventually, http, now, service, tcp};
 
 struct Kill(Child);
 
@@ -41,28 +41,28 @@ fn supervised(period_ms: u64) -> ServiceProbes {
 }
 
 fn is_process(sample: &Sample) -> bool {
-    sample.probe.as_str() == PROCESS
+    sample.probe.as_str() == PROCESS_PROBE
 }
 
 #[tokio::test]
 async fn it_passes_when_it_has_lived_for_a_second_and_not_at_the_next_tick() {
     let told = Arc::new(Told::default());
-    let mut stage = Stage::with(vec![supervised(60_000)], told.clone());
+    let mut rig = TestRig::with(vec![supervised(60_000)], told.clone());
     // The first tick, at the start, has passed: it saw nothing.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let child = run("exec sleep 60");
     let started = now();
     told.tell("web", vec![life(&child, "0", 1, started)]);
-    stage.prober.expect(&"web".into(), Some(1));
-    let young = stage.sample(is_process).await;
+    rig.prober.expect(&"web".into(), Some(1));
+    let young = rig.sample(is_process).await;
     assert_eq!((young.ok, young.incarnation, young.replica.clone()), (None, Some(1), None));
     assert_eq!((young.cpu, young.values["threads"]), (None, 1.0));
-    let grown = stage.sample(|sample| sample.ok.is_some()).await;
+    let grown = rig.sample(|sample| sample.ok.is_some()).await;
     assert_eq!(grown.ok, Some(true));
     assert!(grown.memory.is_some_and(|memory| memory > 0.0) && grown.values["memory_bytes"] > 0.0, "{grown:?}");
     let age = grown.at.since(started);
     assert!(age >= Duration::from_secs(1) && age < Duration::from_millis(1_200), "{age:?}");
-    assert_eq!(stage.pulse("web").health, Health::Healthy);
+    assert_eq!(rig.pulse("web").health, Health::Healthy);
 }
 
 #[tokio::test]
@@ -71,39 +71,39 @@ async fn a_busy_process_shows_its_cpu_and_an_idle_one_does_not() {
         let told = Arc::new(Told::default());
         let child = run(script);
         told.tell("web", vec![life(&child, "0", 1, now())]);
-        let mut stage = Stage::with(vec![supervised(300)], told);
+        let mut rig = TestRig::with(vec![supervised(300)], told);
         // On a crowded machine a busy process may get little for a while.
         let shows = |cpu: f64| if busy { cpu > 5.0 } else { cpu < 5.0 };
-        let cpu = stage.sample(|sample| sample.cpu.is_some_and(shows)).await.cpu.unwrap();
+        let cpu = rig.sample(|sample| sample.cpu.is_some_and(shows)).await.cpu.unwrap();
         assert!(cpu <= 110.0, "{script}: {cpu}");
-        assert!(stage.pulse("web").metrics.contains_key("cpu"));
+        assert!(rig.pulse("web").metrics.contains_key("cpu"));
     }
 }
 
 #[tokio::test]
 async fn an_exit_is_told_at_once_and_does_not_touch_the_circuit() {
-    let mut stage = Stage::start(vec![supervised(60_000)]);
+    let mut rig = TestRig::start(vec![supervised(60_000)]);
     for (incarnation, status, fault, message) in [
         (1, 3, "exit", "Exit code 3"),
         (2, -9, "signal", "Killed by signal 9 (SIGKILL)"),
         (3, 0, "exit", "Exit code 0"),
     ] {
         let at = now();
-        stage.prober.exited(&"web".into(), &"0".into(), incarnation, status, at);
-        let sample = stage.samples.try_recv().unwrap();
+        rig.prober.exited(&"web".into(), &"0".into(), incarnation, status, at);
+        let sample = rig.samples.try_recv().unwrap();
         assert_eq!(
             (sample.ok, sample.fault.as_deref(), sample.message.as_deref()),
             (Some(false), Some(fault), Some(message))
         );
         assert_eq!((sample.at, sample.status, sample.incarnation), (at, Some(status), Some(incarnation)));
     }
-    let pulse = stage.pulse("web");
+    let pulse = rig.pulse("web");
     assert_eq!((pulse.health, pulse.error.as_deref()), (Health::Unhealthy, Some("Exit code 0")));
     assert_eq!(pulse.consecutive_failures, 3);
     for incarnation in 4..20 {
-        stage.prober.exited(&"web".into(), &"0".into(), incarnation, 1, now());
+        rig.prober.exited(&"web".into(), &"0".into(), incarnation, 1, now());
     }
-    assert_eq!(stage.pulse("web").breaker, Breaker::Closed);
+    assert_eq!(rig.pulse("web").breaker, Breaker::Closed);
 }
 
 #[tokio::test]
@@ -113,15 +113,15 @@ async fn the_new_life_is_healthy_only_when_it_has_lived_long_enough() {
     let child = run("exec sleep 60");
     told.tell("web", vec![life(&child, "0", 1, now() - Duration::from_secs(5))]);
     let probes = ServiceProbes { probes: vec![http(stub.url())], ..supervised(500) };
-    let stage = Stage::with(vec![probes], told.clone());
-    stage.until("web", "healthy", |pulse| pulse.health == Health::Healthy).await;
-    stage.prober.exited(&"web".into(), &"0".into(), 1, -9, now());
-    assert_eq!(stage.pulse("web").health, Health::Unhealthy);
+    let rig = TestRig::with(vec![probes], told.clone());
+    rig.until("web", "healthy", |pulse| pulse.health == Health::Healthy).await;
+    rig.prober.exited(&"web".into(), &"0".into(), 1, -9, now());
+    assert_eq!(rig.pulse("web").health, Health::Unhealthy);
     let again = run("exec sleep 60");
     let started = now();
     told.tell("web", vec![life(&again, "0", 2, started)]);
-    stage.prober.expect(&"web".into(), Some(2));
-    stage.until("web", "healthy again", |pulse| pulse.health == Health::Healthy).await;
+    rig.prober.expect(&"web".into(), Some(2));
+    rig.until("web", "healthy again", |pulse| pulse.health == Health::Healthy).await;
     assert!(now().since(started) >= Duration::from_secs(1));
 }
 
@@ -130,23 +130,23 @@ async fn a_look_at_a_process_that_just_ended_does_not_bring_it_back() {
     let told = Arc::new(Told::default());
     let child = run("exec sleep 60");
     told.tell("web", vec![life(&child, "0", 1, now() - Duration::from_secs(5))]);
-    let mut stage = Stage::with(vec![supervised(20)], told);
-    stage.sample(|sample| sample.ok == Some(true)).await;
-    stage.prober.exited(&"web".into(), &"0".into(), 1, 1, now());
-    stage.prober.check_now(None).await; // The list of processes still says that it lives.
-    let seen = stage.seen();
+    let mut rig = TestRig::with(vec![supervised(20)], told);
+    rig.sample(|sample| sample.ok == Some(true)).await;
+    rig.prober.exited(&"web".into(), &"0".into(), 1, 1, now());
+    rig.prober.check_now(None).await; // The list of processes still says that it lives.
+    let seen = rig.seen();
     assert_eq!(seen.last().and_then(|sample| sample.ok), Some(false), "{seen:?}");
-    assert_eq!(stage.pulse("web").health, Health::Unhealthy);
+    assert_eq!(rig.pulse("web").health, Health::Unhealthy);
 }
 
 #[tokio::test]
 async fn the_exit_of_what_is_held_is_no_fault() {
-    let mut stage = Stage::start(vec![supervised(60_000)]);
-    stage.prober.hold(&"web".into(), true);
-    stage.prober.exited(&"web".into(), &"0".into(), 1, -15, now());
-    let sample = stage.samples.try_recv().unwrap();
+    let mut rig = TestRig::start(vec![supervised(60_000)]);
+    rig.prober.hold(&"web".into(), true);
+    rig.prober.exited(&"web".into(), &"0".into(), 1, -15, now());
+    let sample = rig.samples.try_recv().unwrap();
     assert_eq!((sample.ok, sample.status), (None, Some(-15)));
-    assert_eq!(stage.pulse("web").health, Health::Unknown);
+    assert_eq!(rig.pulse("web").health, Health::Unknown);
 }
 
 #[tokio::test]
@@ -155,14 +155,14 @@ async fn copies_are_told_apart_and_one_that_is_no_more_is_forgotten() {
     let (one, two) = (run("exec sleep 60"), run("exec sleep 60"));
     let old = now() - Duration::from_secs(5);
     told.tell("web", vec![life(&one, "0", 1, old), life(&two, "1", 4, old)]);
-    let mut stage = Stage::with(vec![ServiceProbes { replicas: 2, ..supervised(20) }], told.clone());
-    let first = stage.sample(|sample| sample.replica == Some("0".into())).await;
-    let second = stage.sample(|sample| sample.replica == Some("1".into())).await;
+    let mut rig = TestRig::with(vec![ServiceProbes { replicas: 2, ..supervised(20) }], told.clone());
+    let first = rig.sample(|sample| sample.replica == Some("0".into())).await;
+    let second = rig.sample(|sample| sample.replica == Some("1".into())).await;
     assert_eq!((first.incarnation, second.incarnation), (Some(1), Some(4)));
-    stage.prober.exited(&"web".into(), &"1".into(), 4, 1, now());
-    assert_eq!(stage.pulse("web").health, Health::Unhealthy);
+    rig.prober.exited(&"web".into(), &"1".into(), 4, 1, now());
+    assert_eq!(rig.pulse("web").health, Health::Unhealthy);
     told.tell("web", vec![life(&one, "0", 1, old)]);
-    stage.until("web", "healthy", |pulse| pulse.health == Health::Healthy).await;
+    rig.until("web", "healthy", |pulse| pulse.health == Health::Healthy).await;
 }
 
 #[tokio::test]
@@ -175,9 +175,9 @@ async fn a_process_that_is_gone_or_not_reaped_is_not_alive() {
     })
     .await;
     told.tell("web", vec![life(&child, "0", 1, now() - Duration::from_secs(5))]);
-    let mut stage = Stage::with(vec![supervised(20)], told);
-    stage.prober.check_now(None).await;
-    assert_eq!(stage.seen(), vec![]);
+    let mut rig = TestRig::with(vec![supervised(20)], told);
+    rig.prober.check_now(None).await;
+    assert_eq!(rig.seen(), vec![]);
 }
 
 #[tokio::test]
@@ -188,9 +188,9 @@ async fn a_circuit_that_nothing_counts_for_does_not_stay_half_open() {
     let mut ready = Stub::silent();
     ready.serve(Act::Hang);
     let startup = ProbeConfig { role: Role::Startup, ..tcp(ready.port) };
-    let stage = Stage::with(vec![ServiceProbes { probes: vec![startup], ..supervised(20) }], told);
-    stage.until("web", "healthy", |pulse| pulse.health == Health::Healthy && pulse.total_checks > 0).await;
-    stage.prober.expect(&"web".into(), Some(2));
-    stage.until("web", "checked again", |pulse| pulse.total_checks == 2).await;
-    assert_eq!(stage.pulse("web").breaker, Breaker::Closed);
+    let rig = TestRig::with(vec![ServiceProbes { probes: vec![startup], ..supervised(20) }], told);
+    rig.until("web", "healthy", |pulse| pulse.health == Health::Healthy && pulse.total_checks > 0).await;
+    rig.prober.expect(&"web".into(), Some(2));
+    rig.until("web", "checked again", |pulse| pulse.total_checks == 2).await;
+    assert_eq!(rig.pulse("web").breaker, Breaker::Closed);
 }

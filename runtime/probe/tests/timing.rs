@@ -1,14 +1,14 @@
 //! When checks are made, and what a start excuses.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod stage;
+mod rig;
 
 use std::time::{Duration, Instant};
 
 use heald_engine::ports::{Board, Probes};
 use heald_model::{Breaker, Health, Role, ServiceName};
-use heald_probe::{Kind, ProbeConfig, ProbeError, ServiceProbes};
-use stage::{Act, Stage, Stub, eventually, http, now, service, tcp};
+use heald_probe::{ProbeConfig, ProbeError, ProbeKind, ServiceProbes};
+use rig::{Act, Stub, TestRig, eventually, http, now, service, tcp};
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -29,15 +29,15 @@ async fn a_slow_check_does_not_make_others_late() {
             let exec = ProbeConfig {
                 command: Some(vec!["sleep".into(), "60".into()]),
                 timeout: millis(300),
-                ..ProbeConfig::new(Kind::Exec)
+                ..ProbeConfig::new(ProbeKind::Exec)
             };
             service(&format!("slow{n}"), vec![every(50, http(stub.url())), every(50, exec)])
         })
         .collect();
     services.push(service("quick", vec![every(20, http(quick.url()))]));
-    let stage = Stage::start(services);
-    stage.until("quick", "checked", |pulse| pulse.total_checks >= 50).await;
-    let late = stage.prober.lateness();
+    let rig = TestRig::start(services);
+    rig.until("quick", "checked", |pulse| pulse.total_checks >= 50).await;
+    let late = rig.prober.lateness();
     assert!(late.count >= 50 && late.p50 <= late.p99 && late.p99 <= late.max, "{late:?}");
     assert!(late.p50 < millis(20), "{late:?}");
 }
@@ -46,11 +46,11 @@ async fn a_slow_check_does_not_make_others_late() {
 async fn missed_ticks_are_not_made_up_for() {
     let mut stub = Stub::serving(Act::Hang);
     let probe = ProbeConfig { timeout: millis(1_000), ..every(100, http(stub.url())) };
-    let mut stage = Stage::start(vec![service("s", vec![probe])]);
-    let first = stage.sample(|_| true).await;
+    let mut rig = TestRig::start(vec![service("s", vec![probe])]);
+    let first = rig.sample(|_| true).await;
     assert_eq!(stub.hits(), 1, "one check of a probe at a time");
     stub.serve(Act::Code(200));
-    let begun: Vec<_> = [stage.sample(|_| true).await, stage.sample(|_| true).await, stage.sample(|_| true).await]
+    let begun: Vec<_> = [rig.sample(|_| true).await, rig.sample(|_| true).await, rig.sample(|_| true).await]
         .iter()
         .map(|sample| sample.at.since(first.at))
         .collect();
@@ -65,12 +65,12 @@ async fn missed_ticks_are_not_made_up_for() {
 #[tokio::test]
 async fn checking_on_demand_leaves_the_timer_alone() {
     let stub = Stub::serving(Act::Code(200));
-    let mut stage = Stage::start(vec![service("s", vec![every(300, http(stub.url()))])]);
-    let first = stage.sample(|_| true).await;
+    let mut rig = TestRig::start(vec![service("s", vec![every(300, http(stub.url()))])]);
+    let first = rig.sample(|_| true).await;
     let mut seen = Vec::new();
     while seen.len() < 30 {
-        stage.check("s").await;
-        seen.extend(stage.seen());
+        rig.check("s").await;
+        seen.extend(rig.seen());
         tokio::time::sleep(millis(37)).await;
     }
     let on_grid = |after: Duration| {
@@ -84,23 +84,23 @@ async fn checking_on_demand_leaves_the_timer_alone() {
 #[tokio::test]
 async fn a_starting_service_is_tried_often_and_its_failures_are_no_verdict() {
     let mut stub = Stub::serving(Act::Code(200));
-    let mut stage = Stage::start(vec![service("s", vec![http(stub.url())])]);
-    stage.sample(|sample| sample.ok == Some(true)).await;
+    let mut rig = TestRig::start(vec![service("s", vec![http(stub.url())])]);
+    rig.sample(|sample| sample.ok == Some(true)).await;
     stub.refuse().await;
     let (name, asked) = (ServiceName::from("s"), now());
-    stage.prober.expect(&name, Some(7));
+    rig.prober.expect(&name, Some(7));
     for _ in 0..8 {
-        let sample = stage.sample(|_| true).await;
+        let sample = rig.sample(|_| true).await;
         assert_eq!((sample.ok, sample.fault.as_deref(), sample.incarnation), (None, Some("refused"), Some(7)));
     }
     assert!(now().since(asked) < millis(5_000), "every 50 ms, not every hour");
-    let pulse = stage.pulse("s");
+    let pulse = rig.pulse("s");
     assert_eq!((pulse.health, pulse.total_checks, pulse.breaker), (Health::Healthy, 1, Breaker::HalfOpen));
     stub.serve(Act::Code(200));
-    let sample = stage.sample(|sample| sample.ok.is_some()).await;
+    let sample = rig.sample(|sample| sample.ok.is_some()).await;
     assert_eq!((sample.ok, sample.incarnation), (Some(true), Some(7)));
     stub.refuse().await;
-    let pulse = stage.check("s").await;
+    let pulse = rig.check("s").await;
     assert_eq!(pulse.consecutive_failures, 1, "after its first success a failure is one");
 }
 
@@ -112,24 +112,24 @@ async fn after_the_startup_deadline_a_failure_is_a_failure() {
         process: Some(Duration::from_secs(1)),
         ..service("s", vec![every(50, http(stub.url()))])
     };
-    let mut stage = Stage::start(vec![slow]);
-    stage.prober.expect(&"s".into(), Some(1));
-    let begun = stage.sample(|sample| sample.ok.is_none()).await.at;
-    let verdict = stage.sample(|sample| sample.ok.is_some()).await;
+    let mut rig = TestRig::start(vec![slow]);
+    rig.prober.expect(&"s".into(), Some(1));
+    let begun = rig.sample(|sample| sample.ok.is_none()).await.at;
+    let verdict = rig.sample(|sample| sample.ok.is_some()).await;
     assert_eq!((verdict.ok, verdict.incarnation), (Some(false), Some(1)));
     let after = verdict.at.since(begun);
     assert!(after >= millis(350) && after < millis(2_000), "{after:?}");
-    stage.until("s", "open", |pulse| pulse.breaker == Breaker::Open).await;
+    rig.until("s", "open", |pulse| pulse.breaker == Breaker::Open).await;
 }
 
 #[tokio::test]
 async fn what_heald_starts_itself_is_excused_from_the_beginning() {
     let stub = Stub::silent();
     let supervised = ServiceProbes { process: Some(Duration::from_secs(1)), ..service("s", vec![http(stub.url())]) };
-    let mut stage = Stage::start(vec![supervised]);
-    let sample = stage.sample(|sample| sample.probe.as_str() == "http").await;
+    let mut rig = TestRig::start(vec![supervised]);
+    let sample = rig.sample(|sample| sample.probe.as_str() == "http").await;
     assert_eq!(sample.ok, None);
-    let foreign = Stage::start(vec![service("s", vec![http(stub.url())])]);
+    let foreign = TestRig::start(vec![service("s", vec![http(stub.url())])]);
     foreign.until("s", "judged", |pulse| pulse.health == Health::Unhealthy).await;
 }
 
@@ -137,21 +137,21 @@ async fn what_heald_starts_itself_is_excused_from_the_beginning() {
 async fn a_check_of_the_life_before_is_not_counted_for_the_new_one() {
     let mut stub = Stub::serving(Act::Code(200));
     let probe = ProbeConfig { timeout: millis(600), ..http(stub.url()) };
-    let mut stage = Stage::start(vec![service("s", vec![probe])]);
-    stage.until("s", "checked", |pulse| pulse.total_checks == 1).await;
-    stage.seen();
+    let mut rig = TestRig::start(vec![service("s", vec![probe])]);
+    rig.until("s", "checked", |pulse| pulse.total_checks == 1).await;
+    rig.seen();
     stub.serve(Act::Hang);
-    let prober = stage.prober.clone();
+    let prober = rig.prober.clone();
     let late = tokio::spawn(async move { prober.check_now(None).await });
     eventually("asked", || stub.hits() == 2).await;
     stub.serve(Act::Code(200));
-    stage.prober.expect(&"s".into(), Some(2));
-    let fresh = stage.sample(|_| true).await;
+    rig.prober.expect(&"s".into(), Some(2));
+    let fresh = rig.sample(|_| true).await;
     assert_eq!((fresh.ok, fresh.incarnation), (Some(true), Some(2)));
     late.await.unwrap();
-    let stale = stage.sample(|_| true).await;
+    let stale = rig.sample(|_| true).await;
     assert_eq!((stale.fault.as_deref(), stale.incarnation), (Some("timeout"), None));
-    let pulse = stage.pulse("s");
+    let pulse = rig.pulse("s");
     assert_eq!((pulse.health, pulse.total_checks, pulse.consecutive_failures), (Health::Healthy, 2, 0));
 }
 
@@ -160,16 +160,16 @@ async fn a_startup_probe_gates_the_others_and_rests_once_it_passed() {
     let mut ready = Stub::silent();
     let page = Stub::serving(Act::Code(200));
     let startup = ProbeConfig { id: Some("up".into()), role: Role::Startup, ..every(30, tcp(ready.port)) };
-    let mut stage = Stage::start(vec![service("s", vec![every(30, http(page.url())), startup])]);
-    stage.until("s", "tried", |pulse| pulse.total_checks >= 3).await;
-    stage.check("s").await;
+    let mut rig = TestRig::start(vec![service("s", vec![every(30, http(page.url())), startup])]);
+    rig.until("s", "tried", |pulse| pulse.total_checks >= 3).await;
+    rig.check("s").await;
     assert_eq!(page.hits(), 0);
     ready.serve(Act::Hang);
-    stage.sample(|sample| sample.probe.as_str() == "http").await;
+    rig.sample(|sample| sample.probe.as_str() == "http").await;
     let tried = ready.hits();
-    stage.until("s", "checked often", |_| page.hits() >= 5).await;
+    rig.until("s", "checked often", |_| page.hits() >= 5).await;
     assert_eq!(ready.hits(), tried, "it does not look again");
-    stage.prober.expect(&"s".into(), Some(2));
+    rig.prober.expect(&"s".into(), Some(2));
     eventually("it looks at the new life", || ready.hits() > tried).await;
 }
 
@@ -177,10 +177,10 @@ async fn a_startup_probe_gates_the_others_and_rests_once_it_passed() {
 async fn a_metrics_probe_gives_no_verdict() {
     let stub = Stub::serving(Act::Code(500));
     let probe = ProbeConfig { role: Role::Metrics, ..http(stub.url()) };
-    let mut stage = Stage::start(vec![service("s", vec![probe])]);
-    let sample = stage.sample(|_| true).await;
+    let mut rig = TestRig::start(vec![service("s", vec![probe])]);
+    let sample = rig.sample(|_| true).await;
     assert_eq!((sample.ok, sample.status), (None, Some(500)));
-    let pulse = stage.check("s").await;
+    let pulse = rig.check("s").await;
     assert_eq!((pulse.health, pulse.total_checks), (Health::Unknown, 0));
 }
 
@@ -189,12 +189,12 @@ async fn the_initial_delay_is_kept_after_a_start_and_a_new_life() {
     let stub = Stub::serving(Act::Code(200));
     let probe = ProbeConfig { initial_delay: millis(250), ..http(stub.url()) };
     let begun = now();
-    let mut stage = Stage::start(vec![service("s", vec![probe])]);
-    let first = stage.sample(|_| true).await;
+    let mut rig = TestRig::start(vec![service("s", vec![probe])]);
+    let first = rig.sample(|_| true).await;
     assert!(first.at.since(begun) >= millis(250));
     let begun = now();
-    stage.prober.expect(&"s".into(), Some(2));
-    let second = stage.sample(|_| true).await;
+    rig.prober.expect(&"s".into(), Some(2));
+    let second = rig.sample(|_| true).await;
     assert!(second.at.since(begun) >= millis(250));
 }
 
@@ -203,16 +203,16 @@ async fn stopping_ends_the_thread_and_every_check_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");
     let mut stub = Stub::serving(Act::Hang);
-    let exec = stage::exec(&format!("echo $$ > {}; exec sleep 61", file.display()));
-    let stage = Stage::start(vec![service("s", vec![every(20, http(stub.url())), exec])]);
+    let exec = rig::exec(&format!("echo $$ > {}; exec sleep 61", file.display()));
+    let rig = TestRig::start(vec![service("s", vec![every(20, http(stub.url())), exec])]);
     let pid = || std::fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse::<u32>().ok());
     eventually("both hang", || stub.hits() == 1 && pid().is_some()).await;
     let begun = Instant::now();
-    stage.prober.stop();
+    rig.prober.stop();
     assert!(begun.elapsed() < Duration::from_secs(2));
     stub.serve(Act::Code(200));
-    stage.prober.check_now(None).await; // Returns, and does nothing.
-    stage.prober.stop();
+    rig.prober.check_now(None).await; // Returns, and does nothing.
+    rig.prober.stop();
     assert_eq!(stub.hits(), 1);
     let stat = format!("/proc/{}/stat", pid().unwrap());
     eventually("the command is dead", || {
@@ -224,24 +224,24 @@ async fn stopping_ends_the_thread_and_every_check_with_it() {
 #[tokio::test]
 async fn the_checks_end_with_the_last_handle() {
     let stub = Stub::serving(Act::Code(200));
-    let mut stage = Stage::start(vec![service("s", vec![every(10, http(stub.url()))])]);
-    stage.sample(|_| true).await;
-    let kept = stage.prober.clone();
-    let Stage { prober, mut samples, .. } = stage;
+    let mut rig = TestRig::start(vec![service("s", vec![every(10, http(stub.url()))])]);
+    rig.sample(|_| true).await;
+    let kept = rig.prober.clone();
+    let TestRig { prober, mut samples, .. } = rig;
     drop(prober);
     while samples.try_recv().is_ok() {}
     assert!(samples.recv().await.is_some(), "another handle is still held");
     drop(kept);
     let ended = async { while samples.recv().await.is_some() {} };
-    tokio::time::timeout(stage::DEADLINE, ended).await.expect("the checks go on");
+    tokio::time::timeout(rig::DEADLINE, ended).await.expect("the checks go on");
 }
 
 #[test]
 fn names_that_are_used_twice_are_errors() {
     let twice = service("s", vec![tcp(1), tcp(2)]);
     assert_eq!(twice.duplicate(), Some("tcp".into()));
-    assert!(matches!(stage::refused(vec![twice]), ProbeError::TwiceProbe { .. }));
-    assert!(matches!(stage::refused(vec![service("s", vec![]), service("s", vec![])]), ProbeError::TwiceService(_)));
+    assert!(matches!(rig::refused(vec![twice]), ProbeError::DuplicateProbe { .. }));
+    assert!(matches!(rig::refused(vec![service("s", vec![]), service("s", vec![])]), ProbeError::DuplicateService(_)));
 }
 
 #[tokio::test]
@@ -249,14 +249,14 @@ async fn with_a_seed_the_first_checks_are_spread_over_the_period() {
     let stub = Stub::serving(Act::Code(200));
     let services = (0..20).map(|n| service(&format!("s{n}"), vec![every(1_000, http(stub.url()))])).collect();
     let begun = now();
-    let mut stage = Stage::spread(services, 42);
+    let mut rig = TestRig::spread(services, 42);
     let mut firsts = Vec::new();
     for n in 0..20 {
         let name = ServiceName::from(format!("s{n}"));
-        stage.until(name.as_str(), "checked", |pulse| pulse.total_checks > 0).await;
+        rig.until(name.as_str(), "checked", |pulse| pulse.total_checks > 0).await;
     }
     let mut seen = std::collections::BTreeSet::new();
-    for sample in stage.seen() {
+    for sample in rig.seen() {
         if seen.insert(sample.service.clone()) {
             firsts.push(sample.at.since(begun));
         }

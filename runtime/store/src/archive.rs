@@ -1,5 +1,7 @@
-//! A look into a database from outside: beside a running heald, or into a copy. It only reads, takes no lock that heald would wait for,
-//! and blocks; it is for commands, not for the runtime.
+//! Reads a database from outside: beside a running heald, or from a copy.
+//!
+//! It is for commands and not for the runtime, because it blocks. It writes nothing and takes no lock that heald would
+//! wait for.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +9,13 @@ use heald_engine::calls::{CallQuery, Settings};
 use heald_model::{Incident, IncidentId, Moment, ServiceName};
 use rusqlite::Connection;
 
-use crate::calls::{self, Calls};
+use crate::calls::{self, CallPage};
 use crate::error::StoreError;
 use crate::read;
 use crate::schema;
-use crate::tape::{self, Place, Strip};
+use crate::tape::{self, TapeChunk, TapePosition};
 
-/// An open database that is only read.
+/// A database that is only read.
 #[derive(Debug)]
 pub struct Archive {
     path: PathBuf,
@@ -24,14 +26,16 @@ impl Archive {
     /// Opens a database to read in it. A running heald is not disturbed.
     ///
     /// # Errors
-    /// When there is none, it is not heald's, of another age, damaged, or the file system or SQLite refuses.
+    ///
+    /// When there is no database, when it is not heald's, has another schema or is damaged, or when the file system or
+    /// SQLite refuses.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let connection = schema::visit(&path)?;
         Ok(Self { path, connection })
     }
 
-    /// Where it is.
+    /// The path of the database.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -40,11 +44,11 @@ impl Archive {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn calls(&self, query: &CallQuery) -> Result<Calls, StoreError> {
+    pub fn calls(&self, query: &CallQuery) -> Result<CallPage, StoreError> {
         self.read(calls::read(&self.connection, query))
     }
 
-    /// A configuration that a kept call or a checkpoint names.
+    /// The configuration with this digest, which a kept call or a checkpoint names.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -52,7 +56,7 @@ impl Archive {
         self.read(calls::settings(&self.connection, digest))
     }
 
-    /// One incident, whole.
+    /// One incident with attempts and timeline.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -68,7 +72,7 @@ impl Archive {
         self.read(read::ids(&self.connection, beginning, limit))
     }
 
-    /// The services that are on tape.
+    /// The services that have a tape.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -76,13 +80,14 @@ impl Archive {
         self.read(tape::services(&self.connection))
     }
 
-    /// A service's tape, so that all looks since then can be understood: some of what it gives is from before.
+    /// Reads the tape of a service so that all looks since `since` can be understood. The first looks may be from
+    /// before.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn looks(&self, service: ServiceName, since: Moment) -> Result<Looks<'_>, StoreError> {
-        let place = self.read(tape::begin(&self.connection, &service, since))?;
-        Ok(Looks { archive: self, service, place })
+    pub fn looks(&self, service: ServiceName, since: Moment) -> Result<TapeReader<'_>, StoreError> {
+        let position = self.read(tape::begin(&self.connection, &service, since))?;
+        Ok(TapeReader { archive: self, service, position })
     }
 
     fn read<T>(&self, read: rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -90,19 +95,19 @@ impl Archive {
     }
 }
 
-/// A service's tape, piece by piece.
+/// Reads the tape of a service, chunk by chunk.
 #[derive(Debug)]
-pub struct Looks<'a> {
+pub struct TapeReader<'a> {
     archive: &'a Archive,
     service: ServiceName,
-    place: Place,
+    position: TapePosition,
 }
 
-impl Iterator for Looks<'_> {
-    type Item = Result<Strip, StoreError>;
+impl Iterator for TapeReader<'_> {
+    type Item = Result<TapeChunk, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = tape::next(&self.archive.connection, &self.service, &mut self.place);
+        let next = tape::next(&self.archive.connection, &self.service, &mut self.position);
         self.archive.read(next).transpose()
     }
 }

@@ -1,7 +1,8 @@
-//! Blobs: a byte that says how they are made, then zlib, whose checksum finds what a disk has flipped.
+//! Blobs: one byte for the format, then zlib, whose checksum finds what a disk has flipped.
 //!
-//! Plain data goes in as CBOR and not as JSON, because a replay must be given its input to the bit: serde_json reads the last bit
-//! of a float right only with a feature that would be forced on the whole build.
+//! Plain data is CBOR and not JSON, because a replay needs its input to the bit. serde_json reads the last bit of a
+//! float correctly only with a feature that would apply to the whole build. It refuses a format that this heald does not
+//! know.
 
 use std::io::{self, Read, Write};
 
@@ -11,12 +12,12 @@ use flate2::write::ZlibEncoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::columns::Broken;
+use crate::columns::InvalidColumns;
 
-/// How blobs are made by this heald.
+/// The format of the blobs that this heald writes.
 const FORMAT: u8 = 1;
 
-/// No kept call or chunk comes near this; a broken blob must not take all memory.
+/// The most that is unpacked. No kept call or chunk comes near it; a broken blob must not take all memory.
 const LARGEST: u64 = 16 << 20;
 
 /// Why a blob cannot be read.
@@ -24,24 +25,24 @@ const LARGEST: u64 = 16 << 20;
 pub(crate) enum Unreadable {
     #[error("it is empty")]
     Empty,
-    #[error("it is in form {0}, this heald knows form {FORMAT}: a newer heald wrote it")]
+    #[error("it has format {0}, this heald knows format {FORMAT}: a newer heald wrote it")]
     Newer(u8),
     #[error("it is damaged: {0}")]
     Damaged(#[source] io::Error),
-    #[error("it does not hold what it should: {0}")]
+    #[error("its content is not what was expected: {0}")]
     Foreign(String),
     #[error(transparent)]
-    Broken(#[from] Broken),
+    InvalidColumns(#[from] InvalidColumns),
 }
 
-/// Makes a blob of bytes.
+/// Packs bytes into a blob.
 pub(crate) fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut blob = ZlibEncoder::new(vec![FORMAT], Compression::default());
     blob.write_all(bytes)?;
     blob.finish()
 }
 
-/// The bytes of a blob.
+/// Unpacks the bytes of a blob.
 pub(crate) fn unpack(blob: &[u8]) -> Result<Vec<u8>, Unreadable> {
     let (form, packed) = blob.split_first().ok_or(Unreadable::Empty)?;
     if *form != FORMAT {
@@ -55,14 +56,14 @@ pub(crate) fn unpack(blob: &[u8]) -> Result<Vec<u8>, Unreadable> {
     Ok(bytes)
 }
 
-/// Plain data as bytes.
+/// Encodes plain data.
 pub(crate) fn cbor<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
 }
 
-/// Plain data from bytes.
+/// Decodes plain data.
 pub(crate) fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     ciborium::from_reader(bytes).map_err(|error| Unreadable::Foreign(error.to_string()))
 }
@@ -84,10 +85,10 @@ mod tests {
             let mut flipped = blob.clone();
             flipped[place] ^= 0x10;
             let read = unpack(&flipped).and_then(|bytes| from_cbor::<String>(&bytes));
-            // The last bits before the checksum mean nothing.
+            // The last bits before the checksum carry no meaning.
             assert!(read.is_err() || (place + 5 == blob.len() && read.unwrap() == text), "byte {place}");
         }
-        assert!(said(&pack(&cbor(&5).unwrap()).unwrap()).contains("does not hold what it should"));
+        assert!(said(&pack(&cbor(&5).unwrap()).unwrap()).contains("is not what was expected"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Kept calls to and from their rows. A call that cannot be read is told, and hides none of the others.
+//! Kept calls to and from their rows. A call that cannot be read is reported and does not hide the others.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::blob::{Unreadable, cbor, from_cbor, pack, unpack};
 use crate::row::{moment, wall};
 
-/// A call on its way into its row: all that takes time is done.
+/// A call that is packed and ready to be inserted.
 #[derive(Debug)]
 pub(crate) struct PackedCall {
     at: Moment,
@@ -71,7 +71,7 @@ impl PackedCall {
     }
 }
 
-/// Notes that configurations are still in use.
+/// Records that configurations are still in use.
 pub(crate) fn touch_settings(connection: &Connection, digests: &[String], at: Moment) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("UPDATE settings SET used = max(used, ?) WHERE digest = ?")?;
     for digest in digests {
@@ -90,35 +90,36 @@ fn word(part: Part) -> &'static str {
 /// A kept call that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableCall {
-    /// Its number.
+    /// The number of the call.
     pub seq: u64,
-    /// When it was made.
+    /// When the call was made.
     pub at: Moment,
-    /// Of which plug-in.
+    /// The plug-in.
     pub plugin: PluginRef,
-    /// Why.
+    /// Why it cannot be read.
     pub why: String,
 }
 
-/// Kept calls, in the order that was asked for.
+/// A page of kept calls, in the requested order.
 #[derive(Clone, Debug, Default)]
-pub struct Calls {
-    /// Those that can be read.
+pub struct CallPage {
+    /// The calls that can be read.
     pub calls: Vec<Numbered>,
-    /// And those that cannot.
+    /// The calls that cannot be read.
     pub unreadable: Vec<UnreadableCall>,
 }
 
-impl Calls {
-    /// Where the next page begins, as [`CallQuery::after`], if the oldest come first; None: there was nothing in this one.
+impl CallPage {
+    /// Where the next page begins, as [`CallQuery::after`], if the oldest calls come first; `None` if this page is
+    /// empty.
     pub fn next(&self) -> Option<u64> {
         let newest = self.calls.last().map(|numbered| numbered.seq);
         newest.max(self.unreadable.last().map(|unreadable| unreadable.seq))
     }
 }
 
-/// One page of calls.
-pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Result<Calls> {
+/// Reads one page of calls.
+pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Result<CallPage> {
     let mut conditions = vec!["seq > ?"];
     let mut values = vec![Value::from(crate::row::integer(query.after))];
     if let Some(incident) = &query.incident {
@@ -147,7 +148,7 @@ pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Resu
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(&values))?;
-    let mut page = Calls::default();
+    let mut page = CallPage::default();
     while let Some(row) = rows.next()? {
         let seq = row.get(0)?;
         let at = moment(row.get(1)?);

@@ -1,38 +1,38 @@
-//! Columns of numbers, texts and presence, written small and read back to the bit.
+//! Columns of numbers, texts and presence, encoded small and decoded to the same bits.
 //!
-//! Values of one kind lie side by side, as differences where they resemble their neighbours, divided by what divides them all, and in
-//! as few bits as their usual size needs (rice.rs); the deflate around the whole does the rest. What is read is never trusted: a column that does not fit is an error, not a panic
-//! and not an allocation.
+//! Values of one kind lie side by side. They are stored as differences where neighbours resemble each other, divided by
+//! their common divisor, in as few bits as their usual size needs ([`rice`]). The deflate around the whole does the
+//! rest. Input is never trusted: a column that does not fit is an error, and neither a panic nor a large allocation.
+
+mod rice;
 
 use std::collections::HashMap;
 
-use crate::rice;
-
-/// Decimals up to this many are tried before a column of floats is written bit by bit.
+/// How many decimals are tried before a column of floats is written bit by bit.
 const DECIMALS: u8 = 9;
 /// The mark of a column of floats that is written bit by bit.
 const BITS: u8 = 255;
 
 /// Why a column cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it ends too early or breaks its own form")]
-pub(crate) struct Broken;
+#[error("it ends too early or is malformed")]
+pub(crate) struct InvalidColumns;
 
-/// Columns being written.
+/// Writes columns.
 #[derive(Debug, Default)]
-pub(crate) struct Sheet {
+pub(crate) struct ColumnWriter {
     bytes: Vec<u8>,
     words: Vec<String>,
     places: HashMap<String, u64>,
 }
 
-impl Sheet {
-    /// All that was written, its words first.
+impl ColumnWriter {
+    /// Everything that was written, with the words first.
     pub(crate) fn finish(self) -> Vec<u8> {
         let mut head = Self::default();
         head.number(self.words.len() as u64);
         for word in &self.words {
-            head.lump(word.as_bytes());
+            head.bytes(word.as_bytes());
         }
         head.bytes.extend(self.bytes);
         head.bytes
@@ -47,13 +47,13 @@ impl Sheet {
         self.bytes.push(number as u8);
     }
 
-    /// Bytes with their count.
-    pub(crate) fn lump(&mut self, bytes: &[u8]) {
+    /// Bytes, after their count.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The place of a text among the words; the reader is given the number.
+    /// The index of a text among the words. The column stores the index.
     pub(crate) fn word(&mut self, text: &str) -> u64 {
         if let Some(place) = self.places.get(text) {
             return *place;
@@ -64,9 +64,9 @@ impl Sheet {
         place
     }
 
-    /// A column of whole numbers; signed ones are given as their two's complement.
+    /// A column of whole numbers; signed numbers are given as two's complement.
     pub(crate) fn numbers(&mut self, values: &[u64]) {
-        let cheapest = FORMS
+        let cheapest = ENCODINGS
             .into_iter()
             .map(|form| {
                 let (head, rest) = form.apart(values);
@@ -97,14 +97,14 @@ impl Sheet {
         self.planes(&changes);
     }
 
-    /// A column of numbers without any pattern but, perhaps, in some of their bytes.
+    /// A column of numbers that have no pattern, except perhaps in some of their bytes.
     pub(crate) fn planes(&mut self, values: &[u64]) {
         for plane in 0..8 {
             self.bytes.extend(values.iter().map(|value| (value >> (8 * plane)) as u8));
         }
     }
 
-    /// Where something is there and where not, as the lengths of the runs, beginning with what is there.
+    /// Which values are present, as the lengths of runs, beginning with a run of present values.
     pub(crate) fn presence(&mut self, there: impl Iterator<Item = bool>) {
         let mut runs = vec![0_u64];
         let mut now = true;
@@ -120,81 +120,81 @@ impl Sheet {
         runs.into_iter().for_each(|run| self.number(run));
     }
 
-    /// What some have, as numbers.
+    /// A column of optional numbers.
     pub(crate) fn optional(&mut self, values: &[Option<u64>]) {
         self.presence(values.iter().map(Option::is_some));
         self.numbers(&values.iter().flatten().copied().collect::<Vec<_>>());
     }
 
-    /// What some have, as floats.
+    /// A column of optional floats.
     pub(crate) fn optional_floats(&mut self, values: &[Option<f64>]) {
         self.presence(values.iter().map(Option::is_some));
         self.floats(&values.iter().flatten().copied().collect::<Vec<_>>());
     }
 
-    /// What some have, as words.
+    /// A column of optional words.
     pub(crate) fn optional_words<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) {
         let places: Vec<Option<u64>> = values.map(|value| value.map(|text| self.word(text))).collect();
         self.optional(&places);
     }
 }
 
-/// Columns being read, in the order in which they were written.
+/// Reads columns, in the order in which they were written.
 #[derive(Debug)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct ColumnReader<'a> {
     bytes: &'a [u8],
     words: Vec<&'a str>,
 }
 
-impl<'a> Reading<'a> {
-    /// Begins with the words.
-    pub(crate) fn begin(bytes: &'a [u8]) -> Result<Self, Broken> {
-        let mut reading = Self { bytes, words: Vec::new() };
-        let count = reading.count()?;
-        reading.words = (0..count)
-            .map(|_| std::str::from_utf8(reading.lump()?).map_err(|_| Broken))
-            .collect::<Result<_, Broken>>()?;
-        Ok(reading)
+impl<'a> ColumnReader<'a> {
+    /// Reads the words, which come first.
+    pub(crate) fn begin(bytes: &'a [u8]) -> Result<Self, InvalidColumns> {
+        let mut reader = Self { bytes, words: Vec::new() };
+        let count = reader.count()?;
+        reader.words = (0..count)
+            .map(|_| std::str::from_utf8(reader.bytes()?).map_err(|_| InvalidColumns))
+            .collect::<Result<_, InvalidColumns>>()?;
+        Ok(reader)
     }
 
-    /// Nothing may be left at the end.
-    pub(crate) fn finish(self) -> Result<(), Broken> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(Broken) }
+    /// Ends reading. Nothing may be left.
+    pub(crate) fn finish(self) -> Result<(), InvalidColumns> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(InvalidColumns) }
     }
 
-    pub(crate) fn number(&mut self) -> Result<u64, Broken> {
+    pub(crate) fn number(&mut self) -> Result<u64, InvalidColumns> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             if bits.checked_shl(shift).is_none_or(|shifted| shifted >> shift != bits) {
-                return Err(Broken);
+                return Err(InvalidColumns);
             }
             number |= bits << shift;
             if byte < 0x80 {
                 return Ok(number);
             }
         }
-        Err(Broken)
+        Err(InvalidColumns)
     }
 
-    /// A count of things of which each takes at least one byte: so no count makes more room than its bytes do.
-    pub(crate) fn count(&mut self) -> Result<usize, Broken> {
-        let count = usize::try_from(self.number()?).map_err(|_| Broken)?;
-        if count <= self.bytes.len() { Ok(count) } else { Err(Broken) }
+    /// A count of items that take at least one byte each, so that no count allocates more than the input has.
+    pub(crate) fn count(&mut self) -> Result<usize, InvalidColumns> {
+        let count = usize::try_from(self.number()?).map_err(|_| InvalidColumns)?;
+        if count <= self.bytes.len() { Ok(count) } else { Err(InvalidColumns) }
     }
 
-    pub(crate) fn lump(&mut self) -> Result<&'a [u8], Broken> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], InvalidColumns> {
         let count = self.count()?;
         self.take(count)
     }
 
-    pub(crate) fn text(&self, place: u64) -> Result<&'a str, Broken> {
-        usize::try_from(place).ok().and_then(|place| self.words.get(place)).copied().ok_or(Broken)
+    pub(crate) fn text(&self, place: u64) -> Result<&'a str, InvalidColumns> {
+        usize::try_from(place).ok().and_then(|place| self.words.get(place)).copied().ok_or(InvalidColumns)
     }
 
-    pub(crate) fn numbers(&mut self, count: usize) -> Result<Vec<u64>, Broken> {
-        let form = Form::of(self.byte()?)?;
+    pub(crate) fn numbers(&mut self, count: usize) -> Result<Vec<u64>, InvalidColumns> {
+        let form = ColumnEncoding::of(self.byte()?)?;
         let width = self.byte()?;
         let divisor = self.number()?;
         let head = (0..form.heads().min(count)).map(|_| self.number()).collect::<Result<Vec<_>, _>>()?;
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         Ok(form.together(&head, &rest))
     }
 
-    pub(crate) fn floats(&mut self, count: usize) -> Result<Vec<f64>, Broken> {
+    pub(crate) fn floats(&mut self, count: usize) -> Result<Vec<f64>, InvalidColumns> {
         match self.byte()? {
             decimals @ 0..=DECIMALS => {
                 let steps = self.numbers(count)?.into_iter();
@@ -220,13 +220,13 @@ impl<'a> Reading<'a> {
                     })
                     .collect())
             }
-            _ => Err(Broken),
+            _ => Err(InvalidColumns),
         }
     }
 
-    pub(crate) fn planes(&mut self, count: usize) -> Result<Vec<u64>, Broken> {
+    pub(crate) fn planes(&mut self, count: usize) -> Result<Vec<u64>, InvalidColumns> {
         if count > self.bytes.len() {
-            return Err(Broken);
+            return Err(InvalidColumns);
         }
         let mut values = vec![0_u64; count];
         for plane in 0..8 {
@@ -237,14 +237,14 @@ impl<'a> Reading<'a> {
         Ok(values)
     }
 
-    /// Where something is there, of `count` places.
-    pub(crate) fn presence(&mut self, count: usize) -> Result<Vec<bool>, Broken> {
+    /// Which of `count` values are present.
+    pub(crate) fn presence(&mut self, count: usize) -> Result<Vec<bool>, InvalidColumns> {
         let mut there = Vec::with_capacity(count);
         let mut now = true;
         loop {
-            let run = usize::try_from(self.number()?).map_err(|_| Broken)?;
+            let run = usize::try_from(self.number()?).map_err(|_| InvalidColumns)?;
             if run > count - there.len() || (run == 0 && !there.is_empty()) {
-                return Err(Broken);
+                return Err(InvalidColumns);
             }
             there.resize(there.len() + run, now);
             if there.len() == count {
@@ -254,31 +254,31 @@ impl<'a> Reading<'a> {
         }
     }
 
-    pub(crate) fn optional(&mut self, count: usize) -> Result<Vec<Option<u64>>, Broken> {
+    pub(crate) fn optional(&mut self, count: usize) -> Result<Vec<Option<u64>>, InvalidColumns> {
         let there = self.presence(count)?;
         let values = self.numbers(there.iter().filter(|there| **there).count())?;
         Ok(spread(&there, values))
     }
 
-    pub(crate) fn optional_floats(&mut self, count: usize) -> Result<Vec<Option<f64>>, Broken> {
+    pub(crate) fn optional_floats(&mut self, count: usize) -> Result<Vec<Option<f64>>, InvalidColumns> {
         let there = self.presence(count)?;
         let values = self.floats(there.iter().filter(|there| **there).count())?;
         Ok(spread(&there, values))
     }
 
-    pub(crate) fn optional_words(&mut self, count: usize) -> Result<Vec<Option<&'a str>>, Broken> {
+    pub(crate) fn optional_words(&mut self, count: usize) -> Result<Vec<Option<&'a str>>, InvalidColumns> {
         let places = self.optional(count)?;
         places.into_iter().map(|place| place.map(|place| self.text(place)).transpose()).collect()
     }
 
-    fn byte(&mut self) -> Result<u8, Broken> {
-        let (first, rest) = self.bytes.split_first().ok_or(Broken)?;
+    fn byte(&mut self) -> Result<u8, InvalidColumns> {
+        let (first, rest) = self.bytes.split_first().ok_or(InvalidColumns)?;
         self.bytes = rest;
         Ok(*first)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Broken> {
-        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(Broken)?;
+    fn take(&mut self, count: usize) -> Result<&'a [u8], InvalidColumns> {
+        let (taken, rest) = self.bytes.split_at_checked(count).ok_or(InvalidColumns)?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -289,25 +289,27 @@ fn spread<T>(there: &[bool], values: Vec<T>) -> Vec<Option<T>> {
     there.iter().map(|there| if *there { values.next() } else { None }).collect()
 }
 
-/// How a column of numbers is written.
+/// How a column of numbers is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// Each as it is.
+enum ColumnEncoding {
+    /// Each number as it is.
     Plain = 0,
-    /// The first, then each one's difference to the one before.
+    /// The first number, then the difference of each to the previous one.
     Steps = 1,
-    /// The first, the mean step, then the distances to the line that these draw: what comes at a steady pace, each a little late.
+    /// The first number, the mean step, and the distances to the line that these two draw. It suits a steady pace with
+    /// small delays.
     Line = 2,
 }
 
-const FORMS: [Form; 3] = [Form::Plain, Form::Steps, Form::Line];
+const ENCODINGS: [ColumnEncoding; 3] = [ColumnEncoding::Plain, ColumnEncoding::Steps, ColumnEncoding::Line];
 
-impl Form {
-    fn of(byte: u8) -> Result<Self, Broken> {
-        FORMS.into_iter().find(|form| *form as u8 == byte).ok_or(Broken)
+impl ColumnEncoding {
+    fn of(byte: u8) -> Result<Self, InvalidColumns> {
+        ENCODINGS.into_iter().find(|form| *form as u8 == byte).ok_or(InvalidColumns)
     }
 
-    /// How many numbers stand before the others: the first of the column, if it does not stand among them, and the step.
+    /// How many numbers stand before the encoded ones: the first of the column, where it is not encoded itself, and the
+    /// step.
     fn heads(self) -> usize {
         self as usize
     }
@@ -324,7 +326,7 @@ impl Form {
             Self::Line => {
                 let last = others.last().copied().unwrap_or_default();
                 let mean = last.wrapping_sub(*first) as i64 / others.len() as i64;
-                // What divides all distances is to divide those to the line as well.
+                // The common divisor of the differences must also divide the distances to the line.
                 let unit = common(values.iter().zip(others).map(|(a, b)| b.wrapping_sub(*a) as i64));
                 let unit = i64::try_from(unit).unwrap_or(1);
                 let step = (mean - mean % unit) as u64;
@@ -355,7 +357,7 @@ impl Form {
     }
 }
 
-/// `divisor` divides each; one beyond i64 can only be that of `i64::MIN`, which is then its own.
+/// Divides exactly. A divisor beyond i64 can only come from `i64::MIN`, whose own divisor it is.
 fn divided(value: i64, divisor: u64) -> i64 {
     match i64::try_from(divisor) {
         Ok(divisor) => value / divisor,
@@ -364,7 +366,7 @@ fn divided(value: i64, divisor: u64) -> i64 {
     }
 }
 
-/// Whole steps of ten to the minus `decimals`, if that is exactly what they are.
+/// The values as whole steps of ten to the minus `decimals`, if that is exact.
 fn scaled(values: &[f64], decimals: u8) -> Option<Vec<u64>> {
     /// Beyond this, not every whole number is a float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -379,7 +381,7 @@ fn scaled(values: &[f64], decimals: u8) -> Option<Vec<u64>> {
     values.iter().map(step).collect()
 }
 
-/// What divides all of them; 1 if there is nothing to divide.
+/// The greatest common divisor; 1 if there is nothing to divide.
 fn common(values: impl Iterator<Item = i64>) -> u64 {
     let mut divisor = 0;
     for value in values {
@@ -398,7 +400,7 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-/// Small numbers of either sign as small numbers.
+/// Maps small numbers of either sign to small unsigned numbers.
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
@@ -412,22 +414,22 @@ mod tests {
     use super::*;
 
     fn numbers(values: &[u64]) -> usize {
-        let mut sheet = Sheet::default();
+        let mut sheet = ColumnWriter::default();
         sheet.numbers(values);
         let bytes = sheet.finish();
-        let mut reading = Reading::begin(&bytes).unwrap();
-        assert_eq!(reading.numbers(values.len()).unwrap(), values);
-        reading.finish().unwrap();
+        let mut reader = ColumnReader::begin(&bytes).unwrap();
+        assert_eq!(reader.numbers(values.len()).unwrap(), values);
+        reader.finish().unwrap();
         bytes.len()
     }
 
     fn floats(values: &[f64]) -> usize {
-        let mut sheet = Sheet::default();
+        let mut sheet = ColumnWriter::default();
         sheet.floats(values);
         let bytes = sheet.finish();
-        let mut reading = Reading::begin(&bytes).unwrap();
-        let read = reading.floats(values.len()).unwrap();
-        reading.finish().unwrap();
+        let mut reader = ColumnReader::begin(&bytes).unwrap();
+        let read = reader.floats(values.len()).unwrap();
+        reader.finish().unwrap();
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&read), bits(values));
         bytes.len()
@@ -484,41 +486,41 @@ mod tests {
     #[test]
     fn presence_and_words_come_back() {
         for there in [vec![], vec![true], vec![false], vec![false, true, true, false], vec![true; 300]] {
-            let mut sheet = Sheet::default();
+            let mut sheet = ColumnWriter::default();
             sheet.presence(there.iter().copied());
             let bytes = sheet.finish();
-            let mut reading = Reading::begin(&bytes).unwrap();
-            assert_eq!(reading.presence(there.len()), Ok(there));
-            reading.finish().unwrap();
+            let mut reader = ColumnReader::begin(&bytes).unwrap();
+            assert_eq!(reader.presence(there.len()), Ok(there));
+            reader.finish().unwrap();
         }
         let words = [Some("refused"), None, Some(""), Some("refused"), Some("größer")];
-        let mut sheet = Sheet::default();
+        let mut sheet = ColumnWriter::default();
         sheet.optional_words(words.into_iter());
         let bytes = sheet.finish();
-        let mut reading = Reading::begin(&bytes).unwrap();
-        assert_eq!(reading.optional_words(words.len()).unwrap(), words);
-        reading.finish().unwrap();
+        let mut reader = ColumnReader::begin(&bytes).unwrap();
+        assert_eq!(reader.optional_words(words.len()).unwrap(), words);
+        reader.finish().unwrap();
     }
 
     #[test]
     fn broken_columns_are_errors() {
-        let mut sheet = Sheet::default();
+        let mut sheet = ColumnWriter::default();
         sheet.numbers(&[5, 900, 12]);
         sheet.floats(&[1.5, 0.1 + 0.2]);
         sheet.optional_words([Some("a"), None].into_iter());
         let bytes = sheet.finish();
         let read = |bytes: &[u8]| {
-            let mut reading = Reading::begin(bytes)?;
-            reading.numbers(3)?;
-            reading.floats(2)?;
-            reading.optional_words(2)?;
-            reading.finish()
+            let mut reader = ColumnReader::begin(bytes)?;
+            reader.numbers(3)?;
+            reader.floats(2)?;
+            reader.optional_words(2)?;
+            reader.finish()
         };
         read(&bytes).unwrap();
         for cut in 0..bytes.len() {
-            assert_eq!(read(&bytes[..cut]), Err(Broken), "cut at {cut}");
+            assert_eq!(read(&bytes[..cut]), Err(InvalidColumns), "cut at {cut}");
         }
-        // Nothing panics, whatever a byte says.
+        // No byte may cause a panic.
         for place in 0..bytes.len() {
             for byte in 0..=255 {
                 let mut wrong = bytes.clone();
@@ -526,6 +528,6 @@ mod tests {
                 let _ = read(&wrong);
             }
         }
-        assert_eq!(Reading::begin(&[0xff; 9]).map(|_| ()), Err(Broken));
+        assert_eq!(ColumnReader::begin(&[0xff; 9]).map(|_| ()), Err(InvalidColumns));
     }
 }

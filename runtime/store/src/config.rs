@@ -1,29 +1,29 @@
-//! The `[store]` section of the configuration.
+//! The `[store]` section of the configuration. It opens nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The guard looks back at most this far when heald comes up again, so the journal must reach at least as far.
+/// The shortest retention. After a restart the guard needs the journal of this long.
 const LEAST_RETENTION: Duration = Duration::from_hours(24);
 
-/// Where the journal is and how long it reaches back.
+/// Where the journal is, and how long its data is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// The database file. `<path>-wal`, `<path>-shm` and `<path>.lock` are beside it.
     pub path: PathBuf,
-    /// The file of the operator's wishes; by default `<path>` with the ending `desired.json`.
+    /// The file of the desired states; by default `<path>` with the extension `desired.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<PathBuf>,
     /// Journal rows older than this are deleted, except those of incidents that are still open.
     #[serde(with = "heald_model::time::text")]
     pub retention: Duration,
-    /// Calls of plug-ins, whole, are kept for so long, for explaining and replaying; "0s": not at all.
+    /// How long whole calls of plug-ins are kept, for explaining and replaying; "0s" keeps none.
     #[serde(with = "heald_model::time::text")]
     pub calls: Duration,
-    /// The tape, all that detectors were shown, is kept for so long, for replaying; "0s": not at all.
+    /// How long the tape (everything that detectors were given) is kept, for replaying; "0s" keeps none.
     #[serde(with = "heald_model::time::text")]
     pub tape: Duration,
 }
@@ -46,19 +46,19 @@ impl StoreConfig {
         Self { path: path.into(), ..Self::default() }
     }
 
-    /// The file of the operator's wishes.
+    /// The file of the desired states.
     pub fn desired_path(&self) -> PathBuf {
         self.desired.clone().unwrap_or_else(|| self.path.with_extension("desired.json"))
     }
 
-    /// What cannot work, each as one sentence that names the field.
+    /// Every setting that cannot work, each as one sentence that names the field.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.path == Path::new("") {
             problems.push("store.path is empty; name a file such as \"heald.db\"".into());
         }
         if self.retention < LEAST_RETENTION {
-            problems.push("store.retention is less than 24h, which the guard needs when heald comes up again".into());
+            problems.push("store.retention is less than 24h; after a restart the guard needs the last 24h".into());
         }
         if self.desired_path() == self.path {
             problems.push("store.desired and store.path name the same file".into());
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wishes_are_beside_the_database() {
+    fn the_desired_states_are_beside_the_database() {
         assert_eq!(
             StoreConfig::at("/var/lib/heald/heald.db").desired_path(),
             Path::new("/var/lib/heald/heald.desired.json")

@@ -1,43 +1,43 @@
-//! What can keep the store from opening.
+//! The errors of opening the store.
 
 use std::io;
 use std::path::PathBuf;
 
 use heald_engine::ports::JournalError;
 
-/// Why the store could not be opened. A damaged database is not among these: it is set aside and told in
+/// Why the store could not be opened. Damage is no error: a damaged database is set aside and reported in
 /// [`Opened::notes`](crate::Opened::notes).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another heald uses it.
+    /// Another heald uses the database.
     #[error("{} is in use by another heald{}", .path.display(), .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     InUse {
         /// The database.
         path: PathBuf,
-        /// The process that holds it, if it left its number.
+        /// The process that holds it, if it is known.
         pid: Option<u32>,
     },
-    /// It was written by a newer heald.
+    /// A newer heald wrote the database.
     #[error("{} has schema {found}, this heald knows up to {known}: run the newer heald, or name another store path", .path.display())]
     Newer {
         /// The database.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the database.
         found: i64,
-        /// The newest that is known here.
+        /// The newest schema that this heald knows.
         known: i64,
     },
-    /// An older heald wrote it, and nothing but reading was asked for.
+    /// An older heald wrote the database, and it was opened only to be read.
     #[error("{} has schema {found}, this heald reads schema {known}: let this heald run on it once", .path.display())]
     Older {
         /// The database.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the database.
         found: i64,
-        /// The one that is read here.
+        /// The schema that this heald reads.
         known: i64,
     },
-    /// It is a database, but somebody else's.
+    /// The database belongs to another program.
     #[error("{} is not a heald database (application id {found:#010x})", .path.display())]
     Foreign {
         /// The database.
@@ -50,27 +50,27 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Its word.
+        /// The error.
         #[source]
         source: io::Error,
     },
-    /// The database refused.
+    /// SQLite refused.
     #[error("cannot use the database {}", .path.display())]
     Database {
         /// The database.
         path: PathBuf,
-        /// Its word.
+        /// The error.
         #[source]
         source: rusqlite::Error,
     },
 }
 
-/// What SQLite said, as the engine is told.
+/// An error of SQLite as the engine receives it.
 pub(crate) fn unavailable(error: &rusqlite::Error) -> JournalError {
     JournalError::Unavailable(error.to_string())
 }
 
-/// True if SQLite's word means that the file itself is damaged. An I/O error, a full disk or a lock is not that.
+/// Whether an error means that the file itself is damaged. An I/O error, a full disk or a lock does not.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
 }

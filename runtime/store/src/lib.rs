@@ -1,34 +1,35 @@
-//! heald's memory: the journal, what is derived from it, and what the operator wants.
+//! The journal, what is derived from it, and the desired state of the services.
 //!
 //! [`Store`] implements the engine's ports [`Journal`] and [`History`] on SQLite. One thread writes (writer.rs): it
-//! drains its queue into one transaction of rows and projections and answers commits after it. Reads have connections
-//! of their own (read.rs). What is kept for replay, calls of plug-ins and the tape of what detectors were shown, is packed
-//! on another thread (archivist.rs) and dropped rather than let an entry wait. [`Archive`] reads a database from outside, beside a
-//! running heald or a copy. [`WishFile`] implements [`Wishes`](heald_engine::ports::Wishes) on a file beside the
-//! database.
+//! drains its queue into one transaction of rows and projections, and answers commits after it. Readers have connections
+//! of their own (read.rs). Data for replay (calls of plug-ins, and the tape of everything that detectors were given) is
+//! packed on another thread (replay_writer.rs) and dropped rather than let an entry wait. [`Archive`] reads a database
+//! from outside, beside a running heald or a copy. [`DesiredStateFile`] implements
+//! [`Wishes`](heald_engine::ports::Wishes) on a file beside the database.
 //!
-//! What it refuses: to open a database that another heald uses, that a newer heald wrote, or that is not heald's; to
-//! delete a damaged one; to lose an entry without saying so.
+//! It refuses to open a database that another heald uses, that a newer heald wrote, or that is not heald's. It refuses
+//! to delete a damaged one, and to lose an entry without reporting it.
 #![forbid(unsafe_code)]
 
 mod archive;
-mod archivist;
 mod blob;
 mod calls;
 mod chunk;
 mod columns;
 mod config;
+mod desired_state;
 mod error;
-mod janitor;
+mod health;
+mod jobs;
 mod lock;
+mod maintenance;
 mod project;
 mod read;
-mod retain;
-mod rice;
+mod replay_writer;
+mod retention;
 mod row;
 mod schema;
 mod tape;
-mod wishes;
 mod writer;
 
 use std::fs;
@@ -42,62 +43,61 @@ use heald_engine::calls::{CallQuery, Kept};
 use heald_engine::learn::Catalog;
 use heald_engine::ports::{Durability, History, IncidentQuery, Journal, JournalError, Page};
 use heald_model::{Attempt, Entry, Experience, Incident, IncidentId, Moment, Row, ServiceName};
-use rusqlite::TransactionBehavior;
 use tokio::sync::{broadcast, oneshot};
 
-pub use crate::archive::{Archive, Looks};
-pub use crate::calls::{Calls, UnreadableCall};
+pub use crate::archive::{Archive, TapeReader};
+pub use crate::calls::{CallPage, UnreadableCall};
 pub use crate::config::StoreConfig;
+pub use crate::desired_state::{DesiredStateFile, OpenedDesiredState, replace_file};
 pub use crate::error::StoreError;
-pub use crate::read::ServiceRecord;
-pub use crate::retain::Trimmed;
-pub use crate::row::Origin;
-pub use crate::tape::{Place, Strip};
-pub use crate::wishes::{OpenedWishes, WishFile, replace_file};
-pub use crate::writer::Degraded;
+pub use crate::health::Degraded;
+pub use crate::retention::Trimmed;
+pub use crate::row::NodeIdentity;
+pub use crate::tape::{TapeChunk, TapePosition};
 
-use crate::archivist::{Archivist, Tally};
-use crate::janitor::Chore;
+use crate::health::{ReplayCounters, WriterHealth};
+use crate::jobs::{MaintenanceJob, WriterJob};
 use crate::lock::Lock;
 use crate::project::Projection;
 use crate::read::Readers;
-use crate::retain::Cutoffs;
-use crate::row::Stamped;
+use crate::replay_writer::ReplayWriter;
+use crate::retention::Cutoffs;
+use crate::row::StampedEntry;
 use crate::schema::Database;
-use crate::writer::{Job, Plight, State, Writer};
+use crate::writer::{JournalWriter, WriterState};
 
-/// Rows kept for a subscriber that is slow to read; beyond them it learns that it lags and reads [`History::rows`].
+/// How many rows a slow subscriber may lag behind. Beyond that it is told so and reads [`History::rows`].
 const SUBSCRIPTION: usize = 4096;
 
 /// The open store.
 #[derive(Debug)]
 pub struct Store {
-    jobs: Sender<Job>,
-    chores: Sender<Chore>,
+    jobs: Sender<WriterJob>,
+    maintenance: Sender<MaintenanceJob>,
     rows: broadcast::Sender<Arc<Row>>,
     readers: Arc<Readers>,
-    plight: Arc<Plight>,
-    tally: Arc<Tally>,
-    archivist: Archivist,
+    health: Arc<WriterHealth>,
+    counters: Arc<ReplayCounters>,
+    replay_writer: ReplayWriter,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The store, and what was found when it was opened.
+/// The opened store, and what was found while opening it.
 #[derive(Debug)]
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// What an operator should know, such as a damaged database that was set aside.
+    /// Notes for the operator, such as a damaged database that was set aside.
     pub notes: Vec<String>,
 }
 
 impl Store {
-    /// Opens the store, or makes it. Blocks for a few milliseconds; a damaged database is set aside and told in the
-    /// notes.
+    /// Opens the store or creates it. This blocks for a few milliseconds. A damaged database is set aside and reported
+    /// in the notes.
     ///
     /// # Errors
     /// When the database is in use, newer than this heald, not heald's, or the file system or SQLite refuses.
-    pub fn open(config: &StoreConfig, origin: Origin) -> Result<Opened, StoreError> {
+    pub fn open(config: &StoreConfig, identity: NodeIdentity) -> Result<Opened, StoreError> {
         let path = config.path.as_path();
         if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
             fs::create_dir_all(folder).map_err(|source| StoreError::Io { path: folder.into(), source })?;
@@ -108,60 +108,60 @@ impl Store {
             lock.mark(false);
         }
         let (jobs, queue) = mpsc::channel();
-        let (chores, list) = mpsc::channel();
+        let (maintenance, list) = mpsc::channel();
         let (rows, _) = broadcast::channel(SUBSCRIPTION);
-        let plight = Arc::new(Plight::default());
-        let tally = Arc::new(Tally::default());
-        let mut writer = Writer {
+        let health = Arc::new(WriterHealth::default());
+        let counters = Arc::new(ReplayCounters::default());
+        let mut writer = JournalWriter {
             seq: 0,
             projection: Projection::default(),
             connection,
             lock,
-            origin,
+            identity,
             jobs: queue,
             rows: rows.clone(),
-            plight: Arc::clone(&plight),
-            tally: Arc::clone(&tally),
-            chores: chores.clone(),
-            state: State::default(),
+            health: Arc::clone(&health),
+            counters: Arc::clone(&counters),
+            maintenance: maintenance.clone(),
+            state: WriterState::default(),
         };
-        writer.recall().map_err(|source| StoreError::Database { path: path.into(), source })?;
+        writer.load_state().map_err(|source| StoreError::Database { path: path.into(), source })?;
         if !examined {
-            let _ = chores.send(Chore::Examine);
+            let _ = maintenance.send(MaintenanceJob::Examine);
         }
         let failed = |source| StoreError::Io { path: path.into(), source };
         let (its_config, its_jobs) = (config.clone(), jobs.clone());
         let threads = vec![
             std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(failed)?,
             std::thread::Builder::new()
-                .name("journal-janitor".into())
-                .spawn(move || janitor::run(&its_config, &list, &its_jobs))
+                .name("journal-maint".into())
+                .spawn(move || maintenance::run(&its_config, &list, &its_jobs))
                 .map_err(failed)?,
         ];
         let wanted = (!config.tape.is_zero(), !config.calls.is_zero());
-        let archivist =
-            Archivist::start(jobs.clone(), Arc::clone(&plight), Arc::clone(&tally), wanted).map_err(failed)?;
+        let replay_writer =
+            ReplayWriter::start(jobs.clone(), Arc::clone(&health), Arc::clone(&counters), wanted).map_err(failed)?;
         let readers = Readers::new(config.path.clone());
         let threads = Mutex::new(threads);
-        Ok(Opened { store: Self { jobs, chores, rows, readers, plight, tally, archivist, threads }, notes })
+        Ok(Opened { store: Self { jobs, maintenance, rows, readers, health, counters, replay_writer, threads }, notes })
     }
 
-    /// What the database refuses to take now; None: all is well.
+    /// Why the database cannot be written now; `None` if all is well.
     pub fn degraded(&self) -> Option<Degraded> {
-        self.plight.get()
+        self.health.get()
     }
 
-    /// How many kept calls and looks were dropped so far.
+    /// How many calls and looks were dropped so far.
     pub fn dropped(&self) -> u64 {
-        self.tally.dropped()
+        self.counters.dropped()
     }
 
-    /// Puts all that was handed over to be kept where it can be read, unfinished chunks of the tape too.
+    /// Writes everything that was handed over for replay, unfinished chunks of the tape included.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn flush(&self) -> Result<(), JournalError> {
-        self.archivist.flush().await;
+        self.replay_writer.flush().await;
         self.commit(Vec::new(), Durability::Process).await
     }
 
@@ -169,11 +169,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn calls(&self, query: CallQuery) -> Result<Calls, JournalError> {
+    pub async fn calls(&self, query: CallQuery) -> Result<CallPage, JournalError> {
         self.readers.read(move |connection| calls::read(connection, &query)).await
     }
 
-    /// The services that are on tape.
+    /// The services that have a tape.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -181,27 +181,32 @@ impl Store {
         self.readers.read(tape::services).await
     }
 
-    /// Where to begin reading a service's tape, so that all looks since then can be understood: some of them are from before.
+    /// Where to begin reading the tape of a service, so that all looks since `since` can be understood. The first looks
+    /// may be from before.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn tape(&self, service: ServiceName, since: Moment) -> Result<Place, JournalError> {
+    pub async fn tape(&self, service: ServiceName, since: Moment) -> Result<TapePosition, JournalError> {
         self.readers.read(move |connection| tape::begin(connection, &service, since)).await
     }
 
-    /// The next piece of a service's tape, and where to go on; None: it ends here.
+    /// The next chunk of a service's tape, and where to go on; `None` at its end.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn looks(&self, service: ServiceName, mut from: Place) -> Result<Option<(Strip, Place)>, JournalError> {
+    pub async fn looks(
+        &self,
+        service: ServiceName,
+        mut from: TapePosition,
+    ) -> Result<Option<(TapeChunk, TapePosition)>, JournalError> {
         let read = move |connection: &rusqlite::Connection| {
-            let strip = tape::next(connection, &service, &mut from)?;
-            Ok(strip.map(|strip| (strip, from)))
+            let chunk = tape::next(connection, &service, &mut from)?;
+            Ok(chunk.map(|chunk| (chunk, from)))
         };
         self.readers.read(read).await
     }
 
-    /// Every incident that is not resolved, whole, oldest first.
+    /// Every incident that is not resolved, with attempts and timeline, oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -209,7 +214,7 @@ impl Store {
         self.readers.read(read::open_incidents).await
     }
 
-    /// Incidents resolved at or after `since`, whole, oldest first: those that could come back.
+    /// Incidents resolved at or after `since`, with attempts and timeline, oldest first. They can reopen.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -217,15 +222,7 @@ impl Store {
         self.readers.read(move |connection| read::resolved_since(connection, since)).await
     }
 
-    /// Attempts begun at or after `since`, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn attempts_since(&self, since: Moment) -> Result<Vec<Attempt>, JournalError> {
-        self.readers.read(move |connection| read::attempts_since(connection, since)).await
-    }
-
-    /// Since then and oldest first, what the guard's ledger is made of: intended, settled, process-started,
+    /// The entries since `since` that the guard's ledger is made of, oldest first: intended, settled, process-started,
     /// process-exited, reset, desired-changed.
     ///
     /// # Errors
@@ -234,15 +231,7 @@ impl Store {
         self.readers.read(move |connection| read::entries_since(connection, since)).await
     }
 
-    /// The services as the journal last heard of them.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn services(&self) -> Result<Vec<ServiceRecord>, JournalError> {
-        self.readers.read(read::services).await
-    }
-
-    /// The fix catalog with all it needs to learn on.
+    /// The fix catalog, with everything it needs to go on learning.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -250,30 +239,22 @@ impl Store {
         self.readers.read(read::catalog).await
     }
 
-    /// Makes all projections again from the journal.
-    ///
-    /// # Errors
-    /// When the database refuses; the projections are then as they were.
-    pub async fn rebuild(&self) -> Result<(), JournalError> {
-        self.ask(Job::Rebuild).await
-    }
-
-    /// Deletes what is over and older than `cutoff`, a portion at a time between other work, and returns when all is
-    /// done. The store does so by itself every hour, by its configured retention.
+    /// Deletes everything that is closed and older than `cutoff`, in portions between other work, and returns when that
+    /// is done. The store does the same every hour, by its configured retention.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn trim(&self, cutoff: Moment) -> Result<Trimmed, JournalError> {
-        self.ask(|done| Job::Trim { cutoffs: Cutoffs::all(cutoff), done: Some(done) }).await
+        self.ask(|done| WriterJob::Trim { cutoffs: Cutoffs::all(cutoff), done: Some(done) }).await
     }
 
-    /// Writes what was handed over and closes the files. Nothing is taken afterwards. Blocks until it is done; dropping
-    /// the store does the same.
+    /// Writes what was handed over and closes the files. Nothing is accepted afterwards. It blocks until this is done.
+    /// Dropping the store does the same.
     pub fn close(&self) {
-        let _ = self.chores.send(Chore::Close);
+        let _ = self.maintenance.send(MaintenanceJob::Close);
         // It has the last of the tape to hand over.
-        self.archivist.close();
-        let _ = self.jobs.send(Job::Close);
+        self.replay_writer.close();
+        let _ = self.jobs.send(WriterJob::Close);
         // The last connection to close is the writer's, which then leaves one file without a log.
         self.readers.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -286,7 +267,7 @@ impl Store {
 
     async fn ask<T>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Job,
+        job: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> WriterJob,
     ) -> Result<T, JournalError> {
         let (done, answer) = oneshot::channel();
         self.jobs.send(job(done)).map_err(|_| JournalError::Closed)?;
@@ -300,54 +281,29 @@ impl Drop for Store {
     }
 }
 
-impl Writer {
-    /// Reads what the writer must remember, making the projections anew if another fold made them.
-    fn recall(&mut self) -> rusqlite::Result<()> {
-        self.seq = read::newest(&self.connection)?;
-        if project::version(&self.connection)? == project::VERSION {
-            match Projection::load(&self.connection) {
-                Ok(projection) => {
-                    self.projection = projection;
-                    return Ok(());
-                }
-                Err(rusqlite::Error::FromSqlConversionFailure(_, _, error)) => {
-                    tracing::warn!(%error, "the projections cannot be understood");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        tracing::info!("making the projections again from the journal");
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let projection = project::rebuild(&tx)?;
-        tx.commit()?;
-        self.projection = projection;
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl Journal for Store {
     fn keep(&self, kept: Kept) {
-        self.archivist.take(kept);
+        self.replay_writer.take(kept);
     }
 
     fn write(&self, entries: Vec<Entry>) {
-        if !entries.is_empty() && self.jobs.send(Job::Write(Stamped::all(entries))).is_err() {
+        if !entries.is_empty() && self.jobs.send(WriterJob::Write(StampedEntry::all(entries))).is_err() {
             tracing::error!("the journal is closed; entries handed to it are lost");
         }
     }
 
-    /// [`JournalError::Unavailable`] means: not safe yet. The entries are kept in memory, in their order, and written
-    /// as soon as the database takes them; they must not be handed over again.
+    /// [`JournalError::Unavailable`] means that the entries are not durable yet. They are kept in memory, in order, and
+    /// written as soon as possible. The caller must not hand them over again.
     async fn commit(&self, entries: Vec<Entry>, durability: Durability) -> Result<(), JournalError> {
-        let entries = Stamped::all(entries);
-        self.ask(|done| Job::Commit { entries, durability, done }).await
+        let entries = StampedEntry::all(entries);
+        self.ask(|done| WriterJob::Commit { entries, durability, done }).await
     }
 }
 
 #[async_trait]
 impl History for Store {
-    /// Listed incidents carry their newest attempts and no timeline; [`History::incident`] gives all of one.
+    /// Listed incidents carry their newest attempts and no timeline; [`History::incident`] gives the whole incident.
     async fn incidents(&self, query: IncidentQuery) -> Result<Page<Incident>, JournalError> {
         self.readers.read(move |connection| read::incidents(connection, &query)).await
     }

@@ -1,8 +1,7 @@
-//! One heald per database: an advisory lock on a file beside it, which the kernel drops when its holder dies.
+//! One heald per database: an advisory lock on a file beside it. The kernel drops the lock when its holder dies.
 //!
-//! The file also carries one bit from one life to the next: that the database was seen to be damaged, so that the next
-//! opening examines all of it. It never removes the file: that would let two processes lock two different files of the
-//! same name.
+//! The file also carries one bit to the next run: that damage was seen, so that the next opening examines the whole
+//! database. The file is never removed, because two processes could then lock two files of the same name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,19 +11,19 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::StoreError;
 
-/// The word that follows the holder's process id once damage was seen.
+/// The word behind the holder's process id once damage was seen.
 const SUSPECT: &str = "suspect";
 
-/// The lock, held while this lives.
+/// The lock. It is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
-    /// The last holder saw damage.
+    /// The previous holder saw damage.
     pub(crate) suspect: bool,
 }
 
 impl Lock {
-    /// Takes the lock of the database at `path`, or says who has it.
+    /// Takes the lock of the database at `path`, or reports the holder.
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let beside = beside(path, ".lock");
         let failed = |source: io::Error| StoreError::Io { path: beside.clone(), source };
@@ -46,7 +45,7 @@ impl Lock {
         Ok(Self { file, suspect })
     }
 
-    /// Leaves word for the next opening: damage was seen, or has been dealt with.
+    /// Writes for the next opening whether damage was seen.
     pub(crate) fn mark(&mut self, suspect: bool) {
         self.suspect = suspect;
         if let Err(error) = say(&mut self.file, suspect) {
@@ -63,7 +62,7 @@ fn say(file: &mut File, suspect: bool) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// The path with something appended to the file's name.
+/// The path with an extension appended to the file name.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

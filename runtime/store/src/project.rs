@@ -1,9 +1,8 @@
 //! The projections: what the journal means for incidents, attempts, the catalog and the services.
 //!
-//! They are written in the transaction of the rows they follow from, so they never disagree with the journal, and they
-//! are made by the model's own fold ([`Incident::apply`]), so they never disagree with the engine. A [`Draft`] holds
-//! what one transaction changes; only when that is committed does the [`Projection`] adopt it. Nothing here decides
-//! anything.
+//! They are written in the transaction of their rows, so they never disagree with the journal. They are made by the
+//! model's own fold ([`Incident::apply`]), so they never disagree with the engine. A [`Draft`] holds the changes of one
+//! transaction; the [`Projection`] adopts them once that is committed. Nothing here decides anything.
 
 use std::collections::HashMap;
 
@@ -13,55 +12,56 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::row::{self, from_json, integer, json, wall};
 
-/// Raised when a fold changes what it makes of the journal: the projections are then made again at the next opening.
+/// The version of the fold. It is raised when the fold changes, so that the projections are made again at the next
+/// opening.
 pub(crate) const VERSION: i64 = 1;
 
-/// So many rows are folded between two writes of a rebuild.
+/// How many rows a rebuild folds between two writes.
 const STRIDE: u32 = 1000;
 
-/// An incident without its attempts and its timeline, and how many lines the latter has: all that the fold needs.
+/// An incident without attempts and timeline, and the number of lines in its timeline. The fold needs no more.
 #[derive(Clone, Debug, PartialEq)]
-struct Head {
+struct IncidentHead {
     incident: Incident,
     lines: u64,
 }
 
-/// An attempt, and the place of its intent in the journal.
+/// An attempt, and the sequence number of its intent.
 #[derive(Clone, Debug, PartialEq)]
-struct Placed {
+struct PlacedAttempt {
     place: u64,
     attempt: Attempt,
 }
 
-/// What the writer remembers between transactions, so that an append reads nothing: the heads of open incidents,
-/// attempts under way, the catalog.
+/// What the writer keeps in memory between transactions, so that an append reads nothing: the heads of open incidents,
+/// attempts under way, and the catalog.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Projection {
-    heads: HashMap<IncidentId, Head>,
-    attempts: HashMap<IntentId, Placed>,
+    heads: HashMap<IncidentId, IncidentHead>,
+    attempts: HashMap<IntentId, PlacedAttempt>,
     catalog: Catalog,
 }
 
 impl Projection {
-    /// Reads what is to be remembered.
+    /// Reads the projection from the database.
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let mut projection = Self { catalog: read_catalog(connection, false)?, ..Self::default() };
         let mut statement = connection.prepare("SELECT body, lines FROM incidents WHERE stage <> 'resolved'")?;
         for head in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
             let (body, lines) = head?;
             let incident: Incident = from_json(&body)?;
-            projection.heads.insert(incident.id, Head { incident, lines });
+            projection.heads.insert(incident.id, IncidentHead { incident, lines });
         }
         let mut statement = connection.prepare("SELECT body, place FROM attempts WHERE settled = 0")?;
         for placed in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
             let (body, place) = placed?;
             let attempt: Attempt = from_json(&body)?;
-            projection.attempts.insert(attempt.intent.id, Placed { place, attempt });
+            projection.attempts.insert(attempt.intent.id, PlacedAttempt { place, attempt });
         }
         Ok(projection)
     }
 
-    /// Takes in a draft whose transaction was committed.
+    /// Adopts the changes of a committed transaction.
     pub(crate) fn adopt(&mut self, changes: Changes) {
         for (id, head) in changes.heads {
             match head.incident.is_open() {
@@ -79,15 +79,15 @@ impl Projection {
     }
 }
 
-/// What one transaction changed.
+/// The changes of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    heads: HashMap<IncidentId, Head>,
-    attempts: HashMap<IntentId, Placed>,
+    heads: HashMap<IncidentId, IncidentHead>,
+    attempts: HashMap<IntentId, PlacedAttempt>,
     catalog: Catalog,
 }
 
-/// A transaction's work on the projections.
+/// The projections of one transaction under way.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     tx: &'a Transaction<'a>,
@@ -96,12 +96,12 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Begins on top of what is known.
+    /// Begins a draft on top of the known projection.
     pub(crate) fn new(tx: &'a Transaction<'a>, known: &'a Projection) -> Self {
         Self { tx, known, changes: Changes::default() }
     }
 
-    /// Follows one row.
+    /// Applies one row.
     pub(crate) fn absorb(&mut self, row: &Row) -> rusqlite::Result<()> {
         if let Some(id) = row.entry.incident {
             self.incident(id, row)?;
@@ -130,7 +130,7 @@ impl<'a> Draft<'a> {
                 head
             }
             None => match Incident::open(&row.entry) {
-                Some(incident) => Head { incident, lines: 0 },
+                Some(incident) => IncidentHead { incident, lines: 0 },
                 // Its beginning is not in this journal (it was damaged and set aside): there is nothing to fold onto.
                 None => return Ok(()),
             },
@@ -165,7 +165,7 @@ impl<'a> Draft<'a> {
         };
         let mut placed = match (placed, &row.entry.record) {
             (Some(placed), _) => placed,
-            (None, Record::Intended { intent }) => Placed { place: row.seq, attempt: begun(intent) },
+            (None, Record::Intended { intent }) => PlacedAttempt { place: row.seq, attempt: begun(intent) },
             // Its intent is not in this journal.
             (None, _) => return Ok(()),
         };
@@ -204,7 +204,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Writes what changed, each incident and attempt once however many rows were about it.
+    /// Writes the changes: each incident and each attempt once, whatever the number of its rows.
     pub(crate) fn finish(self) -> rusqlite::Result<Changes> {
         for (id, head) in &self.changes.heads {
             write_head(self.tx, *id, head)?;
@@ -224,7 +224,7 @@ fn begun(intent: &Intent) -> Attempt {
     Attempt { intent, receipt: None, proof: None, ending: Ending::Unsettled, undone: false, took: None }
 }
 
-/// Absorbs an attempt into `catalog`, whose lines are fetched from `kept` first where they are missing.
+/// Lets `catalog` learn from an attempt. Lines that it does not have yet are first fetched from `kept`.
 pub(crate) fn learn(
     catalog: &mut Catalog,
     attempt: &Attempt,
@@ -241,7 +241,7 @@ pub(crate) fn learn(
     Ok(())
 }
 
-/// Makes all projections again from the journal, within `tx`, and returns what is to be remembered.
+/// Makes all projections again from the journal, within `tx`, and returns the new projection.
 pub(crate) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<Projection> {
     tx.execute_batch(
         "DELETE FROM incidents; DELETE FROM timeline; DELETE FROM attempts; DELETE FROM services;
@@ -265,7 +265,7 @@ pub(crate) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<Projection> {
     Ok(projection)
 }
 
-/// Which fold made the projections that are in the file.
+/// The version of the fold that made the projections in the file.
 pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT value FROM meta WHERE key = 'projection'", [], |row| row.get(0))
 }
@@ -278,25 +278,24 @@ pub(crate) fn rows(connection: &Connection, after: u64, limit: u32) -> rusqlite:
     rows.collect()
 }
 
-fn read_head(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option<Head>> {
+fn read_head(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentHead>> {
     let mut statement = connection.prepare_cached("SELECT body, lines FROM incidents WHERE id = ?")?;
     let found = statement.query_row([id.0.as_bytes()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
-    Ok(found.and_then(|(body, lines)| Some(Head { incident: understood(&body)?, lines })))
+    Ok(found.and_then(|(body, lines)| Some(IncidentHead { incident: understood(&body)?, lines })))
 }
 
-/// What a projection says, or nothing if it cannot be understood: one bad body must not keep the journal from being
-/// written.
+/// Reads the body of a projection; `None` if that cannot be understood. A bad body must not stop the journal.
 fn understood<T: serde::de::DeserializeOwned>(body: &str) -> Option<T> {
-    from_json(body).inspect_err(|error| tracing::error!(%error, "a projection cannot be understood")).ok()
+    from_json(body).inspect_err(|error| tracing::error!(%error, "a projection cannot be read")).ok()
 }
 
-fn read_attempt(connection: &Connection, id: IntentId) -> rusqlite::Result<Option<Placed>> {
+fn read_attempt(connection: &Connection, id: IntentId) -> rusqlite::Result<Option<PlacedAttempt>> {
     let mut statement = connection.prepare_cached("SELECT body, place FROM attempts WHERE id = ?")?;
     let found = statement.query_row([id.0.as_bytes()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
-    Ok(found.and_then(|(body, place)| Some(Placed { place, attempt: understood(&body)? })))
+    Ok(found.and_then(|(body, place)| Some(PlacedAttempt { place, attempt: understood(&body)? })))
 }
 
-/// The catalog as it is kept: all of it, or the part that retention left of deleted rows.
+/// Reads the catalog: the whole, or the base that retention made from deleted rows.
 pub(crate) fn read_catalog(connection: &Connection, base: bool) -> rusqlite::Result<Catalog> {
     let mut catalog = Catalog::default();
     let mut statement =
@@ -328,7 +327,7 @@ pub(crate) fn write_tally(connection: &Connection, base: bool, key: &Key, tally:
     Ok(())
 }
 
-fn write_head(connection: &Connection, id: IncidentId, head: &Head) -> rusqlite::Result<()> {
+fn write_head(connection: &Connection, id: IncidentId, head: &IncidentHead) -> rusqlite::Result<()> {
     let incident = &head.incident;
     connection
         .prepare_cached(
@@ -351,7 +350,7 @@ fn write_head(connection: &Connection, id: IncidentId, head: &Head) -> rusqlite:
     Ok(())
 }
 
-fn write_attempt(connection: &Connection, Placed { place, attempt }: &Placed) -> rusqlite::Result<()> {
+fn write_attempt(connection: &Connection, PlacedAttempt { place, attempt }: &PlacedAttempt) -> rusqlite::Result<()> {
     let intent = &attempt.intent;
     connection
         .prepare_cached(

@@ -1,12 +1,13 @@
-//! Reading: a few connections that can only read, each used by one blocking task at a time. They never make the writer
-//! wait, nor it them.
+//! Reading: a few read-only connections, each used by one blocking task at a time.
+//!
+//! Readers never make the writer wait, and the writer never makes them wait. They write nothing.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use heald_engine::learn::Catalog;
 use heald_engine::ports::{IncidentQuery, JournalError, Page};
-use heald_model::{Attempt, Desired, Entry, Event, Health, Incident, IncidentId, Moment, ServiceName};
+use heald_model::{Attempt, Entry, Event, Incident, IncidentId, Moment, ServiceName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use serde::de::DeserializeOwned;
@@ -17,13 +18,13 @@ use crate::error::unavailable;
 use crate::row::{self, from_json, moment, wall};
 use crate::schema;
 
-/// Reads at the same time. More would only share the same disk and the same two cores.
+/// How many reads run at the same time. More would only share the same disk and the same two cores.
 const READERS: usize = 4;
 
-/// An incident in a list carries so many of its newest attempts; alone, it carries all of them.
+/// How many of its newest attempts an incident in a list carries. A single incident carries all of them.
 const LISTED_ATTEMPTS: u32 = 20;
 
-/// The connections.
+/// The read-only connections.
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
@@ -36,7 +37,7 @@ impl Readers {
         Arc::new(Self { path, idle: Mutex::default(), turn: Semaphore::new(READERS) })
     }
 
-    /// Runs `f` on a connection, in one transaction, so that all it reads is of one instant.
+    /// Runs `f` on a connection in one transaction, so that everything it reads is of the same instant.
     pub(crate) async fn read<T, F>(self: &Arc<Self>, f: F) -> Result<T, JournalError>
     where
         T: Send + 'static,
@@ -69,18 +70,7 @@ impl Readers {
     }
 }
 
-/// A service as the journal last heard of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceRecord {
-    /// Its name.
-    pub name: ServiceName,
-    /// Its last known health, and since when.
-    pub health: Option<(Health, Moment)>,
-    /// What was last wanted of it, and since when.
-    pub desired: Option<(Desired, Moment)>,
-}
-
-/// Incidents, the one that something happened in last first, without their timelines.
+/// A page of incidents without their timelines, the most recently updated first.
 pub(crate) fn incidents(connection: &Connection, query: &IncidentQuery) -> rusqlite::Result<Page<Incident>> {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -108,7 +98,7 @@ pub(crate) fn incidents(connection: &Connection, query: &IncidentQuery) -> rusql
     Ok(Page { items, total })
 }
 
-/// One incident, whole.
+/// One incident with all its attempts and its timeline.
 pub(crate) fn incident(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option<Incident>> {
     let body = connection
         .prepare_cached("SELECT body FROM incidents WHERE id = ?")?
@@ -128,14 +118,14 @@ pub(crate) fn ids(connection: &Connection, beginning: &str, limit: u32) -> rusql
         .collect()
 }
 
-/// Every incident that is not resolved, whole, oldest first.
+/// Every incident that is not resolved, with attempts and timeline, oldest first.
 pub(crate) fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT body FROM incidents WHERE stage <> 'resolved' ORDER BY opened, id";
     let open: Vec<Incident> = bodies(connection, sql, [])?;
     open.into_iter().map(|incident| whole(connection, incident)).collect()
 }
 
-/// Every incident resolved at or after `since`, whole, oldest first.
+/// Every incident resolved at or after `since`, with attempts and timeline, oldest first.
 pub(crate) fn resolved_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT body FROM incidents INDEXED BY incidents_over WHERE stage = 'resolved' AND updated >= ?
                ORDER BY opened, id";
@@ -180,12 +170,7 @@ pub(crate) fn attempts(
     Ok(Page { items: bodies(connection, &sql, params_from_iter(&values))?, total })
 }
 
-/// Attempts begun at or after `since`, oldest first.
-pub(crate) fn attempts_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Attempt>> {
-    bodies(connection, "SELECT body FROM attempts WHERE at >= ? ORDER BY at, place", [wall(since)])
-}
-
-/// What the guard's ledger is made of, since then, oldest first.
+/// The entries since `since` that the guard's ledger is made of, oldest first.
 pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Entry>> {
     // The condition on `kind` is the one of the index journal_ledger, word for word; otherwise SQLite would not use it.
     let sql = format!(
@@ -198,34 +183,17 @@ pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite:
     rows.map(|row| row.map(|row| row.entry)).collect()
 }
 
-/// The services as the journal last heard of them.
-pub(crate) fn services(connection: &Connection) -> rusqlite::Result<Vec<ServiceRecord>> {
-    fn word<T: DeserializeOwned>(word: Option<String>, at: Option<i64>) -> Option<(T, Moment)> {
-        serde_json::from_value(word?.into()).ok().zip(at.map(moment))
-    }
-    let mut statement =
-        connection.prepare_cached("SELECT name, health, health_at, desired, desired_at FROM services ORDER BY name")?;
-    let services = statement.query_map([], |row| {
-        Ok(ServiceRecord {
-            name: row.get::<_, String>(0)?.into(),
-            health: word(row.get(1)?, row.get(2)?),
-            desired: word(row.get(3)?, row.get(4)?),
-        })
-    })?;
-    services.collect()
-}
-
 /// The whole catalog.
 pub(crate) fn catalog(connection: &Connection) -> rusqlite::Result<Catalog> {
     crate::project::read_catalog(connection, false)
 }
 
-/// The sequence number of the newest row; 0: none.
+/// The sequence number of the newest row; 0 if there is none.
 pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| row.get(0))
 }
 
-/// The plain data in the first column of each row. What cannot be understood is left out, loudly.
+/// Reads plain data from the first column of each row. A body that cannot be read is left out and logged.
 fn bodies<T: DeserializeOwned>(
     connection: &Connection,
     sql: &str,
@@ -237,7 +205,7 @@ fn bodies<T: DeserializeOwned>(
     while let Some(row) = rows.next()? {
         match serde_json::from_str(row.get_ref(0)?.as_str()?) {
             Ok(item) => items.push(item),
-            Err(error) => tracing::error!(%error, "a projection cannot be understood"),
+            Err(error) => tracing::error!(%error, "a projection cannot be read"),
         }
     }
     Ok(items)

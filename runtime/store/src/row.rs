@@ -1,4 +1,4 @@
-//! A journal row to and from its columns. Nothing is interpreted here but the shape.
+//! Journal rows to and from their columns. It converts their form and interprets nothing.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use rusqlite::{Connection, Error, params};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
-/// Who writes: what every row says beside its entry.
+/// Who writes the journal. Every row carries this beside its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Which node.
+pub struct NodeIdentity {
+    /// The node's name.
     pub node: String,
-    /// Which lease of that node; 0 alone.
+    /// The lease of the node; 0 for a node that works alone.
     pub epoch: u64,
-    /// Whose.
+    /// The tenant.
     pub tenant: String,
-    /// Which boot of the machine.
+    /// The boot of the machine.
     pub boot: Uuid,
 }
 
-impl Origin {
-    /// A node that works alone, on this boot of this machine.
+impl NodeIdentity {
+    /// The identity of a node that works alone, on this boot of this machine.
     pub fn alone(node: impl Into<String>) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let boot = boot.ok().and_then(|text| Uuid::parse_str(text.trim()).ok()).unwrap_or_default();
@@ -30,29 +30,29 @@ impl Origin {
     }
 }
 
-/// An entry with the instant at which it was handed over.
+/// An entry, and when it was handed over.
 #[derive(Clone, Debug)]
-pub(crate) struct Stamped {
+pub(crate) struct StampedEntry {
     pub(crate) entry: Entry,
     pub(crate) mono: u64,
 }
 
-impl Stamped {
+impl StampedEntry {
     pub(crate) fn all(entries: Vec<Entry>) -> Vec<Self> {
         let mono = monotonic();
         entries.into_iter().map(|entry| Self { entry, mono }).collect()
     }
 
-    /// The row it becomes at a place.
-    pub(crate) fn row(&self, seq: u64, origin: &Origin) -> Row {
+    /// The row with this sequence number.
+    pub(crate) fn row(&self, seq: u64, identity: &NodeIdentity) -> Row {
         Row {
             seq,
-            node: origin.node.clone(),
-            epoch: origin.epoch,
-            tenant: origin.tenant.clone(),
+            node: identity.node.clone(),
+            epoch: identity.epoch,
+            tenant: identity.tenant.clone(),
             schema: SCHEMA,
             mono: self.mono,
-            boot: origin.boot,
+            boot: identity.boot,
             entry: self.entry.clone(),
         }
     }
@@ -64,22 +64,22 @@ fn monotonic() -> u64 {
     heald_model::time::nanos(seconds + Duration::from_nanos(now.tv_nsec.try_into().unwrap_or_default()))
 }
 
-/// A moment as SQLite's integer. What is beyond the year 2262 is all the same to it.
+/// A moment as SQLite's integer. Moments beyond the year 2262 become the largest integer.
 pub(crate) fn wall(moment: Moment) -> i64 {
     i64::try_from(moment.nanos()).unwrap_or(i64::MAX)
 }
 
-/// The moment an integer stands for.
+/// The moment of an integer.
 pub(crate) fn moment(wall: i64) -> Moment {
     Moment::from_nanos(wall.try_into().unwrap_or_default())
 }
 
-/// A number that never comes near SQLite's limit (a count, a sequence number).
+/// A number that never comes near SQLite's limit, such as a count or a sequence number.
 pub(crate) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Which attempt a record is about.
+/// The attempt that a record belongs to.
 pub(crate) fn attempt_of(record: &Record) -> Option<IntentId> {
     match record {
         Record::Intended { intent } => Some(intent.id),
@@ -91,8 +91,7 @@ pub(crate) fn attempt_of(record: &Record) -> Option<IntentId> {
     }
 }
 
-/// JSON of plain data. It cannot fail for the model's types; if it ever does, that is SQLite's caller's error, not a
-/// panic.
+/// Plain data as JSON. It cannot fail for the model's types; if it ever does, it is an error and not a panic.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
 }
@@ -129,10 +128,10 @@ pub(crate) fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// The columns [`read`] wants, in its order.
+/// The columns that [`read`] needs, in its order.
 pub(crate) const COLUMNS: &str = "seq, wall, mono, boot, node, epoch, tenant, schema, service, incident, record";
 
-/// Reads a row. A record that cannot be understood is told as a note, so that no single row can hide those behind it.
+/// Reads a row. A record that cannot be understood becomes a note, so that it does not hide the rows behind it.
 pub(crate) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let seq = row.get(0)?;
     let text: String = row.get(10)?;

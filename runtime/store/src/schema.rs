@@ -1,7 +1,7 @@
-//! Opening the database file: pragmas, migrations, and telling damage from every other trouble.
+//! Opening the database file: pragmas, migrations, and telling damage from other errors.
 //!
-//! It refuses to touch what is not its own: a database of another program or of a newer heald is an error and stays as
-//! it is. Only a file that SQLite itself calls damaged is moved, under a new name, and never deleted.
+//! It refuses to touch a database of another program or of a newer heald: that is an error, and the file stays as it is.
+//! Only a file that SQLite itself calls damaged is moved. Nothing is deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,39 +12,37 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::{StoreError, is_damage};
 use crate::lock::beside;
 
-/// Each brings the schema from its index to its index + 1; applied once, in one transaction each, never edited after a
-/// release.
+/// The migrations. Each brings the schema from its index to index + 1, once and in one transaction. A released migration
+/// is never edited.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql"), include_str!("migrations/0002_calls.sql")];
 
-/// `heal` in ASCII, in the header of the file: whose database this is.
+/// `heal` in ASCII, the application id in the header of the file.
 const APPLICATION_ID: i32 = 0x6865_616c;
 
-/// A database up to this size is examined whole whenever it is opened (about 20 ms here); a larger one in the
-/// background, since healing must not wait for it.
+/// A database up to this size is examined as a whole at every opening (about 20 ms). A larger one is examined in the
+/// background, because healing must not wait for it.
 const QUICKLY_CHECKED: u64 = 16 << 20;
 
-/// Only somebody at a `sqlite3` prompt can hold the write lock against us. An intent waits this long for them, no
-/// longer.
+/// How long an intent waits for the write lock, which only somebody at a `sqlite3` prompt can hold.
 const BUSY: Duration = Duration::from_millis(250);
 
-/// An open database, ready to be written.
+/// An open database that can be written.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) connection: Connection,
-    /// What was done to get there that an operator should know.
+    /// Notes for the operator about what was done while opening.
     pub(crate) notes: Vec<String>,
-    /// All of it was examined.
+    /// The whole database was examined.
     pub(crate) examined: bool,
 }
 
-/// Opens the database, makes it if there is none, brings its schema up to date, and sets it aside first if it is
-/// damaged.
+/// Opens the database or creates it, and brings its schema up to date. A damaged database is first set aside.
 pub(crate) fn open(path: &Path, suspect: bool) -> Result<Database, StoreError> {
     match attempt(path, suspect) {
         Err(StoreError::Database { source, .. }) if is_damage(&source) => {
             let aside = set_aside(path)?;
             let note = format!(
-                "the database {} is damaged ({source}); it was set aside as {} and a new one begun",
+                "the database {} is damaged ({source}); it was set aside as {} and a new one was created",
                 path.display(),
                 aside.display()
             );
@@ -81,7 +79,7 @@ fn attempt(path: &Path, suspect: bool) -> Result<Database, StoreError> {
     Ok(Database { connection, notes: Vec::new(), examined })
 }
 
-/// Reads whose database it is and of what age, which it gives, before anything is written to it.
+/// Checks the application id and returns the schema version, before anything is written.
 fn identify(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let failed = |source| StoreError::Database { path: path.into(), source };
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
@@ -98,7 +96,7 @@ fn identify(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     Ok(found)
 }
 
-/// Opens somebody's database to read in it, beside a running heald or a copy. It must be one of heald's, and of this age.
+/// Opens a database to read in it, beside a running heald or a copy. It must be heald's and of the current schema.
 pub(crate) fn visit(path: &Path) -> Result<Connection, StoreError> {
     let failed = |source| StoreError::Database { path: path.into(), source };
     fs::metadata(path).map_err(|source| StoreError::Io { path: path.into(), source })?;
@@ -119,7 +117,7 @@ pub(crate) fn visit(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A connection to a file that nobody writes, without anything beside it.
+/// A connection to a file that nobody writes. SQLite puts no file beside it.
 fn alone(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -133,7 +131,7 @@ fn alone(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags)
 }
 
-/// Fails with `DatabaseCorrupt` if a look at every page finds anything wrong.
+/// Fails with `DatabaseCorrupt` if an examination of every page finds damage.
 pub(crate) fn check(connection: &Connection) -> rusqlite::Result<()> {
     let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if said == "ok" {
@@ -147,7 +145,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // A commit survives the death of heald, not that of the machine; Durability::Machine switches to FULL for its
     // transaction.
     connection.pragma_update(None, "synchronous", "normal")?;
-    // Checkpoints sync, which takes milliseconds on a busy disk: the janitor makes them, never a commit.
+    // Checkpoints sync, which takes milliseconds on a busy disk: the maintenance thread makes them, never a commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(32);
@@ -167,7 +165,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A connection that can only read. It needs the database to be there.
+/// A read-only connection. The database must exist.
 pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -176,7 +174,7 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Moves the database and what belongs to it to a name that is free, and returns that of the database.
+/// Moves the database and its log to a free name, and returns the new path of the database.
 fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let free =

@@ -1,7 +1,8 @@
-//! The tape's chunks to and from their rows, and reading them without stepping over a gap.
+//! The tape: chunks of looks to and from their rows.
 //!
-//! A look only means something after those before it, from a checkpoint on. So a chunk is read if it begins with a checkpoint or
-//! goes on exactly where the one before it ended; everything else is left out until the next checkpoint, and said.
+//! A look can only be understood together with all looks since the last checkpoint. So a chunk is read only if it begins
+//! with a checkpoint or follows the previous chunk without a gap. Everything else is skipped until the next checkpoint,
+//! and the gap is reported.
 
 use std::io;
 use std::time::Instant;
@@ -13,13 +14,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::blob::{Unreadable, pack, unpack};
 use crate::calls::touch_settings;
 use crate::chunk;
-use crate::columns::Broken;
+use crate::columns::InvalidColumns;
 use crate::row::{integer, moment, wall};
 
-/// Looks that are made bytes together: enough that their columns are worth it.
+/// How many looks are encoded together; fewer would not be worth their columns.
 const SEGMENT: usize = 100;
 
-/// A chunk on its way into its row: all that takes time is done.
+/// A chunk that is packed and ready to be inserted.
 #[derive(Debug)]
 pub(crate) struct PackedChunk {
     service: ServiceName,
@@ -33,9 +34,9 @@ pub(crate) struct PackedChunk {
 }
 
 impl PackedChunk {
-    /// The segments of a reel as one.
-    pub(crate) fn of(service: &ServiceName, reel: Reel) -> io::Result<Self> {
-        let Reel { begins, count, first, last, checkpoint, settings, segments, .. } = reel;
+    /// Packs the segments of a builder.
+    pub(crate) fn of(service: &ServiceName, builder: ChunkBuilder) -> io::Result<Self> {
+        let ChunkBuilder { begins, count, first, last, checkpoint, settings, segments, .. } = builder;
         Ok(Self {
             service: service.clone(),
             first,
@@ -71,13 +72,13 @@ impl PackedChunk {
     }
 }
 
-/// Looks of one service that are to be a chunk. Most of them wait as bytes already: as they are, those of a hundred services would
-/// take fifty megabytes.
+/// Collects the looks of one service for one chunk. Most looks are encoded at once: as plain data, those of a hundred
+/// services would take fifty megabytes.
 #[derive(Debug)]
-pub(crate) struct Reel {
-    /// The number of the first.
+pub(crate) struct ChunkBuilder {
+    /// The number of the first look.
     begins: u64,
-    /// How many there are.
+    /// The number of looks.
     count: usize,
     first: Moment,
     last: Moment,
@@ -88,8 +89,8 @@ pub(crate) struct Reel {
     since: Instant,
 }
 
-impl Reel {
-    /// An empty one, whose first look is to have this number.
+impl ChunkBuilder {
+    /// An empty builder whose first look must have this number.
     pub(crate) fn begin(begins: u64) -> Self {
         Self {
             begins,
@@ -117,12 +118,12 @@ impl Reel {
         self.count
     }
 
-    /// When the first look came.
+    /// When the first look was added.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// Puts the next look behind the others.
+    /// Adds the next look.
     pub(crate) fn push(&mut self, look: Look) -> io::Result<()> {
         if self.is_empty() {
             (self.first, self.checkpoint, self.since) = (look.at, look.checkpoint.is_some(), Instant::now());
@@ -132,11 +133,11 @@ impl Reel {
         self.count += 1;
         self.last = self.last.max(look.at);
         self.loose.push(look);
-        if self.loose.len() >= SEGMENT { self.press() } else { Ok(()) }
+        if self.loose.len() >= SEGMENT { self.encode_pending() } else { Ok(()) }
     }
 
-    /// Makes bytes of what is loose.
-    pub(crate) fn press(&mut self) -> io::Result<()> {
+    /// Encodes the looks that are not encoded yet.
+    pub(crate) fn encode_pending(&mut self) -> io::Result<()> {
         if let Some(look) = self.loose.first() {
             let segment = chunk::write(&look.service, &self.loose)?;
             self.segments.extend(u32::try_from(segment.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -147,71 +148,72 @@ impl Reel {
     }
 }
 
-/// How far a tape was read.
+/// How far a tape has been read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct TapePosition {
     /// The chunk that was read last.
     chunk: u64,
-    /// The number that the next look must have; None: only a checkpoint will do.
+    /// The number that the next look must have; `None` if the next chunk must begin with a checkpoint.
     look: Option<u64>,
 }
 
-/// A piece of tape.
+/// A chunk of the tape, as it is read.
 #[derive(Clone, Debug, Default)]
-pub struct Strip {
-    /// Looks in their order; empty if this piece cannot be used.
+pub struct TapeChunk {
+    /// The looks in order; empty if the chunk cannot be used.
     pub looks: Vec<Look>,
-    /// Something before this piece is missing: it begins with a checkpoint, or is empty. Says what.
+    /// What is missing before this chunk. The chunk then begins with a checkpoint or is empty.
     pub gap: Option<String>,
 }
 
-/// The services that are on tape, by name.
+/// The services that have a tape, by name.
 pub(crate) fn services(connection: &Connection) -> rusqlite::Result<Vec<ServiceName>> {
     let mut statement = connection.prepare_cached("SELECT DISTINCT service FROM tape ORDER BY service")?;
     statement.query_map([], |row| Ok(row.get::<_, String>(0)?.into()))?.collect()
 }
 
-/// Where to begin, so that all looks since then can be understood: at the last checkpoint before, else the first after.
-pub(crate) fn begin(connection: &Connection, service: &ServiceName, since: Moment) -> rusqlite::Result<Place> {
+/// Where to begin reading, so that all looks since `since` can be understood: at the last checkpoint before, else at the
+/// first after.
+pub(crate) fn begin(connection: &Connection, service: &ServiceName, since: Moment) -> rusqlite::Result<TapePosition> {
     let before = connection
         .prepare_cached("SELECT max(seq) FROM tape WHERE service = ? AND checkpoint = 1 AND first <= ?")?
         .query_row(params![service.as_str(), wall(since)], |row| row.get::<_, Option<u64>>(0))?;
-    Ok(Place { chunk: before.map_or(0, |seq| seq.saturating_sub(1)), look: None })
+    Ok(TapePosition { chunk: before.map_or(0, |seq| seq.saturating_sub(1)), look: None })
 }
 
-/// The next piece; None: the tape ends here.
+/// Reads the next chunk; `None` at the end of the tape.
 pub(crate) fn next(
     connection: &Connection,
     service: &ServiceName,
-    place: &mut Place,
-) -> rusqlite::Result<Option<Strip>> {
+    position: &mut TapePosition,
+) -> rusqlite::Result<Option<TapeChunk>> {
     type Columns = (u64, i64, u64, u64, bool, Vec<u8>);
     let row: Option<Columns> = connection
         .prepare_cached(
             "SELECT seq, first, begins, looks, checkpoint, chunk FROM tape WHERE service = ? AND seq > ? ORDER BY seq LIMIT 1",
         )?
-        .query_row(params![service.as_str(), integer(place.chunk)], |row| {
+        .query_row(params![service.as_str(), integer(position.chunk)], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
         .optional()?;
     let Some((seq, first, begins, count, checkpoint, chunk)) = row else { return Ok(None) };
-    let follows = place.look == Some(begins);
-    // A life of heald begins with a checkpoint as its first look: nothing is missing before that.
-    let missing = begins > 1 && place.look.is_some_and(|expected| expected != begins);
-    *place = Place { chunk: seq, look: None };
+    let follows = position.look == Some(begins);
+    // The first look of every run of heald is a checkpoint, so nothing is missing before it.
+    let missing = begins > 1 && position.look.is_some_and(|expected| expected != begins);
+    *position = TapePosition { chunk: seq, look: None };
     if !follows && !checkpoint {
         let gap = format!("looks before {} are missing, and no checkpoint follows them", moment(first));
-        return Ok(Some(Strip { looks: Vec::new(), gap: Some(gap) }));
+        return Ok(Some(TapeChunk { looks: Vec::new(), gap: Some(gap) }));
     }
     match read(&chunk, count) {
         Ok(looks) => {
-            place.look = Some(begins + count);
+            position.look = Some(begins + count);
             let gap = missing.then(|| format!("looks before {} are missing", moment(first)));
-            Ok(Some(Strip { looks, gap }))
+            Ok(Some(TapeChunk { looks, gap }))
         }
         Err(why) => {
             let gap = format!("chunk {seq} of {service} from {} cannot be read: {why}", moment(first));
-            Ok(Some(Strip { looks: Vec::new(), gap: Some(gap) }))
+            Ok(Some(TapeChunk { looks: Vec::new(), gap: Some(gap) }))
         }
     }
 }
@@ -220,7 +222,7 @@ fn read(blob: &[u8], count: u64) -> Result<Vec<Look>, Unreadable> {
     let bytes = unpack(blob)?;
     let (mut rest, mut looks) = (bytes.as_slice(), Vec::new());
     while let Some((size, others)) = rest.split_first_chunk::<4>() {
-        let (segment, others) = others.split_at_checked(u32::from_le_bytes(*size) as usize).ok_or(Broken)?;
+        let (segment, others) = others.split_at_checked(u32::from_le_bytes(*size) as usize).ok_or(InvalidColumns)?;
         looks.extend(chunk::read(segment)?);
         rest = others;
     }

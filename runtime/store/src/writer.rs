@@ -1,152 +1,129 @@
-//! The writer: one thread that owns the only connection that writes.
+//! The journal's writer: one thread that owns the only connection that writes.
 //!
 //! It drains its queue into one transaction, so that a burst costs one commit, and answers each commit after that
-//! transaction. When the database refuses, every entry stays in memory and is tried again, those of a commit that was
-//! answered with an error too: the engine has taken them in, and the journal must not tell another story. It never
-//! blocks whoever hands over, and never loses an entry without saying so.
+//! transaction. When the database cannot be written, it keeps every entry in memory and tries again. This includes the
+//! entries of a commit that was answered with an error, because the engine has applied them already. It never blocks a
+//! caller, and it never loses an entry without reporting it.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use heald_engine::ports::{Durability, JournalError};
 use heald_model::{Entry, Moment, Record, Row};
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
-use crate::archivist::{Packed, Tally};
 use crate::error::{is_damage, unavailable};
-use crate::janitor::Chore;
+use crate::health::{Degraded, ReplayCounters, WriterHealth};
+use crate::jobs::{MaintenanceJob, Packed, Reply, WriterJob};
 use crate::lock::Lock;
 use crate::project::{self, Draft, Projection};
-use crate::retain::{self, Cutoffs, Trimmed};
-use crate::row::{self, Origin, Stamped};
+use crate::read;
+use crate::retention::{self, Cutoffs, Trimmed};
+use crate::row::{self, NodeIdentity, StampedEntry};
 
-/// Entries in one transaction. More would make the first commit in it wait for the last.
+/// How many entries go into one transaction. With more, the first commit in it would wait too long for the last.
 const BATCH: usize = 1024;
-/// Entries kept while the database refuses: some minutes of a bad day, about 20 MB.
+/// How many entries are kept while the database cannot be written: some minutes of a bad day, about 20 MB.
 const BACKLOG: usize = 20_000;
-/// The first retry comes soon (somebody's `sqlite3` prompt), later ones seldom (a full disk).
+/// The first and the longest wait between retries. The first is short (somebody's `sqlite3` prompt), the longest suits a
+/// full disk.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// Rows between two checkpoints: the log stays at a few MB.
+/// How many rows are written between two checkpoints, so that the log stays at a few MB.
 const CHECKPOINT: usize = 2_000;
-/// The bytes of a blob that weigh as much as a row there.
+/// How many bytes of a blob weigh as much as one row.
 const ROW: usize = 512;
 
-/// What the writer is asked.
-#[derive(Debug)]
-pub(crate) enum Job {
-    Write(Vec<Stamped>),
-    Commit {
-        entries: Vec<Stamped>,
-        durability: Durability,
-        done: Done<()>,
-    },
-    Rebuild(Done<()>),
-    /// What the archivist packed.
-    Shelve(Vec<Packed>),
-    Trim {
-        cutoffs: Cutoffs,
-        done: Option<Done<Trimmed>>,
-    },
-    /// The janitor's look at all pages found damage.
-    Suspect(String),
-    Close,
-}
-
-type Done<T> = oneshot::Sender<Result<T, JournalError>>;
-
-/// What the database refuses to take now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Degraded {
-    /// Its word.
-    pub why: String,
-    /// Entries kept in memory, to be written when it takes them again.
-    pub kept: usize,
-    /// Entries that did not fit there.
-    pub lost: u64,
-}
-
-/// What others may see of the writer.
-#[derive(Debug, Default)]
-pub(crate) struct Plight(Mutex<Option<Degraded>>);
-
-impl Plight {
-    pub(crate) fn get(&self) -> Option<Degraded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, plight: Option<Degraded>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = plight;
-    }
-}
-
-/// Entries on their way into one transaction, and who waits for it.
+/// The entries of one transaction, and the commits that wait for it.
 #[derive(Debug, Default)]
 struct Batch {
-    entries: Vec<Stamped>,
-    waiting: Vec<Done<()>>,
+    entries: Vec<StampedEntry>,
+    waiting: Vec<Reply<()>>,
     full: bool,
 }
 
-/// Retention under way.
+/// A retention that is under way.
 #[derive(Debug)]
-struct Trim {
+struct TrimProgress {
     cutoffs: Cutoffs,
     so_far: Trimmed,
-    done: Option<Done<Trimmed>>,
+    done: Option<Reply<Trimmed>>,
 }
 
-/// The thread's state.
+/// The state of the writer's thread.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct JournalWriter {
     pub(crate) connection: Connection,
     pub(crate) lock: Lock,
-    pub(crate) origin: Origin,
+    pub(crate) identity: NodeIdentity,
     pub(crate) projection: Projection,
-    /// The newest row.
+    /// The sequence number of the newest row.
     pub(crate) seq: u64,
-    pub(crate) jobs: Receiver<Job>,
+    pub(crate) jobs: Receiver<WriterJob>,
     pub(crate) rows: broadcast::Sender<Arc<Row>>,
-    pub(crate) plight: Arc<Plight>,
-    pub(crate) tally: Arc<Tally>,
-    pub(crate) chores: Sender<Chore>,
-    pub(crate) state: State,
+    pub(crate) health: Arc<WriterHealth>,
+    pub(crate) counters: Arc<ReplayCounters>,
+    pub(crate) maintenance: Sender<MaintenanceJob>,
+    pub(crate) state: WriterState,
 }
 
-/// What comes and goes.
+/// The part of the state that begins empty.
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    backlog: VecDeque<Stamped>,
+pub(crate) struct WriterState {
+    backlog: VecDeque<StampedEntry>,
     lost: u64,
-    trim: Option<Trim>,
-    /// When the database refused last, and how long until it is tried again.
+    trim: Option<TrimProgress>,
+    /// When the database could last not be written, how long to wait until the next try, and why.
     refused: Option<(Instant, Duration, String)>,
-    /// Damage was found: an end to writing until the next opening sets the file aside.
+    /// Why the database is damaged. Nothing is written until the next opening sets the file aside.
     damage: Option<String>,
     since_checkpoint: usize,
     closing: bool,
 }
 
-impl Writer {
-    /// Works until it is told to close or nobody is left to tell it anything.
+impl JournalWriter {
+    /// Reads what the writer keeps in memory. Projections that another version made are made again.
+    pub(crate) fn load_state(&mut self) -> rusqlite::Result<()> {
+        self.seq = read::newest(&self.connection)?;
+        if project::version(&self.connection)? == project::VERSION {
+            match Projection::load(&self.connection) {
+                Ok(projection) => {
+                    self.projection = projection;
+                    return Ok(());
+                }
+                Err(rusqlite::Error::FromSqlConversionFailure(_, _, error)) => {
+                    tracing::warn!(%error, "the projections cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::info!("rebuilding the projections from the journal");
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let projection = project::rebuild(&tx)?;
+        tx.commit()?;
+        self.projection = projection;
+        Ok(())
+    }
+
+    /// Works until it is told to close or every sender is dropped.
     pub(crate) fn run(mut self) {
         while !self.state.closing {
             let jobs = self.gather();
             let mut batch = Batch::default();
             for job in jobs {
                 match job {
-                    Job::Write(entries) => batch.entries.extend(entries),
-                    Job::Commit { entries, durability, done } => {
+                    WriterJob::Write(entries) => batch.entries.extend(entries),
+                    WriterJob::Commit { entries, durability, done } => {
                         batch.entries.extend(entries);
                         batch.full |= durability == Durability::Machine;
                         batch.waiting.push(done);
                     }
                     other => {
                         self.write(mem::take(&mut batch));
-                        self.see_to(other);
+                        self.handle(other);
                     }
                 }
             }
@@ -155,8 +132,8 @@ impl Writer {
         self.end();
     }
 
-    /// The next jobs, in order. Waits for the first, unless there is something to do meanwhile.
-    fn gather(&mut self) -> Vec<Job> {
+    /// The next jobs, in order. It waits for the first job, unless retention or a retry is due.
+    fn gather(&mut self) -> Vec<WriterJob> {
         let first = if self.state.trim.is_some() {
             match self.jobs.try_recv() {
                 Ok(job) => Some(job),
@@ -164,16 +141,16 @@ impl Writer {
                     self.trim();
                     None
                 }
-                Err(TryRecvError::Disconnected) => Some(Job::Close),
+                Err(TryRecvError::Disconnected) => Some(WriterJob::Close),
             }
         } else if let Some(wait) = self.until_retry() {
             match self.jobs.recv_timeout(wait) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Job::Close),
+                Err(RecvTimeoutError::Disconnected) => Some(WriterJob::Close),
             }
         } else {
-            Some(self.jobs.recv().unwrap_or(Job::Close))
+            Some(self.jobs.recv().unwrap_or(WriterJob::Close))
         };
         let Some(first) = first else { return Vec::new() };
         let mut size = weight(&first);
@@ -191,22 +168,18 @@ impl Writer {
         Some(wait.saturating_sub(at.elapsed()))
     }
 
-    fn see_to(&mut self, job: Job) {
+    fn handle(&mut self, job: WriterJob) {
         match job {
-            Job::Rebuild(done) => {
-                let rebuilt = self.rebuild();
-                let _ = done.send(rebuilt);
-            }
-            Job::Trim { cutoffs, done } => {
+            WriterJob::Trim { cutoffs, done } => {
                 if let Some(before) = self.state.trim.take() {
                     before.finish();
                 }
-                self.state.trim = Some(Trim { cutoffs, so_far: Trimmed::default(), done });
+                self.state.trim = Some(TrimProgress { cutoffs, so_far: Trimmed::default(), done });
             }
-            Job::Shelve(packed) => self.shelve(&packed),
-            Job::Suspect(why) => self.damaged(why),
-            Job::Close => self.state.closing = true,
-            Job::Write(_) | Job::Commit { .. } => {}
+            WriterJob::WritePacked(packed) => self.write_packed(&packed),
+            WriterJob::Suspect(why) => self.mark_damaged(why),
+            WriterJob::Close => self.state.closing = true,
+            WriterJob::Write(_) | WriterJob::Commit { .. } => {}
         }
     }
 
@@ -218,40 +191,40 @@ impl Writer {
         {
             return;
         }
-        // While it refuses, it is not asked again at every word. Who waits is told at once.
+        // Between retries the database is not asked, and waiting commits are answered at once.
         let resting = self.until_retry().filter(|wait| !wait.is_zero()).and(self.state.refused.clone());
         if let Some((_, _, why)) = resting {
-            self.keep(entries);
-            self.tell(&why);
+            self.keep_in_memory(entries);
+            self.publish_health(&why);
             return fail(waiting, &JournalError::Unavailable(why));
         }
         let backlog = mem::take(&mut self.state.backlog);
         let kept = backlog.len();
-        let all: Vec<Stamped> = backlog.into_iter().chain(entries).collect();
+        let all: Vec<StampedEntry> = backlog.into_iter().chain(entries).collect();
         match self.transact(&all, full) {
             Ok(rows) => {
                 for done in waiting {
                     let _ = done.send(Ok(()));
                 }
-                self.after(rows);
+                self.publish(rows);
                 if self.state.refused.take().is_some() {
-                    self.recovered(kept);
+                    self.mark_recovered(kept);
                 }
             }
             Err(error) => {
-                self.keep(all);
+                self.keep_in_memory(all);
                 if is_damage(&error) {
-                    self.damaged(error.to_string());
+                    self.mark_damaged(error.to_string());
                 } else {
-                    self.refused(&error.to_string());
+                    self.mark_refused(&error.to_string());
                 }
                 fail(waiting, &unavailable(&error));
             }
         }
     }
 
-    /// One transaction: the rows and all that follows from them.
-    fn transact(&mut self, entries: &[Stamped], full: bool) -> rusqlite::Result<Vec<Row>> {
+    /// Writes rows and their projections in one transaction.
+    fn transact(&mut self, entries: &[StampedEntry], full: bool) -> rusqlite::Result<Vec<Row>> {
         if let Some(why) = &self.state.damage {
             let damage = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
             return Err(rusqlite::Error::SqliteFailure(damage, Some(why.clone())));
@@ -259,17 +232,17 @@ impl Writer {
         if full {
             self.connection.pragma_update(None, "synchronous", "full")?;
         }
-        let written = self.transact_as_set(entries, full);
+        let written = self.transact_in_mode(entries, full);
         if full {
             self.connection.pragma_update(None, "synchronous", "normal")?;
         }
         written
     }
 
-    fn transact_as_set(&mut self, entries: &[Stamped], full: bool) -> rusqlite::Result<Vec<Row>> {
+    fn transact_in_mode(&mut self, entries: &[StampedEntry], full: bool) -> rusqlite::Result<Vec<Row>> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let places = (self.seq + 1)..;
-        let rows: Vec<Row> = places.zip(entries).map(|(seq, entry)| entry.row(seq, &self.origin)).collect();
+        let rows: Vec<Row> = places.zip(entries).map(|(seq, entry)| entry.row(seq, &self.identity)).collect();
         let mut draft = Draft::new(&tx, &self.projection);
         for row in &rows {
             row::insert(&tx, row)?;
@@ -277,7 +250,7 @@ impl Writer {
         }
         let changes = draft.finish()?;
         if full && rows.is_empty() {
-            // Syncing happens only with something to write, and what was written before must be synced too.
+            // SQLite syncs only if something is written, and earlier entries must be synced too.
             tx.execute("UPDATE meta SET value = value", [])?;
         }
         tx.commit()?;
@@ -286,25 +259,25 @@ impl Writer {
         Ok(rows)
     }
 
-    fn after(&mut self, rows: Vec<Row>) {
+    fn publish(&mut self, rows: Vec<Row>) {
         let count = rows.len();
         for row in rows {
-            // Nobody listening is no fault.
+            // It is no error if nobody subscribes.
             let _ = self.rows.send(Arc::new(row));
         }
         self.advance(count);
     }
 
-    /// So many rows more are in the log.
+    /// Counts rows in the log, and requests a checkpoint when there are enough.
     fn advance(&mut self, rows: usize) {
         self.state.since_checkpoint += rows;
         if self.state.since_checkpoint >= CHECKPOINT {
             self.state.since_checkpoint = 0;
-            let _ = self.chores.send(Chore::Checkpoint);
+            let _ = self.maintenance.send(MaintenanceJob::Checkpoint);
         }
     }
 
-    fn keep(&mut self, entries: Vec<Stamped>) {
+    fn keep_in_memory(&mut self, entries: Vec<StampedEntry>) {
         for entry in entries {
             if self.state.backlog.len() < BACKLOG {
                 self.state.backlog.push_back(entry);
@@ -314,7 +287,7 @@ impl Writer {
         }
     }
 
-    fn refused(&mut self, why: &str) {
+    fn mark_refused(&mut self, why: &str) {
         let wait = match &self.state.refused {
             Some((_, wait, _)) => (*wait * 2).min(RETRY.1),
             None => {
@@ -323,38 +296,38 @@ impl Writer {
             }
         };
         self.state.refused = Some((Instant::now(), wait, why.to_owned()));
-        self.tell(why);
+        self.publish_health(why);
     }
 
-    fn damaged(&mut self, why: String) {
+    fn mark_damaged(&mut self, why: String) {
         tracing::error!(why, "the journal is damaged; it will be set aside when heald next starts");
         self.lock.mark(true);
-        self.refused(&why);
+        self.mark_refused(&why);
         self.state.damage = Some(why);
     }
 
-    fn tell(&self, why: &str) {
+    fn publish_health(&self, why: &str) {
         let (kept, lost) = (self.state.backlog.len(), self.state.lost);
-        self.plight.set(Some(Degraded { why: why.to_owned(), kept, lost }));
+        self.health.set(Some(Degraded { why: why.to_owned(), kept, lost }));
     }
 
-    fn recovered(&mut self, kept: usize) {
+    fn mark_recovered(&mut self, kept: usize) {
         let lost = mem::take(&mut self.state.lost);
         tracing::warn!(kept, lost, "the journal can be written again");
-        self.plight.set(None);
+        self.health.set(None);
         if lost > 0 {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             let text = format!("{lost} entries were lost while the journal could not be written");
             let entry = Entry::of_heald(Moment::EPOCH + now, Record::Note { text });
-            self.write(Batch { entries: Stamped::all(vec![entry]), ..Batch::default() });
+            self.write(Batch { entries: StampedEntry::all(vec![entry]), ..Batch::default() });
         }
     }
 
-    /// Writes what is kept for replay. What is refused is lost: no entry waits behind it.
-    fn shelve(&mut self, packed: &[Packed]) {
-        self.tally.waiting.fetch_sub(packed.len(), std::sync::atomic::Ordering::Relaxed);
+    /// Writes packed replay data. If that fails the data is dropped, because no entry may wait for it.
+    fn write_packed(&mut self, packed: &[Packed]) {
+        self.counters.waiting.fetch_sub(packed.len(), std::sync::atomic::Ordering::Relaxed);
         if let Some((_, _, why)) = &self.state.refused {
-            return self.tally.lose(packed.len(), why);
+            return self.counters.count_dropped(packed.len(), why);
         }
         let written = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             packed.iter().try_for_each(|packed| packed.insert(&tx))?;
@@ -366,28 +339,19 @@ impl Writer {
                 self.advance(packed.len() + bytes / ROW);
             }
             Err(error) => {
-                self.tally.lose(packed.len(), &error.to_string());
+                self.counters.count_dropped(packed.len(), &error.to_string());
                 if is_damage(&error) {
-                    self.damaged(error.to_string());
+                    self.mark_damaged(error.to_string());
                 }
             }
         }
     }
 
-    fn rebuild(&mut self) -> Result<(), JournalError> {
-        let rebuilt = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
-            let projection = project::rebuild(&tx)?;
-            tx.commit().map(|()| projection)
-        });
-        self.projection = rebuilt.map_err(|error| unavailable(&error))?;
-        Ok(())
-    }
-
-    /// One portion of retention.
+    /// Runs one portion of retention.
     fn trim(&mut self) {
         let Some(mut trim) = self.state.trim.take() else { return };
         let step = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
-            let trimmed = retain::step(&tx, trim.cutoffs)?;
+            let trimmed = retention::step(&tx, trim.cutoffs)?;
             tx.commit().map(|()| trimmed)
         });
         match step {
@@ -413,18 +377,18 @@ impl Writer {
         if left > 0 {
             tracing::error!(left, "the journal could not be written before the end; these entries are lost");
         }
-        // Leaves one file behind; a failure only means that the log is read again at the next opening.
+        // This leaves a single file. If it fails, the log is read again at the next opening.
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::debug!(%error, "the log is left for the next opening");
         }
     }
 }
 
-impl Trim {
+impl TrimProgress {
     fn finish(self) {
         if self.so_far != Trimmed::default() {
             let Trimmed { rows, incidents, attempts, calls, chunks } = self.so_far;
-            tracing::info!(rows, incidents, attempts, calls, chunks, "what is old was deleted from the journal");
+            tracing::info!(rows, incidents, attempts, calls, chunks, "old data was deleted from the journal");
         }
         if let Some(done) = self.done {
             let _ = done.send(Ok(self.so_far));
@@ -432,15 +396,15 @@ impl Trim {
     }
 }
 
-fn weight(job: &Job) -> usize {
+fn weight(job: &WriterJob) -> usize {
     match job {
-        Job::Write(entries) | Job::Commit { entries, .. } => entries.len().max(1),
-        Job::Shelve(packed) => packed.len() * 8,
+        WriterJob::Write(entries) | WriterJob::Commit { entries, .. } => entries.len().max(1),
+        WriterJob::WritePacked(packed) => packed.len() * 8,
         _ => 1,
     }
 }
 
-fn fail(waiting: Vec<Done<()>>, error: &JournalError) {
+fn fail(waiting: Vec<Reply<()>>, error: &JournalError) {
     for done in waiting {
         let _ = done.send(Err(error.clone()));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use heald_engine::calls::{Call, CallQuery, Kept, Look};
 use heald_engine::ports::{Durability, Journal};
 use heald_model::*;
-use heald_store::{Archive, Origin, Store, StoreConfig, StoreError};
+use heald_store::{Archive, NodeIdentity, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 use support::kept::*;
 use support::*;
@@ -255,7 +255,7 @@ async fn nothing_is_kept_that_is_not_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("heald.db");
     let config = StoreConfig { tape: Duration::ZERO, calls: Duration::ZERO, ..StoreConfig::at(&path) };
-    let store = Store::open(&config, Origin::alone("test")).unwrap().store;
+    let store = Store::open(&config, NodeIdentity::alone("test")).unwrap().store;
     keep_call(&store, &policy_call(1, "rules", None));
     keep_looks(&store, &looks("web", 0, 10));
     store.flush().await.unwrap();

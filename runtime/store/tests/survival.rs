@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use heald_engine::ports::{Durability, History, Journal, JournalError};
 use heald_model::*;
-use heald_store::{Origin, Store, StoreConfig, StoreError};
+use heald_store::{NodeIdentity, Store, StoreConfig, StoreError};
 use support::*;
 
 /// How the children of these tests are told what to do and where.
@@ -96,7 +96,7 @@ async fn twenty_five_kills_lose_nothing_that_was_acknowledged() {
         let last = store.incident(incident_id(safe)).await.unwrap().unwrap();
         assert_eq!((last.stage, last.timeline.len(), last.attempts.len()), (Stage::Resolved, 9, 1));
         let before = projections(&path);
-        store.rebuild().await.unwrap();
+        let store = rebuilt(store, &path);
         assert_eq!(projections(&path), before, "round {round}: the projections are of the same instant as the journal");
         finish_the_last(&store, safe).await;
     }
@@ -188,7 +188,7 @@ async fn entries_beyond_the_bound_are_counted_and_told() {
 }
 
 fn try_open(path: &Path) -> Result<heald_store::Opened, StoreError> {
-    Store::open(&StoreConfig::at(path), Origin::alone("test"))
+    Store::open(&StoreConfig::at(path), NodeIdentity::alone("test"))
 }
 
 fn files(dir: &Path) -> Vec<String> {

@@ -1,22 +1,24 @@
-//! The `[service.process]` section: how heald runs a service's processes. Plain data and what it means; it starts nothing.
+//! The `[service.process]` section: how heald runs the processes of a service. It is plain data with its meaning, and
+//! starts nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heald_keeper::protocol::{End, Fallback, Restart as Line, Stop};
+use heald_keeper::protocol::{End, Fallback, FallbackRestart, StopSettings};
 use heald_model::time::text;
 use serde::{Deserialize, Serialize};
 
-use crate::environment;
+use crate::account::account;
 
-/// More copies than this on one machine is a slip of the hand.
+/// The most replicas; more on one machine is a typing error.
 const MAX_REPLICAS: u32 = 1000;
 
-/// The pause before the keeper starts a process again in the runtime's absence: the base of the healing loop's own back-off.
+/// The first pause before the keeper restarts a process in the absence of a runtime, like the first back-off of the
+/// healing loop.
 const FALLBACK_PAUSE: Duration = Duration::from_millis(100);
 
-/// The signals a process can be asked to stop with, by name.
+/// The names of signals.
 const SIGNALS: [(&str, i32); 12] = [
     ("HUP", 1),
     ("INT", 2),
@@ -42,59 +44,59 @@ pub struct ProcessConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
     /// Environment variables. Nothing of heald's own environment is passed on; `PATH` has the usual directories, and
-    /// `HEALD_SERVICE` and `HEALD_REPLICA` say who the process is.
+    /// `HEALD_SERVICE` and `HEALD_REPLICA` identify the process.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// A file of `NAME=value` lines, read anew at every start. `env` wins over it.
+    /// A file of `NAME=value` lines, read at every start. `env` overrides it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_file: Option<PathBuf>,
     /// User to run as, by name or number; heald has to be root for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// How many copies run.
+    /// How many replicas run.
     #[serde(default = "one")]
     pub replicas: u32,
-    /// When an ended process is to run again. `always`, for a one-shot `on-failure`.
+    /// When an ended process runs again. By default `always`, and `on-failure` for a one-shot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restart: Option<Restart>,
-    /// Exit codes beside 0 that are no failure.
+    pub restart: Option<RestartMode>,
+    /// Exit codes other than 0 that are no failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success_exit_codes: Vec<i32>,
-    /// It is meant to end: what depends on it waits for its success.
+    /// The process is meant to end. Services that depend on it wait for its success.
     #[serde(default)]
     pub oneshot: bool,
-    /// The signal that asks it to stop.
+    /// The stop signal.
     #[serde(default = "term")]
     pub stop_signal: String,
-    /// How long it has to stop before it is killed, with all its process group.
+    /// How long the process has to stop before its process group is killed.
     #[serde(default = "ten_seconds", with = "text")]
     pub stop_grace: Duration,
-    /// From its start to the first success that is expected of it.
+    /// How long the process may take from its start to its first success.
     #[serde(default = "ten_seconds", with = "text")]
     pub startup: Duration,
-    /// Its output.
+    /// Where its output goes.
     #[serde(default)]
-    pub log: LogConfig,
+    pub log: ProcessLogConfig,
 }
 
-/// When an ended process is to run again.
+/// When an ended process runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// Whatever its end was.
+pub enum RestartMode {
+    /// After every end.
     Always,
     /// After a signal, or an exit code that is no success.
     OnFailure,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// Where a process's output goes: standard output and standard error, as they come.
+/// The log of a process: standard output and standard error, in the order written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// The file of the first copy; `SERVICE.log` in heald's log directory if absent. Other copies put their number before
-    /// the extension.
+pub struct ProcessLogConfig {
+    /// The file of the first replica; by default `SERVICE.log` in heald's log directory. Other replicas have their
+    /// number before the extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// The size from which a new file is begun.
@@ -104,38 +106,38 @@ pub struct LogConfig {
     pub keep: u32,
 }
 
-impl Default for LogConfig {
+impl Default for ProcessLogConfig {
     fn default() -> Self {
-        // 60 MiB a service: days of an ordinary log, and no disk that fills.
+        // 60 MiB a service: days of an ordinary log, and the disk does not fill.
         Self { path: None, max_size: 10 << 20, keep: 5 }
     }
 }
 
-/// What is wrong with a section.
+/// A setting that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// There is nothing to run.
+    /// The command is empty.
     #[error("command is empty; write a list such as [\"./web\", \"--port\", \"9000\"]")]
     NoCommand,
-    /// The system has no room for such a thing in an argument or a variable.
+    /// The system cannot pass this as an argument or a variable.
     #[error("{0} holds a NUL byte or a name with `=`")]
     Unrepresentable(&'static str),
-    /// Nobody is called that.
+    /// The signal is unknown.
     #[error("stop_signal `{0}` is none of HUP, INT, QUIT, ABRT, KILL, USR1, USR2, TERM, WINCH")]
     Signal(String),
-    /// Too many.
+    /// There are too many replicas.
     #[error("replicas is {0}; at most {MAX_REPLICAS} are allowed")]
     Replicas(u32),
-    /// No such user.
+    /// The user does not exist.
     #[error("user `{0}` is not in /etc/passwd")]
     User(String),
-    /// A log of no size.
+    /// The log size is 0.
     #[error("log.max_size is 0")]
     LogSize,
 }
 
 impl ProcessConfig {
-    /// Runs `command` with all defaults.
+    /// The defaults for a command.
     pub fn new(command: Vec<String>) -> Self {
         Self {
             command,
@@ -150,11 +152,11 @@ impl ProcessConfig {
             stop_signal: term(),
             stop_grace: ten_seconds(),
             startup: ten_seconds(),
-            log: LogConfig::default(),
+            log: ProcessLogConfig::default(),
         }
     }
 
-    /// Everything that is wrong with it.
+    /// Every setting that is wrong.
     pub fn check(&self) -> Vec<ConfigError> {
         let mut wrong = Vec::new();
         if self.command.first().is_none_or(String::is_empty) {
@@ -173,7 +175,7 @@ impl ProcessConfig {
             wrong.push(ConfigError::Replicas(self.replicas));
         }
         if let Some(user) = &self.user
-            && environment::account(user).is_none()
+            && account(user).is_none()
         {
             wrong.push(ConfigError::User(user.clone()));
         }
@@ -183,12 +185,12 @@ impl ProcessConfig {
         wrong
     }
 
-    /// When it is to run again.
-    pub fn restart(&self) -> Restart {
-        self.restart.unwrap_or(if self.oneshot { Restart::OnFailure } else { Restart::Always })
+    /// When the process runs again.
+    pub fn restart(&self) -> RestartMode {
+        self.restart.unwrap_or(if self.oneshot { RestartMode::OnFailure } else { RestartMode::Always })
     }
 
-    /// Whether this end is a failure.
+    /// Whether an end is a failure.
     pub fn is_failure(&self, end: End) -> bool {
         match end {
             End::Code(code) => code != 0 && !self.success_exit_codes.contains(&code),
@@ -196,13 +198,13 @@ impl ProcessConfig {
         }
     }
 
-    /// Whether a process that ended so is to run again, as far as the configuration goes. Everything else (what the operator
-    /// wants, back-off, start limit) is for others to say.
+    /// Whether the configuration lets a process run again after this end. The desired state, the back-off and the start
+    /// limit are decided elsewhere.
     pub fn runs_again(&self, end: End) -> bool {
         match self.restart() {
-            Restart::Always => true,
-            Restart::OnFailure => self.is_failure(end),
-            Restart::Never => false,
+            RestartMode::Always => true,
+            RestartMode::OnFailure => self.is_failure(end),
+            RestartMode::Never => false,
         }
     }
 
@@ -211,19 +213,19 @@ impl ProcessConfig {
         signal_number(&self.stop_signal).filter(|number| ![18, 19, 20].contains(number))
     }
 
-    /// How the keeper stops it.
-    pub(crate) fn stop(&self) -> Stop {
+    /// How the keeper stops the process.
+    pub(crate) fn stop(&self) -> StopSettings {
         let grace_ms = u64::try_from(self.stop_grace.as_millis()).unwrap_or(u64::MAX);
-        Stop { signal: self.stop_signal_number().unwrap_or(15), grace_ms }
+        StopSettings { signal: self.stop_signal_number().unwrap_or(15), grace_ms }
     }
 
     /// What the keeper does without a runtime.
     pub(crate) fn fallback(&self) -> Fallback {
         Fallback {
             restart: match self.restart() {
-                Restart::Always => Line::Always,
-                Restart::OnFailure => Line::OnFailure,
-                Restart::Never => Line::Never,
+                RestartMode::Always => FallbackRestart::Always,
+                RestartMode::OnFailure => FallbackRestart::OnFailure,
+                RestartMode::Never => FallbackRestart::Never,
             },
             success_codes: self.success_exit_codes.clone(),
             backoff_ms: u64::try_from(FALLBACK_PAUSE.as_millis()).unwrap_or(u64::MAX),
@@ -299,8 +301,8 @@ mod tests {
         let config = read(r#"command = ["./web", "--port", "9000"]"#).unwrap();
         assert_eq!(config, ProcessConfig::new(["./web", "--port", "9000"].map(str::to_owned).to_vec()));
         assert_eq!(config.check(), []);
-        assert_eq!(config.restart(), Restart::Always);
-        assert_eq!(config.stop(), Stop { signal: 15, grace_ms: 10_000 });
+        assert_eq!(config.restart(), RestartMode::Always);
+        assert_eq!(config.stop(), StopSettings { signal: 15, grace_ms: 10_000 });
     }
 
     #[test]
@@ -323,8 +325,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.check(), []);
-        assert_eq!(config.restart(), Restart::OnFailure);
-        assert_eq!(config.stop(), Stop { signal: 3, grace_ms: 500 });
+        assert_eq!(config.restart(), RestartMode::OnFailure);
+        assert_eq!(config.stop(), StopSettings { signal: 3, grace_ms: 500 });
         assert_eq!(config.log.max_size, 1 << 20);
         let again = read(&toml::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
@@ -368,12 +370,12 @@ mod tests {
         config.success_exit_codes = vec![3];
         let killed = End::Signal { signal: 9, core: false };
         for (restart, end, again) in [
-            (Restart::Always, End::Code(0), true),
-            (Restart::OnFailure, End::Code(0), false),
-            (Restart::OnFailure, End::Code(3), false),
-            (Restart::OnFailure, End::Code(4), true),
-            (Restart::OnFailure, killed, true),
-            (Restart::Never, killed, false),
+            (RestartMode::Always, End::Code(0), true),
+            (RestartMode::OnFailure, End::Code(0), false),
+            (RestartMode::OnFailure, End::Code(3), false),
+            (RestartMode::OnFailure, End::Code(4), true),
+            (RestartMode::OnFailure, killed, true),
+            (RestartMode::Never, killed, false),
         ] {
             config.restart = Some(restart);
             assert_eq!(config.runs_again(end), again, "{restart:?} {end:?}");

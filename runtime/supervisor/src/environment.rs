@@ -1,47 +1,18 @@
-//! What a process sees of the world: its environment and its user. Built from nothing at every start; heald's own
-//! environment, with its secrets, is not looked at.
+//! The environment of a process.
+//!
+//! It is built from nothing at every start. heald's own environment, with its secrets, is not used.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use heald_keeper::protocol::User;
-
+use crate::account::account;
 use crate::config::ProcessConfig;
 
-/// Where programs are looked for unless the configuration says otherwise.
+/// The default `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A user as `/etc/passwd` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) name: String,
-    pub(crate) user: User,
-    pub(crate) home: String,
-}
-
-/// Finds a user by name or number. A number that is nobody's is a user without a name.
-pub(crate) fn account(wanted: &str) -> Option<Account> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    find(&passwd, wanted)
-}
-
-fn find(passwd: &str, wanted: &str) -> Option<Account> {
-    let known = passwd.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
-        let home = fields.nth(1)?.to_owned();
-        Some(Account { name, user: User { uid, gid }, home })
-    });
-    let number: Option<u32> = wanted.parse().ok();
-    let nameless =
-        number.map(|id| Account { name: wanted.to_owned(), user: User { uid: id, gid: id }, home: "/".into() });
-    known.into_iter().find(|account| account.name == wanted || Some(account.user.uid) == number).or(nameless)
-}
-
-/// The whole environment of one copy.
+/// The whole environment of one replica.
 pub(crate) fn environment(config: &ProcessConfig, service: &str, replica: u32) -> io::Result<BTreeMap<String, String>> {
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), PATH.to_owned()),
@@ -60,7 +31,7 @@ pub(crate) fn environment(config: &ProcessConfig, service: &str, replica: u32) -
     Ok(env)
 }
 
-/// `NAME=value` lines; empty lines and those that begin with `#` are passed over, quotes around a value are taken off.
+/// Reads `NAME=value` lines. Empty lines and lines that begin with `#` are skipped; quotes around a value are removed.
 fn read_file(path: &Path) -> io::Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path)?;
     let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
@@ -80,16 +51,6 @@ fn read_file(path: &Path) -> io::Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn users_are_found_by_name_and_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken line\nwww:x:33:34:www:/var/www:/usr/sbin/nologin\n";
-        let www = Account { name: "www".into(), user: User { uid: 33, gid: 34 }, home: "/var/www".into() };
-        assert_eq!(find(passwd, "www"), Some(www.clone()));
-        assert_eq!(find(passwd, "33"), Some(www));
-        assert_eq!(find(passwd, "4711").unwrap().user, User { uid: 4711, gid: 4711 });
-        assert_eq!(find(passwd, "nobody"), None);
-    }
 
     #[test]
     fn the_file_is_read_and_the_section_wins() {

@@ -1,73 +1,73 @@
-//! What is said about processes.
+//! The processes of services as the supervisor reports them, and its events. Plain data.
 
 use std::time::Duration;
 
-use heald_keeper::protocol::{End, Origin};
+use heald_keeper::protocol::{ChildOrigin, End};
 use heald_model::{Moment, ServiceName};
 
-/// One life of one copy of a service.
+/// One incarnation of one replica of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub struct ReplicaProcess {
     /// The service.
     pub service: ServiceName,
-    /// Which copy, from 0.
+    /// The replica, from 0.
     pub replica: u32,
-    /// Which life, counted from 1 over all restarts of heald.
+    /// The incarnation, counted from 1 across all restarts of heald.
     pub incarnation: u64,
-    /// The id it was spawned under.
+    /// The spawn id.
     pub spawn: String,
-    /// Its process id; of a process that has ended, the one it had.
+    /// The process id; of an ended process, the one it had.
     pub pid: u32,
-    /// When this life began.
+    /// When this incarnation began.
     pub started: Moment,
-    /// Whether it was said to be ready.
+    /// Whether it was reported ready.
     pub ready: bool,
-    /// How it came to be.
-    pub origin: Origin,
-    /// It was started with another configuration than the service has now.
+    /// Why the keeper has the process.
+    pub origin: ChildOrigin,
+    /// The configuration of the service has changed since the process was started.
     pub outdated: bool,
-    /// How it ended, if it did.
+    /// How the process ended, if it has.
     pub ended: Option<Ended>,
 }
 
 /// The end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// How it ended.
     pub end: End,
-    /// When.
+    /// When it ended.
     pub at: Moment,
-    /// It was asked to: no failure, whatever its exit code.
+    /// It was asked to end, so this is no failure, whatever the exit code.
     pub asked: bool,
 }
 
-impl Process {
-    /// Whether it lives.
+impl ReplicaProcess {
+    /// Whether the process lives.
     pub fn is_running(&self) -> bool {
         self.ended.is_none()
     }
 
-    /// How long it lived, as long as that is known to be over.
+    /// How long the process lived, once it has ended.
     pub fn uptime(&self) -> Option<Duration> {
         self.ended.as_ref().map(|ended| ended.at.since(self.started))
     }
 
-    /// How often this copy has been started again.
+    /// How often this replica has been started again.
     pub fn restarts(&self) -> u64 {
         self.incarnation.saturating_sub(1)
     }
 }
 
-/// News.
+/// An event of the supervised processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// It runs its program.
-    Started(Process),
-    /// It was said to be ready.
-    Ready(Process),
-    /// It has ended, and nothing is left of its process group. The keeper tells this again to the next runtime until
+pub enum ProcessEvent {
+    /// The process was started.
+    Started(ReplicaProcess),
+    /// The process was reported ready.
+    Ready(ReplicaProcess),
+    /// The process has ended, and its process group is gone. The keeper repeats this to the next runtime until
     /// [`Supervisor::acknowledge`](crate::Supervisor::acknowledge) says that it is on record.
-    Exited(Process),
-    /// The keeper reports a trouble of its own, in words: a log that cannot be written.
+    Exited(ReplicaProcess),
+    /// The keeper reports an error of its own, such as a log that cannot be written.
     Notice(String),
 }

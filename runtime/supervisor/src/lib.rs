@@ -1,24 +1,24 @@
-//! The runtime's half of supervision: what a service's processes are, how they are started, stopped and restarted, and the
-//! news of them, all as a client of the keeper.
+//! The runtime's half of supervision: it starts, stops and restarts the processes of services and reports their events,
+//! as a client of the keeper.
 //!
-//! It never restarts anything by itself: that an ended process comes back is the healing loop's decision, like every other.
-//! It keeps no record either; what it knows it has from the keeper's hello, so that it can die with the runtime and go on
-//! with the next.
+//! It never restarts anything by itself: whether an ended process comes back is decided by the healing loop. It keeps no
+//! record: it learns everything from the keeper's hello, so it can end with the runtime and go on with the next.
 //!
 //! Start reading at [`Supervisor`]. [`config`] is the `[service.process]` section.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod config;
+mod connection;
 mod environment;
 mod event;
-mod roster;
+mod process_table;
 mod supervisor;
 mod terms;
-mod wire;
 
 pub use config::ProcessConfig;
-pub use event::{Ended, Event, Process};
-pub use heald_keeper::protocol::{End, Origin};
+pub use connection::ConnectionError;
+pub use event::{Ended, ProcessEvent, ReplicaProcess};
+pub use heald_keeper::protocol::{ChildOrigin, End};
 pub use supervisor::Supervisor;
-pub use terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
-pub use wire::WireError;
+pub use terms::{Found, Options, Started, SupervisedService, SupervisorError, Which};

@@ -1,5 +1,7 @@
-//! A service's life: start, stop, restart, scale, signal. Each is asked of the keeper under an intent's id, so that asking
-//! again after a crash does not do it again.
+//! Starting, stopping, restarting and signalling the processes of services.
+//!
+//! Each start is requested from the keeper under the id of an intent, so that a request repeated after a crash starts
+//! nothing twice. It decides nothing: it does what it is told.
 
 mod ordering;
 mod request;
@@ -10,68 +12,67 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use heald_keeper::protocol::{Ask, Child, Done, Message, Place, Refusal, Signal};
+use heald_keeper::protocol::{Child, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, SignalRequest, SlotId};
 use heald_model::ServiceName;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use self::request::{digest, spawn_id};
-use crate::event::{Event, Process};
-use crate::roster::{Anchor, Roster};
-use crate::terms::{Found, Options, ServiceProcess, Started, SupervisorError, Which};
-use crate::wire::{self, Beat, Wire, WireError};
+use crate::connection::{self, ConnectionError, Heartbeat, KeeperConnection};
+use crate::event::{ProcessEvent, ReplicaProcess};
+use crate::process_table::{ClockAnchor, ProcessTable};
+use crate::terms::{Found, Options, Started, SupervisedService, SupervisorError, Which};
 
-/// How long a killed process may take to be gone. One that the kernel does not let go (a dead disk, a dead mount) is said
-/// to be stuck, and nothing is started beside it.
+/// How long a killed process may take to end. A process that the kernel does not let go (a dead disk, a dead mount) is
+/// reported as stuck, and nothing is started beside it.
 const KILL_TAKES: Duration = Duration::from_secs(5);
 
 const CONT: i32 = 18;
 const KILL: i32 = 9;
 
-/// The handle. Clones are the same supervisor; the last one dropped closes the connection, which to the keeper is a runtime
-/// that ends.
+/// The handle on the supervisor. Clones share it. Dropping the last one closes the connection; to the keeper that is a
+/// runtime that ends.
 #[derive(Clone)]
 pub struct Supervisor {
-    inner: Arc<Inner>,
+    inner: Arc<SupervisorInner>,
 }
 
-struct Inner {
-    wire: Wire,
-    shared: Arc<Shared>,
-    services: BTreeMap<ServiceName, ServiceProcess>,
+struct SupervisorInner {
+    connection: KeeperConnection,
+    shared: Arc<SharedState>,
+    services: BTreeMap<ServiceName, SupervisedService>,
     log_dir: PathBuf,
-    /// One change at a time in each place.
-    turns: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<()>>>>,
-    wanted: Mutex<BTreeMap<ServiceName, u32>>,
+    /// One lock per slot, so that only one change at a time happens in it.
+    slot_locks: Mutex<BTreeMap<SlotId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// What the connection's task and the handles both touch.
-struct Shared {
-    roster: Mutex<Roster>,
-    subscribers: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
-    /// Bumped with every change of the roster.
+/// The state that the connection's task and the handles share.
+struct SharedState {
+    table: Mutex<ProcessTable>,
+    subscribers: Mutex<Vec<mpsc::UnboundedSender<ProcessEvent>>>,
+    /// Counts the changes of the table.
     changes: watch::Sender<u64>,
 }
 
-impl Shared {
-    fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedState {
+    fn table(&self) -> MutexGuard<'_, ProcessTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hear(&self, message: &Message) {
+    fn receive(&self, message: &KeeperMessage) {
         let event = match message {
-            Message::Answer { answer: Ok(Done::Spawned(child)), .. } => self.roster().started(child),
-            Message::Exited(exit) => Some(self.roster().ended(exit)),
-            Message::Notice { text } => Some(Event::Notice(text.clone())),
-            Message::Answer { .. } | Message::Hello(_) => None,
+            KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(child)), .. } => self.table().started(child),
+            KeeperMessage::Exited(exit) => Some(self.table().ended(exit)),
+            KeeperMessage::Notice { text } => Some(ProcessEvent::Notice(text.clone())),
+            KeeperMessage::Answer { .. } | KeeperMessage::Hello(_) => None,
         };
         if let Some(event) = event {
-            self.tell(&event);
+            self.publish(&event);
         }
     }
 
-    fn tell(&self, event: &Event) {
+    fn publish(&self, event: &ProcessEvent) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
         drop(subscribers);
@@ -80,22 +81,21 @@ impl Shared {
 }
 
 impl Supervisor {
-    /// Attaches to the keeper at the other end of `stream` (see [`heald_keeper::client::inherited`]) and takes over.
-    /// Nothing is started or stopped by that.
+    /// Attaches to the keeper at the other end of `stream` (see [`heald_keeper::client::inherited`]) and takes over. It
+    /// starts and stops nothing.
     pub async fn connect(
         stream: std::os::unix::net::UnixStream,
-        services: Vec<ServiceProcess>,
+        services: Vec<SupervisedService>,
         options: Options,
     ) -> Result<(Self, Found), SupervisorError> {
-        let (greeted, hello) = wire::attach(stream).await?;
-        let anchor = Anchor { moment: options.now, monotonic_us: monotonic_us() };
+        let (stream, hello) = connection::attach(stream).await?;
+        let clock_anchor = ClockAnchor { moment: options.now, monotonic_us: monotonic_us() };
         let services: BTreeMap<_, _> = services.into_iter().map(|service| (service.name.clone(), service)).collect();
         let digests = services.values().map(|service| (service.name.clone(), digest(&service.config))).collect();
-        let wanted = services.values().map(|service| (service.name.clone(), service.config.replicas)).collect();
-        let mut roster = Roster::new(anchor, digests);
-        let ended = roster.hello(&hello);
-        let alive: Vec<Process> = roster.all().filter(|process| process.is_running()).cloned().collect();
-        let wants = |process: &&Process| {
+        let mut table = ProcessTable::new(clock_anchor, digests);
+        let ended = table.hello(&hello);
+        let alive: Vec<ReplicaProcess> = table.all().filter(|process| process.is_running()).cloned().collect();
+        let wants = |process: &&ReplicaProcess| {
             services.get(&process.service).is_none_or(|service| process.replica >= service.config.replicas)
         };
         let found = Found {
@@ -108,68 +108,62 @@ impl Supervisor {
             runtime_starts: hello.runtime_starts,
             keeper: hello.keeper,
         };
-        let shared = Arc::new(Shared {
-            roster: Mutex::new(roster),
+        let shared = Arc::new(SharedState {
+            table: Mutex::new(table),
             subscribers: Mutex::default(),
             changes: watch::Sender::new(0),
         });
-        let beat = Beat { every: options.beat, alive: options.alive };
-        let wire = Wire::open(greeted, beat, {
+        let beat = Heartbeat { every: options.beat, alive: options.alive };
+        let connection = KeeperConnection::open(stream, beat, {
             let shared = Arc::clone(&shared);
-            move |message| shared.hear(message)
+            move |message| shared.receive(message)
         });
-        let inner = Inner {
-            wire,
-            shared,
-            services,
-            log_dir: options.log_dir,
-            turns: Mutex::default(),
-            wanted: Mutex::new(wanted),
-        };
+        let inner =
+            SupervisorInner { connection, shared, services, log_dir: options.log_dir, slot_locks: Mutex::default() };
         Ok((Self { inner: Arc::new(inner) }, found))
     }
 
-    /// All news from now on; none is dropped, so read them.
-    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Event> {
+    /// Subscribes to all events from now on. None is dropped, so they must be read.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<ProcessEvent> {
         let (subscriber, events) = mpsc::unbounded_channel();
         self.inner.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(subscriber);
         events
     }
 
-    /// The services heald runs.
-    pub fn services(&self) -> impl Iterator<Item = &ServiceProcess> {
+    /// The services that heald runs.
+    pub fn services(&self) -> impl Iterator<Item = &SupervisedService> {
         self.inner.services.values()
     }
 
-    /// The newest life of every copy of a service, ended ones included, by number.
-    pub fn processes(&self, service: &ServiceName) -> Vec<Process> {
-        self.inner.shared.roster().all().filter(|process| process.service == *service).cloned().collect()
+    /// The newest process of every replica of a service, ended ones included, by number.
+    pub fn processes(&self, service: &ServiceName) -> Vec<ReplicaProcess> {
+        self.inner.shared.table().all().filter(|process| process.service == *service).cloned().collect()
     }
 
-    /// How many copies are wanted; none of a service heald does not run.
+    /// How many replicas a service has; `None` if heald does not run it.
     pub fn wanted(&self, service: &ServiceName) -> Option<u32> {
-        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).get(service).copied()
+        self.inner.services.get(service).map(|service| service.config.replicas)
     }
 
-    /// How many lives a copy has had.
+    /// The newest incarnation of a replica.
     pub fn incarnation(&self, service: &ServiceName, replica: u32) -> u64 {
-        self.inner.shared.roster().incarnation(&place(service, replica))
+        self.inner.shared.table().incarnation(&slot(service, replica))
     }
 
-    /// Somebody found this life of a copy ready.
+    /// Reports that this incarnation of a replica is ready.
     pub fn ready(&self, service: &ServiceName, replica: u32, incarnation: u64) {
-        let event = self.inner.shared.roster().ready(&place(service, replica), incarnation);
+        let event = self.inner.shared.table().ready(&slot(service, replica), incarnation);
         if let Some(event) = event {
-            self.inner.shared.tell(&event);
+            self.inner.shared.publish(&event);
         }
     }
 
-    /// These ends (by spawn id) are on record: the keeper may forget them.
+    /// Tells the keeper that these exits (by spawn id) are on record, so that it may forget them.
     pub async fn acknowledge(&self, spawns: Vec<String>) -> Result<(), SupervisorError> {
-        self.ask(Ask::Acknowledge { spawns }).await.map(drop)
+        self.ask(KeeperCommand::Acknowledge { spawns }).await.map(drop)
     }
 
-    /// Starts the copies that do not run. `intent` names this request: repeated, it starts nothing twice.
+    /// Starts the replicas that do not run. A request with the same `intent` starts nothing twice.
     pub async fn start(
         &self,
         service: &ServiceName,
@@ -180,8 +174,8 @@ impl Supervisor {
         all(self.chosen(known, which)?.into_iter().map(|replica| self.start_one(known, replica, intent))).await
     }
 
-    /// Stops the copies, whole process group each, and starts them again: stop signal, continue, and after `grace` (the
-    /// configuration's if `None`) kill. A copy this intent has replaced already is left alone.
+    /// Stops the replicas with their process groups and starts them again: stop signal, continue, and kill after `grace`
+    /// (by default that of the configuration). A replica that this intent has already replaced is left alone.
     pub async fn restart(
         &self,
         service: &ServiceName,
@@ -193,14 +187,14 @@ impl Supervisor {
         all(self.chosen(known, which)?.into_iter().map(|replica| self.restart_one(known, replica, intent, grace))).await
     }
 
-    /// Stops the copies that run. Returns what was stopped. [`Which::All`] includes copies beyond those wanted.
+    /// Stops the running replicas and returns them. [`Which::All`] includes replicas that are not configured any more.
     pub async fn stop(
         &self,
         service: &ServiceName,
         which: Which,
         grace: Option<Duration>,
-    ) -> Result<Vec<Process>, SupervisorError> {
-        let running = self.processes(service).into_iter().filter(Process::is_running);
+    ) -> Result<Vec<ReplicaProcess>, SupervisorError> {
+        let running = self.processes(service).into_iter().filter(ReplicaProcess::is_running);
         let chosen = running.map(|process| process.replica).filter(|replica| match which {
             Which::All => true,
             Which::One(one) => *replica == one,
@@ -209,72 +203,57 @@ impl Supervisor {
         Ok(stopped.into_iter().flatten().collect())
     }
 
-    /// Changes how many copies are wanted: starts the missing ones, stops those beyond.
-    pub async fn scale(
-        &self,
-        service: &ServiceName,
-        replicas: u32,
-        intent: &str,
-    ) -> Result<Vec<Started>, SupervisorError> {
-        let known = self.service(service)?;
-        self.inner.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), replicas);
-        let beyond = self.processes(service).into_iter().filter(|process| process.replica >= replicas);
-        all(beyond.map(|process| self.stop_one(service, process.replica, None))).await?;
-        all((0..replicas).map(|replica| self.start_one(known, replica, intent))).await
-    }
-
-    /// Sends a signal to the copies themselves (not to their groups). Returns how many there were.
+    /// Sends a signal to the replicas themselves and not to their process groups. Returns how many there were.
     pub async fn signal(&self, service: &ServiceName, which: Which, signal: i32) -> Result<usize, SupervisorError> {
         let known = self.service(service)?;
         let chosen = self.chosen(known, which)?;
         let living: Vec<String> = {
-            let roster = self.inner.shared.roster();
-            let living = chosen.iter().filter_map(|replica| roster.living(&place(service, *replica)));
+            let table = self.inner.shared.table();
+            let living = chosen.iter().filter_map(|replica| table.living(&slot(service, *replica)));
             living.map(|process| process.spawn.clone()).collect()
         };
         let sent = living.iter().map(|spawn| {
-            let request = Signal { spawn: spawn.clone(), signal, group: false, retire: false };
-            self.ask(Ask::Signal(request))
+            let request = SignalRequest { spawn: spawn.clone(), signal, group: false, retire: false };
+            self.ask(KeeperCommand::Signal(request))
         });
         Ok(all(sent).await?.len())
     }
 
-    /// What became of an intent to start or restart that was on record when a runtime died: the copies it started, as far as
-    /// the keeper remembers. An empty answer means that it had no effect.
+    /// What became of an intent to start or restart that was on record when a runtime died: the processes that it
+    /// started, as far as the keeper remembers. An empty answer means that the intent had no effect.
     pub async fn recall(&self, service: &ServiceName, intent: &str) -> Result<Vec<Started>, SupervisorError> {
         let known = self.service(service)?;
-        let replicas = self.wanted(service).unwrap_or(0).max(known.config.replicas);
-        let recalled = (0..replicas).map(|replica| async move {
-            let child = self.recall_one(&place(service, replica), intent).await?;
+        let recalled = (0..known.config.replicas).map(|replica| async move {
+            let child = self.recall_one(&slot(service, replica), intent).await?;
             Ok(child.and_then(Result::ok).map(|child| Started::of(&child, false)))
         });
         Ok(all(recalled).await?.into_iter().flatten().collect())
     }
 
-    /// Stops processes that are nobody's any more.
-    pub async fn dismiss(&self, strangers: &[Process]) -> Result<(), SupervisorError> {
+    /// Stops processes that are not configured any more.
+    pub async fn dismiss(&self, strangers: &[ReplicaProcess]) -> Result<(), SupervisorError> {
         all(strangers.iter().map(|process| self.stop_one(&process.service, process.replica, None))).await.map(drop)
     }
 
-    /// Tells the keeper that this runtime is about to end, and what shall become of the children.
+    /// Tells the keeper that this runtime is about to end, and whether the children keep running.
     pub async fn shutdown(&self, leave_children: bool) -> Result<(), SupervisorError> {
-        self.ask(Ask::Shutdown { leave_children }).await.map(drop)
+        self.ask(KeeperCommand::Shutdown { leave_children }).await.map(drop)
     }
 
-    /// Returns when the keeper is gone: time to go too.
+    /// Returns when the keeper has ended, so that the runtime must end too.
     pub async fn closed(&self) {
-        self.inner.wire.closed().await;
+        self.inner.connection.closed().await;
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Done, SupervisorError> {
-        self.inner.wire.ask(ask).await?.map_err(SupervisorError::Refused)
+    async fn ask(&self, ask: KeeperCommand) -> Result<KeeperReply, SupervisorError> {
+        self.inner.connection.ask(ask).await?.map_err(SupervisorError::Refused)
     }
 
-    fn service(&self, name: &ServiceName) -> Result<&ServiceProcess, SupervisorError> {
+    fn service(&self, name: &ServiceName) -> Result<&SupervisedService, SupervisorError> {
         self.inner.services.get(name).ok_or_else(|| SupervisorError::NotSupervised(name.clone()))
     }
 
-    fn chosen(&self, service: &ServiceProcess, which: Which) -> Result<Vec<u32>, SupervisorError> {
+    fn chosen(&self, service: &SupervisedService, which: Which) -> Result<Vec<u32>, SupervisorError> {
         let wanted = self.wanted(&service.name).unwrap_or(0);
         match which {
             Which::All => Ok((0..wanted).collect()),
@@ -283,45 +262,45 @@ impl Supervisor {
         }
     }
 
-    fn turn(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(place.clone()).or_default())
+    fn slot_lock(&self, slot: &SlotId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut slot_locks = self.inner.slot_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slot_locks.entry(slot.clone()).or_default())
     }
 
     async fn start_one(
         &self,
-        service: &ServiceProcess,
+        service: &SupervisedService,
         replica: u32,
         intent: &str,
     ) -> Result<Started, SupervisorError> {
-        let place = place(&service.name, replica);
-        let turn = self.turn(&place);
-        let _turn = turn.lock().await;
-        let living = self.inner.shared.roster().living(&place).cloned();
+        let slot = slot(&service.name, replica);
+        let slot_lock = self.slot_lock(&slot);
+        let _turn = slot_lock.lock().await;
+        let living = self.inner.shared.table().living(&slot).cloned();
         match living {
             Some(process) => Ok(Started { replica, incarnation: process.incarnation, pid: process.pid, fresh: false }),
-            None => self.spawn(service, place, intent).await,
+            None => self.spawn(service, slot, intent).await,
         }
     }
 
     async fn restart_one(
         &self,
-        service: &ServiceProcess,
+        service: &SupervisedService,
         replica: u32,
         intent: &str,
         grace: Option<Duration>,
     ) -> Result<Started, SupervisorError> {
-        let place = place(&service.name, replica);
-        let turn = self.turn(&place);
-        let _turn = turn.lock().await;
-        // First of all: a repeated intent must not stop what came after it.
-        match self.recall_one(&place, intent).await? {
+        let slot = slot(&service.name, replica);
+        let slot_lock = self.slot_lock(&slot);
+        let _turn = slot_lock.lock().await;
+        // This comes first, because a repeated intent must not stop what came after it.
+        match self.recall_one(&slot, intent).await? {
             Some(Ok(child)) => return Ok(Started::of(&child, false)),
             Some(Err(refusal)) => return Err(SupervisorError::Refused(*refusal)),
             None => {}
         }
-        self.stop_in_turn(&place, grace.unwrap_or(service.config.stop_grace)).await?;
-        self.spawn(service, place, intent).await
+        self.stop_locked(&slot, grace.unwrap_or(service.config.stop_grace)).await?;
+        self.spawn(service, slot, intent).await
     }
 
     async fn stop_one(
@@ -329,69 +308,69 @@ impl Supervisor {
         service: &ServiceName,
         replica: u32,
         grace: Option<Duration>,
-    ) -> Result<Option<Process>, SupervisorError> {
+    ) -> Result<Option<ReplicaProcess>, SupervisorError> {
         let configured = self.inner.services.get(service).map(|service| service.config.stop_grace);
-        let place = place(service, replica);
-        let turn = self.turn(&place);
-        let _turn = turn.lock().await;
-        self.stop_in_turn(&place, grace.or(configured).unwrap_or(Duration::from_secs(10))).await
+        let slot = slot(service, replica);
+        let slot_lock = self.slot_lock(&slot);
+        let _turn = slot_lock.lock().await;
+        self.stop_locked(&slot, grace.or(configured).unwrap_or(Duration::from_secs(10))).await
     }
 
     async fn recall_one(
         &self,
-        place: &Place,
+        slot: &SlotId,
         intent: &str,
-    ) -> Result<Option<Result<Child, Box<Refusal>>>, SupervisorError> {
-        match self.ask(Ask::Recall { spawn: spawn_id(intent, place) }).await? {
-            Done::Recalled(answer) => Ok(answer),
+    ) -> Result<Option<Result<Child, Box<KeeperRefusal>>>, SupervisorError> {
+        match self.ask(KeeperCommand::Recall { spawn: spawn_id(intent, slot) }).await? {
+            KeeperReply::Recalled(answer) => Ok(answer),
             _ => Ok(None),
         }
     }
 
-    /// Returns the process that was stopped, or none if nobody lived there.
-    async fn stop_in_turn(&self, place: &Place, grace: Duration) -> Result<Option<Process>, SupervisorError> {
-        let Some(process) = self.inner.shared.roster().living(place).cloned() else { return Ok(None) };
+    /// Stops the process of a slot whose lock is held. Returns it, or `None` if the slot was empty.
+    async fn stop_locked(&self, slot: &SlotId, grace: Duration) -> Result<Option<ReplicaProcess>, SupervisorError> {
+        let Some(process) = self.inner.shared.table().living(slot).cloned() else { return Ok(None) };
         let service = self.inner.services.get(&process.service);
         let polite = service.map_or(15, |service| service.config.stop().signal);
-        self.inner.shared.roster().ask(&process.spawn);
+        self.inner.shared.table().ask(&process.spawn);
         self.signal_group(&process.spawn, polite).await?;
         if polite != KILL {
-            // One that was stopped or frozen takes the signal only when it goes on.
+            // A stopped or frozen process handles the signal only when it continues.
             self.signal_group(&process.spawn, CONT).await?;
         }
-        if !self.await_end(place, &process.spawn, grace).await? {
-            warn!(%place, pid = process.pid, "did not stop in time and is killed");
+        if !self.await_end(slot, &process.spawn, grace).await? {
+            warn!(%slot, pid = process.pid, "the process did not stop in time and is killed");
             self.signal_group(&process.spawn, KILL).await?;
-            if !self.await_end(place, &process.spawn, KILL_TAKES).await? {
-                return Err(SupervisorError::Stuck { place: place.clone(), pid: process.pid });
+            if !self.await_end(slot, &process.spawn, KILL_TAKES).await? {
+                return Err(SupervisorError::Stuck { slot: slot.clone(), pid: process.pid });
             }
         }
-        Ok(self.inner.shared.roster().at(place).cloned())
+        Ok(self.inner.shared.table().at(slot).cloned())
     }
 
-    /// Whom there is nobody to signal any more has ended: the news is on its way.
+    /// Signals a process group. If the child no longer exists, it has ended and its exit will be reported.
     async fn signal_group(&self, spawn: &str, signal: i32) -> Result<(), SupervisorError> {
-        let request = Signal { spawn: spawn.to_owned(), signal, group: true, retire: true };
-        match self.ask(Ask::Signal(request)).await {
-            Ok(_) | Err(SupervisorError::Refused(Refusal::NoSuchChild(_))) => Ok(()),
+        let request = SignalRequest { spawn: spawn.to_owned(), signal, group: true, retire: true };
+        match self.ask(KeeperCommand::Signal(request)).await {
+            Ok(_) | Err(SupervisorError::Refused(KeeperRefusal::NoSuchChild(_))) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether that process has ended within the time.
-    async fn await_end(&self, place: &Place, spawn: &str, within: Duration) -> Result<bool, SupervisorError> {
-        let gone = |roster: &Roster| roster.living(place).is_none_or(|process| process.spawn != spawn);
+    /// Waits for a process to end. Returns false if it takes too long.
+    async fn await_end(&self, slot: &SlotId, spawn: &str, within: Duration) -> Result<bool, SupervisorError> {
+        let gone = |table: &ProcessTable| table.living(slot).is_none_or(|process| process.spawn != spawn);
         tokio::select! {
             ended = tokio::time::timeout(within, self.until(gone)) => Ok(ended.is_ok()),
-            () = self.closed() => Err(WireError::Gone.into()),
+            () = self.closed() => Err(ConnectionError::Gone.into()),
         }
     }
 
-    /// Waits for a state of the roster.
-    async fn until(&self, reached: impl Fn(&Roster) -> bool) {
+    /// Waits until the table has a state.
+    async fn until(&self, reached: impl Fn(&ProcessTable) -> bool) {
         let mut changes = self.inner.shared.changes.subscribe();
-        // An error means that nothing will ever change again; then it is as good as never.
-        while !reached(&self.inner.shared.roster()) {
+        // An error means that the table will never change again, so this waits for ever.
+        while !reached(&self.inner.shared.table()) {
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -399,15 +378,15 @@ impl Supervisor {
     }
 }
 
-/// All of them at once; the first error if there is one, after all have ended.
+/// Runs all futures at once. Returns the first error after all have ended.
 async fn all<T>(
     futures: impl Iterator<Item = impl Future<Output = Result<T, SupervisorError>>>,
 ) -> Result<Vec<T>, SupervisorError> {
     join_all(futures).await.into_iter().collect()
 }
 
-fn place(service: &ServiceName, replica: u32) -> Place {
-    Place { service: service.to_string(), replica }
+fn slot(service: &ServiceName, replica: u32) -> SlotId {
+    SlotId { service: service.to_string(), replica }
 }
 
 fn monotonic_us() -> u64 {

@@ -1,38 +1,39 @@
-//! What a supervisor is given and what it answers.
+//! What a supervisor is given and what it returns. Plain data.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_keeper::protocol::{Child, Place, Refusal, RuntimeEnd};
+use heald_keeper::protocol::{Child, KeeperRefusal, RuntimeEnd, SlotId};
 use heald_model::{Moment, ServiceName};
 
 use crate::config::ProcessConfig;
-use crate::event::Process;
-use crate::wire::WireError;
+use crate::connection::ConnectionError;
+use crate::event::ReplicaProcess;
 
 /// A service whose processes heald runs.
 #[derive(Debug, Clone)]
-pub struct ServiceProcess {
-    /// Its name.
+pub struct SupervisedService {
+    /// The name.
     pub name: ServiceName,
-    /// The services it needs, for the order of starting.
+    /// The services that must be ready before it starts.
     pub depends_on: Vec<ServiceName>,
-    /// Somebody will say when it is [`ready`](Supervisor::ready). Otherwise it is when it has lived for a second.
+    /// A probe reports when it is [`ready`](crate::Supervisor::ready). Otherwise it is ready when it has lived for a
+    /// second.
     pub probed: bool,
-    /// How it is run.
+    /// How its processes run.
     pub config: ProcessConfig,
 }
 
-/// How to supervise.
+/// The options of a supervisor.
 pub struct Options {
-    /// Where the logs go that have no path of their own.
+    /// The directory of logs without a path of their own.
     pub log_dir: PathBuf,
-    /// The time: later times are told on the same clock.
+    /// The current time. Later times are on the same clock.
     pub now: Moment,
-    /// How often the keeper is told that this runtime lives. Well below its patience of 10 s; 1 s.
+    /// How often the keeper is told that this runtime lives. 1 s; it must be well below the keeper's limit of 10 s.
     pub beat: Duration,
-    /// Asked before each beat. A runtime whose loop is stuck should not claim to be alive.
+    /// Asked before each heartbeat. A runtime whose loop is stuck must not claim to be alive.
     pub alive: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -43,21 +44,22 @@ impl Options {
     }
 }
 
-/// What the keeper said when this runtime came.
+/// What the keeper reported when this runtime attached.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Processes that live. Those of [`Origin::Adopted`](crate::Origin) have lost their output and had better be replaced,
-    /// one by one; outdated ones were started with another configuration.
-    pub alive: Vec<Process>,
-    /// Those that ended while no runtime was there (or before it was on record), oldest first. To be acknowledged.
-    pub ended: Vec<Process>,
-    /// Ends that the keeper had to forget.
+    /// The living processes. Those of [`ChildOrigin::Adopted`](crate::ChildOrigin) have lost their output and should be
+    /// replaced, one by one. Outdated ones were started with another configuration.
+    pub alive: Vec<ReplicaProcess>,
+    /// The processes that ended in the absence of a runtime, or whose end is not on record, oldest first. They must be
+    /// acknowledged.
+    pub ended: Vec<ReplicaProcess>,
+    /// How many exits the keeper had to drop.
     pub ends_forgotten: u64,
-    /// The living of `alive` that are nobody's any more: their service, or their copy of it, is not configured.
-    pub strangers: Vec<Process>,
-    /// Native rules only: the runtimes before this one crashed.
+    /// The processes of `alive` that are not configured any more: neither the service nor the replica.
+    pub strangers: Vec<ReplicaProcess>,
+    /// Only native rules may run, because the previous runtimes crashed.
     pub safe_mode: bool,
-    /// How the runtime before this one ended, if this is not the first.
+    /// How the previous runtime ended, if there was one.
     pub previous: Option<RuntimeEnd>,
     /// How many runtimes this keeper has started.
     pub runtime_starts: u64,
@@ -65,67 +67,67 @@ pub struct Found {
     pub keeper: u32,
 }
 
-/// Which copies.
+/// Which replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// All that are wanted.
+    /// All configured replicas.
     All,
-    /// This one.
+    /// This replica.
     One(u32),
 }
 
-/// A copy that runs because of a start or restart.
+/// A replica that runs because of a start or restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started {
-    /// Which copy.
+    /// The replica.
     pub replica: u32,
-    /// Which life of it.
+    /// Its incarnation.
     pub incarnation: u64,
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// Whether this very request started it. False: it ran already, or the same intent had started it before.
+    /// Whether this request started it. False if it ran already, or if the same intent had started it before.
     pub fresh: bool,
 }
 
 impl Started {
     pub(crate) fn of(child: &Child, fresh: bool) -> Self {
-        Self { replica: child.place.replica, incarnation: child.incarnation, pid: child.pid, fresh }
+        Self { replica: child.slot.replica, incarnation: child.incarnation, pid: child.pid, fresh }
     }
 }
 
-/// Why something was not done.
+/// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// heald does not run it.
+    /// heald does not run the service.
     #[error("heald runs no processes of service `{0}`")]
     NotSupervised(ServiceName),
-    /// There is no such copy.
-    #[error("service `{0}` has no copy {1}")]
+    /// The service has no such replica.
+    #[error("service `{0}` has no replica {1}")]
     NoSuchReplica(ServiceName, u32),
-    /// Its environment file cannot be used.
+    /// The environment file cannot be used.
     #[error("cannot read {}", path.display())]
     EnvFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         #[source]
         source: std::io::Error,
     },
-    /// Nobody is called that.
+    /// The user does not exist.
     #[error("user `{0}` is not in /etc/passwd")]
     User(String),
-    /// The keeper would not.
+    /// The keeper refused.
     #[error("{0}")]
-    Refused(Refusal),
-    /// Killed, and still there.
-    #[error("{place} (PID {pid}) was killed and does not end")]
+    Refused(KeeperRefusal),
+    /// The process was killed and still lives.
+    #[error("{slot} (PID {pid}) was killed but does not end")]
     Stuck {
-        /// Where it lives.
-        place: Place,
-        /// The process.
+        /// Its slot.
+        slot: SlotId,
+        /// Its process id.
         pid: u32,
     },
     /// The keeper cannot be asked.
     #[error(transparent)]
-    Keeper(#[from] WireError),
+    Keeper(#[from] ConnectionError),
 }

@@ -1,5 +1,5 @@
-//! Writing metric families: a name, a line of help, and one sample for each set of labels. A family without samples is left
-//! out.
+//! Writes metric families: a name, a line of help, and one sample for each set of labels. A family without samples is
+//! left out.
 
 use std::fmt::Result;
 
@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-/// One family's name, unit and help.
+/// The name, unit and help of a family.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family<'a> {
     name: &'a str,
@@ -15,18 +15,18 @@ pub(super) struct Family<'a> {
     help: &'a str,
 }
 
-/// A family that counts things or states, without a unit.
+/// A family without a unit, which counts things or states.
 pub(super) const fn family<'a>(name: &'a str, help: &'a str) -> Family<'a> {
     Family { name, unit: None, help }
 }
 
 impl<'a> Family<'a> {
-    /// In this unit, which becomes the end of its name.
+    /// Adds a unit, which becomes the end of the name.
     pub(super) const fn of(self, unit: &'a Unit) -> Self {
         Self { unit: Some(unit), ..self }
     }
 
-    /// What only grows.
+    /// Writes a counter.
     pub(super) fn counts<V: EncodeCounterValue, L: EncodeLabel, const N: usize>(
         self,
         out: &mut DescriptorEncoder<'_>,
@@ -42,7 +42,7 @@ impl<'a> Family<'a> {
         })
     }
 
-    /// What goes up and down.
+    /// Writes a gauge.
     pub(super) fn levels<V: EncodeGaugeValue, L: EncodeLabel, const N: usize>(
         self,
         out: &mut DescriptorEncoder<'_>,
@@ -54,13 +54,13 @@ impl<'a> Family<'a> {
         }
         let mut metric = out.encode_descriptor(self.name, self.help, self.unit, MetricType::Gauge)?;
         samples.try_for_each(|(labels, value)| match N {
-            // Not even braces.
+            // Without labels there are no braces either.
             0 => metric.encode_gauge(&value),
             _ => metric.encode_family(&labels)?.encode_gauge(&value),
         })
     }
 
-    /// What is told in labels alone.
+    /// Writes an info: labels without a value.
     pub(super) fn tells<L: EncodeLabel, const N: usize>(
         self,
         out: &mut DescriptorEncoder<'_>,

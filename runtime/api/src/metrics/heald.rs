@@ -1,4 +1,4 @@
-//! heald about itself.
+//! Metrics of heald itself. It reads them at every scrape.
 
 use std::fmt::Result;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::{Api, Phase};
 /// No labels.
 const BARE: [(&str, &str); 0] = [];
 
-/// How heald is at this moment.
+/// The state of heald at this moment.
 #[derive(Debug)]
-pub(super) struct Heald {
+pub(super) struct HealdMetrics {
     version: &'static str,
     uptime: Duration,
     ready: bool,
@@ -23,7 +23,7 @@ pub(super) struct Heald {
     journal: bool,
 }
 
-impl Heald {
+impl HealdMetrics {
     pub(super) fn read(api: &Api) -> Self {
         Self {
             version: api.version,
@@ -35,7 +35,7 @@ impl Heald {
     }
 }
 
-impl Collector for Heald {
+impl Collector for HealdMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result {
         let out = &mut encoder;
         family("build", "Which heald this is.").tells(out, [[("version", self.version)]])?;

@@ -1,4 +1,5 @@
-//! The plug-ins: what they cost, how they fail, whether they are in use, and how far shadows and canaries differ.
+//! Metrics of the plug-ins: what they cost, how they fail, whether they are in use, and how far shadows and canaries
+//! differ.
 
 use std::collections::BTreeMap;
 use std::fmt::Result;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Unit;
 use super::families::{family, one};
 use crate::Api;
 
-/// Every state has a series, as with circuits.
+/// Every state has a series, as it is with circuits.
 const STATES: [(PluginState, &str); 5] = [
     (PluginState::Running, "running"),
     (PluginState::Loading, "loading"),
@@ -21,7 +22,7 @@ const STATES: [(PluginState, &str); 5] = [
     (PluginState::RolledBack, "rolled-back"),
 ];
 
-/// Every cause is there from the beginning: a rate cannot be taken of a series that begins with its first fault.
+/// Every cause has a series from the beginning, because a rate needs a value before the first fault.
 const CAUSES: [FaultCause; 10] = [
     FaultCause::Trap,
     FaultCause::CpuBudget,
@@ -35,11 +36,11 @@ const CAUSES: [FaultCause; 10] = [
     FaultCause::Load,
 ];
 
-/// A family's name, its help, and where its number is.
-type Count<Of> = (&'static str, &'static str, fn(&Of) -> u64);
+/// The name of a family, its help, and how its number is read.
+type PluginCount<Of> = (&'static str, &'static str, fn(&Of) -> u64);
 
-/// What is counted of every plug-in.
-const COUNTS: [Count<PluginCounters>; 5] = [
+/// The counters of every plug-in.
+const COUNTS: [PluginCount<PluginCounters>; 5] = [
     ("plugin_calls", "Calls of evaluate, decide, check, perform and undo.", |of| of.calls),
     ("plugin_instances", "Instances made.", |of| of.instances),
     ("plugin_bytes_out", "Bytes that answers and host calls carried out of the guest.", |of| of.bytes_out),
@@ -47,8 +48,8 @@ const COUNTS: [Count<PluginCounters>; 5] = [
     ("plugin_dropped_log_lines", "Log lines dropped for being too many.", |of| of.dropped_log_lines),
 ];
 
-/// What is counted of a shadow or a canary.
-const COMPARISONS: [Count<Agreement>; 6] = [
+/// The counters of a shadow or a canary.
+const COMPARISONS: [PluginCount<Agreement>; 6] = [
     ("plugin_compared", "Answers compared with what was done.", |of| of.compared),
     ("plugin_disagreed", "Compared answers that differed in what matters.", |of| of.disagreed),
     ("plugin_abstained", "Calls in which it passed, with nothing to compare.", |of| of.abstained),
@@ -67,16 +68,16 @@ const fn mode(mode: PluginMode) -> &'static str {
     }
 }
 
-/// All plug-ins at this moment; none where nobody sees to them.
+/// All plug-ins at this moment; empty where plug-ins are not managed.
 #[derive(Debug)]
-pub(super) struct Loaded(Vec<PluginStatus>);
+pub(super) struct PluginMetrics(Vec<PluginStatus>);
 
-impl Loaded {
+impl PluginMetrics {
     pub(super) fn read(api: &Api) -> Self {
         Self(api.plugins.list())
     }
 
-    /// One sample of each plug-in.
+    /// One sample per plug-in.
     fn each<'a, V>(
         &'a self,
         of: impl Fn(&'a PluginStatus) -> V,
@@ -84,14 +85,14 @@ impl Loaded {
         self.0.iter().map(move |plugin| ([("plugin", plugin.name.as_str())], of(plugin)))
     }
 
-    /// One of each that is compared.
+    /// One sample per compared plug-in.
     fn compared<V>(&self, of: impl Fn(&Agreement) -> V) -> impl Iterator<Item = ([(&'static str, &str); 1], V)> {
         self.each(|plugin| plugin.agreement.as_ref())
             .filter_map(move |(labels, agreement)| Some((labels, of(agreement?))))
     }
 }
 
-impl Collector for Loaded {
+impl Collector for PluginMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result {
         let out = &mut encoder;
         let loaded = self.0.iter().filter_map(|plugin| Some((plugin, plugin.loaded.as_ref()?)));

@@ -1,4 +1,4 @@
-//! The services as the checks and the healer see them.
+//! Metrics of the services: their checks and what the healing loop knows about them.
 
 use std::fmt::Result;
 
@@ -12,24 +12,25 @@ use prometheus_client::registry::Unit;
 use super::families::{family, one};
 use crate::Api;
 
-/// Every state of a circuit has a series, so that a change is seen and an absent one means that heald is.
+/// Every state of a circuit has a series, so that a change is visible and a missing series means that heald is not
+/// running.
 const BREAKERS: [Breaker; 5] =
     [Breaker::Closed, Breaker::Open, Breaker::HalfOpen, Breaker::ForcedOpen, Breaker::Disabled];
 
 /// All services at this moment.
 #[derive(Debug)]
-pub(super) struct Services {
+pub(super) struct ServiceMetrics {
     services: Vec<ServiceStatus>,
     pulses: Vec<(ServiceName, Pulse)>,
 }
 
-impl Services {
+impl ServiceMetrics {
     pub(super) fn read(api: &Api) -> Self {
         Self { services: api.control.services(), pulses: api.board.pulses() }
     }
 }
 
-impl Collector for Services {
+impl Collector for ServiceMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result {
         let out = &mut encoder;
         let own = |service: &'_ ServiceStatus| [("service", service.name.to_string())];

@@ -248,7 +248,7 @@ impl<'a> Check<'a> {
                 let message = format!("a second probe of `{name}` is called `{}`; give it an `id`", probe.probe());
                 self.wrong(&path("id"), message);
             }
-            for problem in probe.validate() {
+            for problem in heald_probe::validate(probe) {
                 if problem.fatal {
                     self.wrong(&path(problem.field), problem.message);
                 } else {

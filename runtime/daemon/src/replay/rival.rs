@@ -15,7 +15,7 @@ use heald_engine::plugins::{Agreement, Difference};
 use heald_engine::ports::{Blob, Detector as _};
 use heald_host::{Plugin, PluginConfig, PluginDetector, Role};
 use heald_model::{Moment, ServiceName};
-use heald_store::{Archive, Strip};
+use heald_store::{Archive, TapeChunk};
 use serde_json::{Map, Value, json};
 
 use super::players::{Players, heard, said_by_detector, said_by_policy, table};
@@ -131,7 +131,7 @@ impl<'a> Contest<'a> {
         let mut seat: Option<Seat> = None;
         let mut deck = Deck::default();
         for strip in self.archive.looks(service.clone(), since)? {
-            let Strip { looks, gap } = strip?;
+            let TapeChunk { looks, gap } = strip?;
             if let Some(gap) = gap {
                 self.outcome.lost.push(format!("{service}: {gap}"));
                 deck = Deck::default();

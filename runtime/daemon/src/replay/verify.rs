@@ -150,7 +150,7 @@ mod tests {
         ActionInfo, Attempt, Breaker, Choice, Concern, Ending, Entry, Fact, Fault, FaultCause, Finding, Incident,
         IncidentId, Intent, Moment, Offer, Outcome, Record, ServiceView, Severity, Source,
     };
-    use heald_store::{Origin, Store, StoreConfig};
+    use heald_store::{NodeIdentity, Store, StoreConfig};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -251,7 +251,7 @@ mod tests {
         ]});
         let configured = rules.as_object().unwrap().clone();
         let policy = plugin.policy(&configured).await.unwrap();
-        let store = Store::open(&StoreConfig::at(path), Origin::alone("test")).unwrap().store;
+        let store = Store::open(&StoreConfig::at(path), NodeIdentity::alone("test")).unwrap().store;
         let mut calls = Vec::new();
         for n in 0..count {
             let question = question(n);
@@ -323,7 +323,7 @@ mod tests {
         gone.digest = "ef".repeat(32);
         let clock = Said::Fault(Fault::new(FaultCause::CpuBudget, "more than 10 ms"));
         let trap = Said::Fault(Fault::new(FaultCause::Trap, "unreachable"));
-        let store = Store::open(&StoreConfig::at(&path), Origin::alone("test")).unwrap().store;
+        let store = Store::open(&StoreConfig::at(&path), NodeIdentity::alone("test")).unwrap().store;
         for call in [
             Call { said: Said::Answer(Box::new(other)), ..call.clone() },
             Call { said: trap, ..call.clone() },

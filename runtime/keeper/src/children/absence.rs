@@ -1,52 +1,53 @@
-//! The restart lines, applied while there is no runtime.
+//! The fallbacks of the children, applied while there is no runtime.
+//!
+//! It restarts only what the runtime allowed beforehand. It decides nothing while a runtime is in charge.
 
 use tracing::warn;
 
 use super::Children;
 use crate::fallback;
-use crate::protocol::{Origin, Place};
+use crate::protocol::{ChildOrigin, SlotId};
 
 impl Children {
-    /// Starts again whoever's restart line is due.
-    pub(crate) fn fall_back(&mut self, now_us: u64) {
-        let due: Vec<Place> =
-            self.fallbacks().filter(|(at, _)| *at <= now_us).map(|(_, place)| place.clone()).collect();
-        for place in due {
-            let Some(room) = self.rooms.get_mut(&place) else { continue };
-            let incarnation = room.incarnation + 1;
-            let Some(line) = &mut room.line else { continue };
-            line.tries = line.tries.saturating_add(1);
-            line.spawn.spawn = format!("{}~{incarnation}", line.asked);
-            let request = line.spawn.clone();
-            match self.start(&request, Origin::Fallback) {
+    /// Starts again every child whose fallback is due.
+    pub(crate) fn apply_fallbacks(&mut self, now_us: u64) {
+        let due: Vec<SlotId> = self.fallbacks().filter(|(at, _)| *at <= now_us).map(|(_, slot)| slot.clone()).collect();
+        for id in due {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let incarnation = slot.incarnation + 1;
+            let Some(fallback) = &mut slot.fallback else { continue };
+            fallback.tries = fallback.tries.saturating_add(1);
+            fallback.spawn.spawn = format!("{}~{incarnation}", fallback.asked);
+            let request = fallback.spawn.clone();
+            match self.start(&request, ChildOrigin::Fallback) {
                 Ok(child) => {
-                    warn!(%place, pid = child.pid, incarnation, "no runtime: restarted by the restart line");
-                    if let Some(line) = self.rooms.get_mut(&place).and_then(|room| room.line.as_mut()) {
-                        line.ended = None;
+                    warn!(slot = %id, pid = child.pid, incarnation, "restarted without a runtime, as its configuration says");
+                    if let Some(fallback) = self.slots.get_mut(&id).and_then(|slot| slot.fallback.as_mut()) {
+                        fallback.ended = None;
                     }
                 }
                 Err(refusal) => {
-                    warn!(%place, %refusal, "no runtime, and the restart line failed");
-                    if let Some(line) = self.rooms.get_mut(&place).and_then(|room| room.line.as_mut()) {
-                        line.ended = line.ended.map(|(end, _)| (end, now_us));
+                    warn!(slot = %id, %refusal, "cannot be restarted without a runtime");
+                    if let Some(fallback) = self.slots.get_mut(&id).and_then(|slot| slot.fallback.as_mut()) {
+                        fallback.ended = fallback.ended.map(|(end, _)| (end, now_us));
                     }
                 }
             }
         }
     }
 
-    /// Whose restart line is due when.
-    fn fallbacks(&self) -> impl Iterator<Item = (u64, &Place)> {
-        self.rooms.iter().filter(|(_, room)| room.tenant.is_none()).filter_map(|(place, room)| {
-            let line = room.line.as_ref()?;
-            let (end, ended_us) = line.ended?;
-            let wanted = fallback::wants_restart(&line.spawn.fallback, end);
-            wanted.then(|| (ended_us + fallback::pause_us(&line.spawn.fallback, line.tries), place))
+    /// When each fallback is due.
+    fn fallbacks(&self) -> impl Iterator<Item = (u64, &SlotId)> {
+        self.slots.iter().filter(|(_, slot)| slot.live.is_none()).filter_map(|(id, slot)| {
+            let fallback = slot.fallback.as_ref()?;
+            let (end, ended_us) = fallback.ended?;
+            let wanted = fallback::wants_restart(&fallback.spawn.fallback, end);
+            wanted.then(|| (ended_us + fallback::pause_us(&fallback.spawn.fallback, fallback.tries), id))
         })
     }
 
-    /// When the next restart line is due.
-    pub(crate) fn next_fall_back(&self) -> Option<u64> {
+    /// When the next fallback is due.
+    pub(crate) fn next_fallback(&self) -> Option<u64> {
         self.fallbacks().map(|(at, _)| at).min()
     }
 }

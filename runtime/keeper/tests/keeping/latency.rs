@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::stage::{Stage, kill};
+use crate::rig::{TestRig, kill};
 
 fn percentiles(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
@@ -83,14 +83,14 @@ fn latency_of_kill_to_respawn() {
 
 #[test]
 fn latency_of_a_spawn_and_of_an_end() {
-    let stage = Stage::new(&[]);
-    let (mut runtime, _) = stage.attached();
+    let rig = TestRig::new(&[]);
+    let (mut runtime, _) = rig.attached();
     let mut spawns = Vec::new();
     let mut ends = Vec::new();
     for number in 0..100 {
-        let mut request = stage.script("web", "");
+        let mut request = rig.script("web", "");
         request.command = vec!["sleep".into(), "1000".into()];
-        request.spawn = stage.spawn_id(&number.to_string());
+        request.spawn = rig.spawn_id(&number.to_string());
         let asked = Instant::now();
         let child = runtime.spawn(request).unwrap();
         spawns.push(asked.elapsed());
@@ -105,17 +105,17 @@ fn latency_of_a_spawn_and_of_an_end() {
 
 #[test]
 fn latency_of_a_runtime_restart_and_memory() {
-    let stage = Stage::new(&["silence=60000"]);
+    let rig = TestRig::new(&["silence=60000"]);
     let mut times = Vec::new();
-    let (mut runtime, _) = stage.attached();
+    let (mut runtime, _) = rig.attached();
     for _ in 0..20 {
         let killed = Instant::now();
         runtime.die();
-        runtime = stage.attached().0;
+        runtime = rig.attached().0;
         times.push(killed.elapsed());
     }
     percentiles("kill of the runtime to the next one attached", times);
-    let rollup = std::fs::File::open(format!("/proc/{}/smaps_rollup", stage.keeper.id())).unwrap();
+    let rollup = std::fs::File::open(format!("/proc/{}/smaps_rollup", rig.keeper.id())).unwrap();
     for line in BufReader::new(rollup).lines().map_while(Result::ok).filter(|line| line.starts_with("Pss:")) {
         eprintln!("keeper {line}");
     }

@@ -13,5 +13,5 @@ mod children;
 mod endings;
 mod latency;
 mod logs;
+mod rig;
 mod runtime_dies;
-mod stage;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use heald_keeper::protocol::{Ask, Done, End, Message, Origin, Place, Restart};
+use heald_keeper::protocol::{ChildOrigin, End, FallbackRestart, KeeperCommand, KeeperMessage, KeeperReply, SlotId};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, kill, lives, marked, until, zombies_of};
+use crate::rig::{TestRig, kill, lives, marked, until, zombies_of};
 
 /// A small generator, so that a run can be repeated by its seed.
 struct Dice(u64);
@@ -26,14 +26,14 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
     let rounds = if std::env::var("HEALD_SOAK").is_ok_and(|soak| soak == "full") { 1000 } else { 50 };
     eprintln!("HEALD_SEED={seed}");
     let mut dice = Dice(seed);
-    let stage = Stage::new(&["silence=20000"]);
+    let rig = TestRig::new(&["silence=20000"]);
     // What the runtime would have in its journal: the newest intent of each place, written down before it is asked.
-    let mut intents: BTreeMap<Place, String> = BTreeMap::new();
+    let mut intents: BTreeMap<SlotId, String> = BTreeMap::new();
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
     let mut spawned = 0;
     let mut killed = 0;
     while killed < rounds {
-        let mut runtime = stage.runtime();
+        let mut runtime = rig.runtime();
         let pid = runtime.pid;
         let killer = {
             let wait = Duration::from_micros(dice.below(20_000));
@@ -47,83 +47,86 @@ fn killed_at_random_moments_no_child_is_lost_or_doubled() {
             let hello = runtime.try_attach()?;
             for exit in &hello.exits {
                 *ends.entry(exit.child.spawn.clone()).or_default() += 1;
-                runtime.try_ask(Ask::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?.unwrap();
+                runtime.try_ask(KeeperCommand::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?.unwrap();
             }
             for child in &hello.children {
-                assert_eq!(intents.get(&child.place), Some(&child.spawn), "{child:?} is not the newest intent");
+                assert_eq!(intents.get(&child.slot), Some(&child.spawn), "{child:?} is not the newest intent");
             }
             loop {
                 let replica = u32::try_from(dice.below(6)).unwrap();
-                let mut request = stage.script("web", "exec sleep 1000");
-                request.place.replica = replica;
+                let mut request = rig.script("web", "exec sleep 1000");
+                request.slot.replica = replica;
                 request.log = None;
-                let living = intents.get(&request.place).filter(|spawn| !ends.contains_key(*spawn)).cloned();
+                let living = intents.get(&request.slot).filter(|spawn| !ends.contains_key(*spawn)).cloned();
                 match living {
                     Some(spawn) if dice.below(2) == 0 => {
                         // Repeated blindly: the first answer again, or a child that really was not started before.
                         request.spawn = spawn;
-                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
+                        runtime.try_ask(KeeperCommand::Spawn(Box::new(request)))?.unwrap();
                     }
                     Some(spawn) => {
                         request.spawn = spawn.clone();
-                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
-                        let signal = heald_keeper::protocol::Signal { spawn, signal: 9, group: true, retire: false };
-                        runtime.try_ask(Ask::Signal(signal))?.ok();
-                        while let Message::Exited(exit) = runtime.receive()? {
+                        runtime.try_ask(KeeperCommand::Spawn(Box::new(request)))?.unwrap();
+                        let signal =
+                            heald_keeper::protocol::SignalRequest { spawn, signal: 9, group: true, retire: false };
+                        runtime.try_ask(KeeperCommand::Signal(signal))?.ok();
+                        while let KeeperMessage::Exited(exit) = runtime.receive()? {
                             *ends.entry(exit.child.spawn.clone()).or_default() += 1;
-                            runtime.try_ask(Ask::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?.unwrap();
-                            if exit.child.place.replica == replica {
+                            runtime
+                                .try_ask(KeeperCommand::Acknowledge { spawns: vec![exit.child.spawn.clone()] })?
+                                .unwrap();
+                            if exit.child.slot.replica == replica {
                                 break;
                             }
                         }
                     }
                     None => {
                         spawned += 1;
-                        request.spawn = stage.spawn_id(&spawned.to_string());
-                        intents.insert(request.place.clone(), request.spawn.clone());
-                        runtime.try_ask(Ask::Spawn(Box::new(request)))?.unwrap();
+                        request.spawn = rig.spawn_id(&spawned.to_string());
+                        intents.insert(request.slot.clone(), request.spawn.clone());
+                        runtime.try_ask(KeeperCommand::Spawn(Box::new(request)))?.unwrap();
                     }
                 }
             }
         };
         life().unwrap_err();
         killer.join().unwrap();
-        assert!(stage.keeper.id() > 0);
+        assert!(rig.keeper.id() > 0);
     }
     // The last words of the last runtime may have been a kill that is still being told.
-    let (mut runtime, mut hello) = stage.attached();
+    let (mut runtime, mut hello) = rig.attached();
     until("what the keeper knows is what is", || {
         hello = runtime.attach();
-        intents.iter().all(|(place, spawn)| {
-            let child = hello.children.iter().find(|child| child.place == *place);
+        intents.iter().all(|(slot, spawn)| {
+            let child = hello.children.iter().find(|child| child.slot == *slot);
             marked(spawn) == child.map(|child| child.pid).into_iter().collect::<Vec<_>>()
         })
     });
-    for (place, spawn) in &intents {
+    for (slot, spawn) in &intents {
         if hello.children.iter().any(|child| child.spawn == *spawn) {
             continue;
         }
         let told = ends.contains_key(spawn) || hello.exits.iter().any(|exit| exit.child.spawn == *spawn);
         // A runtime may have died before its request for this one was sent, and nobody repeated it.
-        let never = runtime.ask(Ask::Recall { spawn: spawn.clone() }) == Ok(Done::Recalled(None));
-        assert!(told || never, "{place}: an end was lost");
+        let never = runtime.ask(KeeperCommand::Recall { spawn: spawn.clone() }) == Ok(KeeperReply::Recalled(None));
+        assert!(told || never, "{slot}: an end was lost");
     }
-    assert_eq!(zombies_of(stage.keeper.id()), 0);
+    assert_eq!(zombies_of(rig.keeper.id()), 0);
     eprintln!("{killed} runtimes killed, {spawned} children, {} ends told", ends.len());
 }
 
 #[test]
 fn a_runtime_that_hangs_is_killed_and_replaced() {
-    let stage = Stage::new(&["silence=300"]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&["silence=300"]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(50));
-        runtime.send(Ask::Beat).unwrap();
+        runtime.send(KeeperCommand::Beat).unwrap();
     }
     assert!(lives(runtime.pid), "a beating runtime is left alone");
     kill(runtime.pid, Signal::STOP);
-    let (_runtime, hello) = stage.attached();
+    let (_runtime, hello) = rig.attached();
     assert!(hello.previous.unwrap().silent);
     assert_eq!(hello.children, [child]);
     assert!(!lives(runtime.pid));
@@ -131,65 +134,65 @@ fn a_runtime_that_hangs_is_killed_and_replaced() {
 
 #[test]
 fn a_runtime_that_never_attaches_is_killed_and_replaced() {
-    let stage = Stage::new(&["startup=100"]);
-    let first = stage.runtime();
-    let second = stage.runtime();
+    let rig = TestRig::new(&["startup=100"]);
+    let first = rig.runtime();
+    let second = rig.runtime();
     assert_ne!(first.pid, second.pid);
     assert!(!lives(first.pid));
 }
 
 #[test]
 fn a_runtime_that_talks_nonsense_is_killed_and_replaced() {
-    let stage = Stage::new(&[]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&[]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     runtime.babble();
-    let (_runtime, hello) = stage.attached();
+    let (_runtime, hello) = rig.attached();
     assert_eq!(hello.children, [child]);
 }
 
 #[test]
 fn three_crashes_within_the_window_are_answered_with_safe_mode_and_a_calm_ends_it() {
-    let stage = Stage::new(&["window=700"]);
+    let rig = TestRig::new(&["window=700"]);
     for _ in 0..3 {
-        let (runtime, hello) = stage.attached();
+        let (runtime, hello) = rig.attached();
         assert!(!runtime.safe_mode && !hello.safe_mode);
         runtime.die();
     }
-    let (runtime, hello) = stage.attached();
+    let (runtime, hello) = rig.attached();
     assert!(runtime.safe_mode && hello.safe_mode);
     std::thread::sleep(Duration::from_millis(750));
     runtime.die();
-    let (runtime, _) = stage.attached();
+    let (runtime, _) = rig.attached();
     assert!(!runtime.safe_mode);
 }
 
 #[test]
 fn without_a_runtime_the_restart_lines_apply() {
-    let mut stage = Stage::new(&["absence=200", "backoff=20", "backoff_max=20"]);
-    let (mut runtime, _) = stage.attached();
-    let spawn = |runtime: &mut crate::stage::Talk, name: &str, restart: Restart| {
-        let mut request = stage.script(name, "exec sleep 1000");
+    let mut rig = TestRig::new(&["absence=200", "backoff=20", "backoff_max=20"]);
+    let (mut runtime, _) = rig.attached();
+    let spawn = |runtime: &mut crate::rig::Talk, name: &str, restart: FallbackRestart| {
+        let mut request = rig.script(name, "exec sleep 1000");
         request.fallback.restart = restart;
         runtime.spawn(request).unwrap()
     };
-    let always = spawn(&mut runtime, "always", Restart::Always);
-    let failing = spawn(&mut runtime, "failing", Restart::OnFailure);
-    let never = spawn(&mut runtime, "never", Restart::Never);
-    let retired = spawn(&mut runtime, "retired", Restart::Always);
-    let quiet = spawn(&mut runtime, "quiet", Restart::Always);
-    let mut request = stage.script("done", "exit 0");
-    request.fallback.restart = Restart::OnFailure;
+    let always = spawn(&mut runtime, "always", FallbackRestart::Always);
+    let failing = spawn(&mut runtime, "failing", FallbackRestart::OnFailure);
+    let never = spawn(&mut runtime, "never", FallbackRestart::Never);
+    let retired = spawn(&mut runtime, "retired", FallbackRestart::Always);
+    let quiet = spawn(&mut runtime, "quiet", FallbackRestart::Always);
+    let mut request = rig.script("done", "exit 0");
+    request.fallback.restart = FallbackRestart::OnFailure;
     runtime.spawn(request).unwrap();
     runtime.exit();
     runtime.retire(&retired.spawn, 9).unwrap();
     runtime.exit();
     // Acknowledged, but nothing followed: that too is an end the dead runtime did not answer.
-    let early = spawn(&mut runtime, "early", Restart::Always);
+    let early = spawn(&mut runtime, "early", FallbackRestart::Always);
     runtime.signal(&early.spawn, 9).unwrap();
     runtime.exit();
     runtime.acknowledge(&early.spawn);
-    stage.no_runtime();
+    rig.no_runtime();
     let absent = Instant::now();
     runtime.die();
     until("the runtime is gone", || !lives(runtime.pid));
@@ -202,20 +205,20 @@ fn without_a_runtime_the_restart_lines_apply() {
     // And a third time, after a pause.
     kill(again(&always)[0], Signal::KILL);
     until("it is back", || marked(&format!("{}~3", always.spawn)).len() == 1);
-    stage.allow_runtime();
-    let (_runtime, hello) = stage.attached();
+    rig.allow_runtime();
+    let (_runtime, hello) = rig.attached();
     let found: Vec<_> =
-        hello.children.iter().map(|child| (child.place.service.as_str(), child.incarnation, child.origin)).collect();
+        hello.children.iter().map(|child| (child.slot.service.as_str(), child.incarnation, child.origin)).collect();
     let expected = [
-        ("always", 3, Origin::Fallback),
-        ("early", 2, Origin::Fallback),
-        ("failing", 2, Origin::Fallback),
-        ("quiet", 1, Origin::Asked),
+        ("always", 3, ChildOrigin::Fallback),
+        ("early", 2, ChildOrigin::Fallback),
+        ("failing", 2, ChildOrigin::Fallback),
+        ("quiet", 1, ChildOrigin::Asked),
     ];
     assert_eq!(found, expected);
     assert!(lives(quiet.pid));
     let told: Vec<_> =
-        hello.exits.iter().map(|exit| (exit.child.place.service.as_str(), exit.child.incarnation)).collect();
+        hello.exits.iter().map(|exit| (exit.child.slot.service.as_str(), exit.child.incarnation)).collect();
     for end in [("always", 1), ("always", 2), ("failing", 1), ("never", 1), ("done", 1), ("retired", 1)] {
         assert!(told.contains(&end), "{end:?} in {told:?}");
     }
@@ -225,11 +228,11 @@ fn without_a_runtime_the_restart_lines_apply() {
 
 #[test]
 fn a_runtime_that_is_back_in_time_decides_itself() {
-    let stage = Stage::new(&["absence=300"]);
-    let (mut runtime, _) = stage.attached();
-    let child = runtime.spawn(stage.script("web", "exec sleep 1000")).unwrap();
+    let rig = TestRig::new(&["absence=300"]);
+    let (mut runtime, _) = rig.attached();
+    let child = runtime.spawn(rig.script("web", "exec sleep 1000")).unwrap();
     runtime.die();
-    let (mut runtime, _) = stage.attached();
+    let (mut runtime, _) = rig.attached();
     kill(child.pid, Signal::KILL);
     runtime.exit();
     std::thread::sleep(Duration::from_millis(400));

@@ -7,7 +7,7 @@ use heald_engine::calls::*;
 use heald_engine::ports::{Answer, Blob, Observation, Question, Verdict};
 use heald_model::*;
 use heald_store::Store;
-use heald_store::Strip;
+use heald_store::TapeChunk;
 use serde_json::json;
 
 use super::{at, incident_id};
@@ -190,7 +190,7 @@ pub fn detector_call(n: u64) -> Call {
 pub async fn tape(store: &Store, service: &str, since: Moment) -> (Vec<Look>, Vec<String>) {
     let mut place = store.tape(service.into(), since).await.unwrap();
     let (mut all, mut gaps) = (Vec::new(), Vec::new());
-    while let Some((Strip { looks, gap }, next)) = store.looks(service.into(), place).await.unwrap() {
+    while let Some((TapeChunk { looks, gap }, next)) = store.looks(service.into(), place).await.unwrap() {
         place = next;
         all.extend(looks);
         gaps.extend(gap);

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use heald_model::action::Proof;
 use heald_model::*;
-use heald_store::{Origin, Store, StoreConfig};
+use heald_store::{NodeIdentity, Store, StoreConfig};
 use rusqlite::Connection;
 use uuid::Uuid;
 
 pub fn open(path: &Path) -> Store {
-    let opened = Store::open(&StoreConfig::at(path), Origin::alone("test")).unwrap();
+    let opened = Store::open(&StoreConfig::at(path), NodeIdentity::alone("test")).unwrap();
     assert_eq!(opened.notes, Vec::<String>::new());
     opened.store
 }
@@ -199,6 +199,25 @@ pub fn projections(path: &Path) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The rows of the projected services.
+pub fn services(path: &Path) -> Vec<String> {
+    projections(path).into_iter().filter(|line| line.starts_with("services: ")).collect()
+}
+
+/// The store, opened again with projections that another version made: so it makes them again from the journal.
+pub fn rebuilt(store: Store, path: &Path) -> Store {
+    drop(store);
+    let connection = Connection::open(path).unwrap();
+    assert_eq!(connection.execute("UPDATE meta SET value = 0 WHERE key = 'projection'", []).unwrap(), 1);
+    drop(connection);
+    let store = open(path);
+    let connection = Connection::open(path).unwrap();
+    let version: i64 =
+        connection.query_row("SELECT value FROM meta WHERE key = 'projection'", [], |row| row.get(0)).unwrap();
+    assert_ne!(version, 0, "the projections are made again");
+    store
 }
 
 /// Waits for a state, at most ten seconds.

@@ -1,4 +1,4 @@
-//! Several services in the order of what they need.
+//! Starting and stopping several services in the order of their dependencies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Supervisor, place};
-use crate::event::Process;
-use crate::roster::Roster;
+use super::{Supervisor, slot};
+use crate::event::ReplicaProcess;
+use crate::process_table::ProcessTable;
 use crate::terms::{Started, SupervisorError, Which};
 
-/// A process that nobody probes counts as ready when it has lived this long: the implicit probe of every supervised process.
+/// How long a process without probes must live to count as ready, like the implicit process probe.
 const SETTLED: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Starts the copies of all these services that do not run, each service after those it depends on: when they are
-    /// ready, or their startup deadline has passed. `order` has dependencies before their dependents.
+    /// Starts the replicas of all these services that do not run. Each service starts after its dependencies are ready
+    /// or their startup deadline has passed. `order` has dependencies before their dependents.
     pub async fn start_all(
         &self,
         order: &[ServiceName],
@@ -32,7 +32,7 @@ impl Supervisor {
             async move {
                 for dependency in self.inner.services.get(name).into_iter().flat_map(|service| &service.depends_on) {
                     if let Some(begun) = begun.get(dependency).filter(|_| dependency != name) {
-                        // The sender is borrowed above: it outlives this wait.
+                        // The sender is borrowed above, so it outlives this wait.
                         let at = begun.subscribe().wait_for(Option::is_some).await.ok().and_then(|at| *at);
                         self.await_dependency(name, dependency, at.unwrap_or_else(Instant::now)).await;
                     }
@@ -47,12 +47,16 @@ impl Supervisor {
         join_all(each).await
     }
 
-    /// Stops everything, dependents before what they depend on. `order` is that of [`start_all`](Self::start_all).
-    pub async fn stop_all(&self, order: &[ServiceName]) -> Vec<(ServiceName, Result<Vec<Process>, SupervisorError>)> {
+    /// Stops all these services, dependents before their dependencies. `order` is that of
+    /// [`start_all`](Self::start_all).
+    pub async fn stop_all(
+        &self,
+        order: &[ServiceName],
+    ) -> Vec<(ServiceName, Result<Vec<ReplicaProcess>, SupervisorError>)> {
         let mut left: Vec<&ServiceName> = order.iter().rev().collect();
         let mut results = Vec::new();
         while !left.is_empty() {
-            // Those that nobody left needs, at the same time.
+            // The services that no other remaining service needs are stopped at the same time.
             let needed = |name: &ServiceName| {
                 let mut others =
                     left.iter().filter(|other| **other != name).filter_map(|other| self.inner.services.get(*other));
@@ -60,7 +64,7 @@ impl Supervisor {
             };
             let (mut now, mut later): (Vec<_>, Vec<_>) = left.iter().copied().partition(|name| !needed(name));
             if now.is_empty() {
-                // A cycle has no order.
+                // A dependency cycle has no order, so all of it is stopped at once.
                 now = std::mem::take(&mut later);
             }
             let stops =
@@ -71,12 +75,12 @@ impl Supervisor {
         results
     }
 
-    /// Waits until a dependency that was started at `begun` serves, or should by now.
+    /// Waits until a dependency that was started at `begun` is ready, or its time has passed.
     async fn await_dependency(&self, name: &ServiceName, dependency: &ServiceName, begun: Instant) {
         let Some(service) = self.inner.services.get(dependency) else { return };
         let wanted = self.wanted(dependency).unwrap_or(0);
-        let serves = |roster: &Roster| {
-            (0..wanted).all(|replica| match roster.at(&place(dependency, replica)) {
+        let serves = |table: &ProcessTable| {
+            (0..wanted).all(|replica| match table.at(&slot(dependency, replica)) {
                 None => false,
                 Some(process) => match &process.ended {
                     Some(ended) => service.config.oneshot && !service.config.is_failure(ended.end),
@@ -87,7 +91,7 @@ impl Supervisor {
         let patience = if service.probed || service.config.oneshot { service.config.startup } else { SETTLED };
         let waited = tokio::time::timeout_at(begun + patience, self.until(serves)).await;
         if waited.is_err() && patience != SETTLED {
-            warn!(service = %name, %dependency, "the dependency is not ready in time; starting all the same");
+            warn!(service = %name, %dependency, "the dependency is not ready in time; the service is started without it");
         }
     }
 }

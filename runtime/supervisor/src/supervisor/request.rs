@@ -1,64 +1,72 @@
-//! From a configured copy to the keeper's request, and its answer.
+//! Turns a configured replica into a spawn request to the keeper.
 
 use std::path::PathBuf;
 
-use heald_keeper::protocol::{Ask, Done, Log, Place, Refusal, Spawn};
+use heald_keeper::protocol::{KeeperCommand, KeeperRefusal, KeeperReply, Log, SlotId, SpawnRequest};
 use heald_model::ServiceName;
 use tracing::info;
 
 use super::Supervisor;
+use crate::account::account;
 use crate::config::ProcessConfig;
-use crate::environment::{account, environment};
-use crate::terms::{ServiceProcess, Started, SupervisorError};
+use crate::environment::environment;
+use crate::terms::{Started, SupervisedService, SupervisorError};
 
 impl Supervisor {
-    /// Has a copy started. Nobody lives there, or the keeper refuses.
+    /// Has a replica started. The keeper refuses if its slot is occupied.
     pub(super) async fn spawn(
         &self,
-        service: &ServiceProcess,
-        place: Place,
+        service: &SupervisedService,
+        slot: SlotId,
         intent: &str,
     ) -> Result<Started, SupervisorError> {
-        let before = self.inner.shared.roster().incarnation(&place);
-        let request = self.request(service, place, intent)?;
-        match self.ask(Ask::Spawn(Box::new(request))).await? {
-            Done::Spawned(child) => {
+        let before = self.inner.shared.table().incarnation(&slot);
+        let request = self.request(service, slot, intent)?;
+        match self.ask(KeeperCommand::Spawn(Box::new(request))).await? {
+            KeeperReply::Spawned(child) => {
                 let fresh = child.incarnation > before;
-                info!(service = %service.name, replica = child.place.replica, pid = child.pid, fresh, "started");
+                info!(service = %service.name, replica = child.slot.replica, pid = child.pid, fresh, "the process was started");
                 Ok(Started::of(&child, fresh))
             }
-            other => Err(SupervisorError::Refused(Refusal::Invalid(format!("{other:?} answers no spawn")))),
+            other => Err(SupervisorError::Refused(KeeperRefusal::Invalid(format!(
+                "{other:?} is no answer to a spawn request"
+            )))),
         }
     }
 
-    fn request(&self, service: &ServiceProcess, place: Place, intent: &str) -> Result<Spawn, SupervisorError> {
+    fn request(
+        &self,
+        service: &SupervisedService,
+        slot: SlotId,
+        intent: &str,
+    ) -> Result<SpawnRequest, SupervisorError> {
         let config = &service.config;
-        let env = environment(config, service.name.as_str(), place.replica)
+        let env = environment(config, service.name.as_str(), slot.replica)
             .map_err(|source| SupervisorError::EnvFile { path: config.env_file.clone().unwrap_or_default(), source })?;
         let user = match &config.user {
             Some(name) => Some(account(name).ok_or_else(|| SupervisorError::User(name.clone()))?.user),
             None => None,
         };
-        Ok(Spawn {
-            spawn: spawn_id(intent, &place),
+        Ok(SpawnRequest {
+            spawn: spawn_id(intent, &slot),
             command: config.command.clone(),
             env,
             cwd: config.cwd.clone(),
             user,
             log: Some(Log {
-                path: self.log_path(service, place.replica),
+                path: self.log_path(service, slot.replica),
                 max_bytes: config.log.max_size,
                 keep: config.log.keep,
             }),
             fallback: config.fallback(),
             stop: config.stop(),
             tag: digest(config),
-            place,
+            slot,
         })
     }
 
-    /// The file a copy's output goes to.
-    pub(super) fn log_path(&self, service: &ServiceProcess, replica: u32) -> PathBuf {
+    /// The log file of a replica.
+    pub(super) fn log_path(&self, service: &SupervisedService, replica: u32) -> PathBuf {
         let path = match &service.config.log.path {
             Some(path) => path.clone(),
             None => self.inner.log_dir.join(format!("{}.log", file_name(service.name.as_str()))),
@@ -72,23 +80,23 @@ impl Supervisor {
         }
     }
 
-    /// Where a copy's output goes, if heald runs it.
+    /// The log file of a replica, if heald runs the service.
     pub fn log(&self, service: &ServiceName, replica: u32) -> Option<PathBuf> {
         Some(self.log_path(self.inner.services.get(service)?, replica))
     }
 }
 
-/// One intent can start several copies of several services; each is a process of its own.
-pub(super) fn spawn_id(intent: &str, place: &Place) -> String {
-    format!("{intent}/{place}")
+/// The spawn id of a replica. One intent can start several replicas of several services.
+pub(super) fn spawn_id(intent: &str, slot: &SlotId) -> String {
+    format!("{intent}/{slot}")
 }
 
-/// A service may be called anything; a file may not.
+/// A service may have any name; a file may not.
 fn file_name(service: &str) -> String {
     service.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect()
 }
 
-/// A short text that differs when the configuration does (FNV-1a: stable across builds, and nobody attacks it).
+/// A short text that differs when the configuration does (FNV-1a: stable across builds, and not attacked here).
 pub(super) fn digest(config: &ProcessConfig) -> String {
     let text = serde_json::to_vec(config).unwrap_or_default();
     let hash = text

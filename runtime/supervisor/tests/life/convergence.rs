@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use heald_keeper::protocol::End;
-use heald_supervisor::{Origin, Which};
+use heald_supervisor::{ChildOrigin, Which};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, intent, kill, lives, name, next_exit, script, sleeper, until};
+use crate::rig::{TestRig, intent, kill, lives, name, next_exit, script, sleeper, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_runtime_finds_who_lives_and_who_died() {
-    let mut stage = Stage::new(&["absence=60000"]);
+    let mut rig = TestRig::new(&["absence=60000"]);
     let services = vec![sleeper("web"), sleeper("db"), sleeper("old")];
-    let (supervisor, _) = stage.connect(services.clone()).await;
+    let (supervisor, _) = rig.connect(services.clone()).await;
     let started = supervisor.start_all(&["db", "web", "old"].map(name), &intent("boot")).await;
     let pids: Vec<u32> = started.iter().map(|(_, started)| started.as_ref().unwrap()[0].pid).collect();
-    stage.crash();
+    rig.crash();
     supervisor.closed().await;
     let error = supervisor.start(&name("web"), Which::All, &intent("late")).await.map(drop);
     assert!(error.is_ok() || error.unwrap_err().to_string().contains("the keeper is gone"));
@@ -23,7 +23,7 @@ async fn the_next_runtime_finds_who_lives_and_who_died() {
     // "old" is no longer configured, and "web" otherwise.
     let mut services = services[..2].to_vec();
     services[0].config.env.insert("NEW".into(), "1".into());
-    let (supervisor, found) = stage.connect(services.clone()).await;
+    let (supervisor, found) = rig.connect(services.clone()).await;
     let mut events = supervisor.subscribe();
     let mut ended = found.ended;
     if ended.is_empty() {
@@ -38,20 +38,20 @@ async fn the_next_runtime_finds_who_lives_and_who_died() {
     assert!(!lives(pids[2]));
     // What is on record is not told again; what is not, is.
     supervisor.acknowledge(vec![ended[0].spawn.clone()]).await.unwrap();
-    stage.crash();
-    let (_supervisor, found) = stage.connect(services).await;
+    rig.crash();
+    let (_supervisor, found) = rig.connect(services).await;
     assert_eq!(found.ended.iter().map(|process| process.service.as_str()).collect::<Vec<_>>(), ["old"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_cut_short_is_finished_by_the_next_runtime() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut deaf = script("web", "trap '' TERM; echo ready; while :; do sleep 1; done");
     deaf.config.stop_grace = Duration::from_secs(100);
-    let (supervisor, _) = stage.connect(vec![deaf.clone()]).await;
+    let (supervisor, _) = rig.connect(vec![deaf.clone()]).await;
     let web = name("web");
     let started = supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
-    let log = stage.log("web.log");
+    let log = rig.log("web.log");
     until("it is deaf", || std::fs::read_to_string(&log).is_ok_and(|text| text == "ready\n")).await;
     let restart = intent("restart");
     let cut = tokio::spawn({
@@ -59,9 +59,9 @@ async fn a_restart_cut_short_is_finished_by_the_next_runtime() {
         async move { supervisor.restart(&web, Which::All, &restart, None).await }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    stage.crash();
+    rig.crash();
     assert_eq!(cut.await.unwrap().unwrap_err().to_string(), "the keeper is gone");
-    let (supervisor, found) = stage.connect(vec![deaf]).await;
+    let (supervisor, found) = rig.connect(vec![deaf]).await;
     assert_eq!(found.alive[0].pid, started[0].pid);
     assert_eq!(supervisor.recall(&web, &restart).await.unwrap(), []);
     let grace = Some(Duration::from_millis(50));
@@ -72,18 +72,18 @@ async fn a_restart_cut_short_is_finished_by_the_next_runtime() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn survivors_of_keeper_and_runtime_are_replaced_and_never_doubled() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut service = sleeper("web");
     service.config.replicas = 3;
-    let (supervisor, _) = stage.connect(vec![service.clone()]).await;
+    let (supervisor, _) = rig.connect(vec![service.clone()]).await;
     let web = name("web");
     let started = supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
     kill(started[2].pid, Signal::KILL);
-    stage.crash_both().await;
-    let (supervisor, found) = stage.connect(vec![service]).await;
+    rig.crash_both().await;
+    let (supervisor, found) = rig.connect(vec![service]).await;
     let pids: Vec<u32> = found.alive.iter().map(|process| process.pid).collect();
     assert_eq!(pids, [started[0].pid, started[1].pid]);
-    assert!(found.alive.iter().all(|process| process.origin == Origin::Adopted && !process.outdated));
+    assert!(found.alive.iter().all(|process| process.origin == ChildOrigin::Adopted && !process.outdated));
     let converged = supervisor.start(&web, Which::All, &intent("converge")).await.unwrap();
     assert_eq!(
         converged.iter().map(|copy| (copy.incarnation, copy.fresh)).collect::<Vec<_>>(),
@@ -96,39 +96,39 @@ async fn survivors_of_keeper_and_runtime_are_replaced_and_never_doubled() {
         assert!(!lives(adopted.pid));
     }
     let processes = supervisor.processes(&web);
-    assert!(processes.iter().all(|process| process.is_running() && process.origin == Origin::Asked));
+    assert!(processes.iter().all(|process| process.is_running() && process.origin == ChildOrigin::Asked));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_whose_loop_is_stuck_stops_beating_and_is_replaced() {
-    let mut stage = Stage::new(&["silence=400"]);
+    let mut rig = TestRig::new(&["silence=400"]);
     let alive = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let mut options = stage.options();
+    let mut options = rig.options();
     options.beat = Duration::from_millis(20);
     options.alive = Some(std::sync::Arc::new({
         let alive = std::sync::Arc::clone(&alive);
         move || alive.load(std::sync::atomic::Ordering::Relaxed)
     }));
-    let (supervisor, _) = stage.connect_with(vec![sleeper("web")], options).await;
-    let first = stage.runtime;
+    let (supervisor, _) = rig.connect_with(vec![sleeper("web")], options).await;
+    let first = rig.runtime;
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert!(lives(first), "a beating runtime is left alone");
     alive.store(false, std::sync::atomic::Ordering::Relaxed);
     supervisor.closed().await;
-    let (_supervisor, found) = stage.connect(vec![sleeper("web")]).await;
+    let (_supervisor, found) = rig.connect(vec![sleeper("web")]).await;
     assert!(found.previous.unwrap().silent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_children_can_be_left_behind() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let started = supervisor.start(&name("web"), Which::All, &intent("start")).await.unwrap();
     supervisor.shutdown(true).await.unwrap();
     drop(supervisor);
     let mut ended = false;
     until("the keeper has ended", || {
-        ended |= stage.keeper.try_wait().unwrap().is_some();
+        ended |= rig.keeper.try_wait().unwrap().is_some();
         ended
     })
     .await;

@@ -7,14 +7,14 @@ use std::time::Instant;
 use heald_supervisor::Which;
 use rustix::process::Signal;
 
-use crate::stage::{Stage, intent, kill, name, next_exit, sleeper};
+use crate::rig::{TestRig, intent, kill, name, next_exit, sleeper};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latency_of_kill_to_start() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut service = sleeper("web");
     service.config.command = vec!["sleep".into(), "1000".into()];
-    let (supervisor, _) = stage.connect(vec![service]).await;
+    let (supervisor, _) = rig.connect(vec![service]).await;
     let mut events = supervisor.subscribe();
     let web = name("web");
     let mut pid = supervisor.start(&web, Which::All, &intent("start")).await.unwrap()[0].pid;

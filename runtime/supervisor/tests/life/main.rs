@@ -13,4 +13,4 @@ mod convergence;
 mod latency;
 mod ordering;
 mod processes;
-mod stage;
+mod rig;

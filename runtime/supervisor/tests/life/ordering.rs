@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use heald_supervisor::{Event, ServiceProcess, Supervisor, Which};
+use heald_supervisor::{ProcessEvent, SupervisedService, Supervisor, Which};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::stage::{Stage, intent, name, next, script, sleeper};
+use crate::rig::{TestRig, intent, name, next, script, sleeper};
 
-fn needs(mut service: ServiceProcess, dependency: &str) -> ServiceProcess {
+fn needs(mut service: SupervisedService, dependency: &str) -> SupervisedService {
     service.depends_on.push(name(dependency));
     service
 }
@@ -18,7 +18,7 @@ fn say_ready(supervisor: &Supervisor, after: Duration) {
     let mut events = supervisor.subscribe();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
-            if let Event::Started(process) = event {
+            if let ProcessEvent::Started(process) = event {
                 tokio::time::sleep(after).await;
                 supervisor.ready(&process.service, process.replica, process.incarnation);
             }
@@ -26,14 +26,14 @@ fn say_ready(supervisor: &Supervisor, after: Duration) {
     });
 }
 
-async fn order(events: &mut UnboundedReceiver<Event>, count: usize) -> Vec<String> {
+async fn order(events: &mut UnboundedReceiver<ProcessEvent>, count: usize) -> Vec<String> {
     let mut seen = Vec::new();
     while seen.len() < count {
         match next(events).await {
-            Event::Started(process) => seen.push(format!("+{}", process.service)),
-            Event::Ready(process) => seen.push(format!("={}", process.service)),
-            Event::Exited(process) => seen.push(format!("-{}", process.service)),
-            Event::Notice(text) => panic!("{text}"),
+            ProcessEvent::Started(process) => seen.push(format!("+{}", process.service)),
+            ProcessEvent::Ready(process) => seen.push(format!("={}", process.service)),
+            ProcessEvent::Exited(process) => seen.push(format!("-{}", process.service)),
+            ProcessEvent::Notice(text) => panic!("{text}"),
         }
     }
     seen
@@ -41,9 +41,9 @@ async fn order(events: &mut UnboundedReceiver<Event>, count: usize) -> Vec<Strin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dependencies_are_ready_before_their_dependents_start_and_stop_after_them() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let services = vec![sleeper("db"), needs(sleeper("api"), "db"), needs(sleeper("web"), "api")];
-    let (supervisor, _) = stage.connect(services).await;
+    let (supervisor, _) = rig.connect(services).await;
     let mut events = supervisor.subscribe();
     say_ready(&supervisor, Duration::from_millis(50));
     let names = ["db", "api", "web"].map(name);
@@ -57,10 +57,10 @@ async fn dependencies_are_ready_before_their_dependents_start_and_stop_after_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dependency_that_is_never_ready_holds_nobody_for_ever() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut db = sleeper("db");
     db.config.startup = Duration::from_millis(300);
-    let (supervisor, _) = stage.connect(vec![db, needs(sleeper("web"), "db"), sleeper("other")]).await;
+    let (supervisor, _) = rig.connect(vec![db, needs(sleeper("web"), "db"), sleeper("other")]).await;
     let mut events = supervisor.subscribe();
     let begun = std::time::Instant::now();
     supervisor.start_all(&["db", "web", "other"].map(name), &intent("boot")).await;
@@ -71,10 +71,10 @@ async fn a_dependency_that_is_never_ready_holds_nobody_for_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_one_shot_waits_for_its_success() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut migrate = script("migrate", "sleep 0.2; exit 0");
     migrate.config.oneshot = true;
-    let (supervisor, _) = stage.connect(vec![migrate, needs(sleeper("web"), "migrate")]).await;
+    let (supervisor, _) = rig.connect(vec![migrate, needs(sleeper("web"), "migrate")]).await;
     let mut events = supervisor.subscribe();
     supervisor.start_all(&["migrate", "web"].map(name), &intent("boot")).await;
     assert_eq!(order(&mut events, 3).await, ["+migrate", "-migrate", "+web"]);
@@ -82,10 +82,10 @@ async fn what_needs_a_one_shot_waits_for_its_success() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_independent_services_start_together() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let services: Vec<_> = (0..20).map(|number| sleeper(&format!("s{number}"))).collect();
     let names: Vec<_> = services.iter().map(|service| service.name.clone()).collect();
-    let (supervisor, _) = stage.connect(services).await;
+    let (supervisor, _) = rig.connect(services).await;
     let begun = std::time::Instant::now();
     let started = supervisor.start_all(&names, &intent("boot")).await;
     assert!(started.iter().all(|(_, result)| result.is_ok()));

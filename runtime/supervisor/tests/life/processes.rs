@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use heald_supervisor::{End, Event, Origin, Started, SupervisorError, Which};
+use heald_supervisor::{ChildOrigin, End, ProcessEvent, Started, SupervisorError, Which};
 use rustix::process::Signal;
 
-use crate::stage::{Stage, intent, kill, lives, name, next, next_exit, script, sleeper, until};
+use crate::rig::{TestRig, intent, kill, lives, name, next, next_exit, script, sleeper, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_started_once_and_stopped() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, found) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, found) = rig.connect(vec![sleeper("web")]).await;
     assert!(found.alive.is_empty() && found.ended.is_empty() && found.previous.is_none());
     let mut events = supervisor.subscribe();
     let web = name("web");
@@ -19,10 +19,13 @@ async fn a_service_is_started_once_and_stopped() {
     let again = supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
     assert_eq!(again, [Started { fresh: false, ..first[0] }], "it runs already");
     let processes = supervisor.processes(&web);
-    assert_eq!((processes[0].pid, processes[0].is_running(), processes[0].origin), (first[0].pid, true, Origin::Asked));
-    assert!(matches!(next(&mut events).await, Event::Started(process) if process == processes[0]));
+    assert_eq!(
+        (processes[0].pid, processes[0].is_running(), processes[0].origin),
+        (first[0].pid, true, ChildOrigin::Asked)
+    );
+    assert!(matches!(next(&mut events).await, ProcessEvent::Started(process) if process == processes[0]));
     supervisor.ready(&web, 0, 1);
-    assert!(matches!(next(&mut events).await, Event::Ready(process) if process.ready));
+    assert!(matches!(next(&mut events).await, ProcessEvent::Ready(process) if process.ready));
     let stopped = supervisor.stop(&web, Which::All, None).await.unwrap();
     assert_eq!(stopped.len(), 1);
     let exited = next_exit(&mut events).await;
@@ -34,8 +37,8 @@ async fn a_service_is_started_once_and_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_is_told_and_not_restarted() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let mut events = supervisor.subscribe();
     let started = supervisor.start(&name("web"), Which::All, &intent("start")).await.unwrap();
     kill(started[0].pid, Signal::KILL);
@@ -51,8 +54,8 @@ async fn what_ends_is_told_and_not_restarted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_process_is_restarted_politely() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let mut events = supervisor.subscribe();
     let started = supervisor.start(&name("web"), Which::All, &intent("start")).await.unwrap();
     kill(started[0].pid, Signal::STOP);
@@ -65,12 +68,12 @@ async fn a_frozen_process_is_restarted_politely() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deaf_process_is_killed_with_all_its_group_after_the_grace() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let deaf = script("web", "trap '' TERM; sleep 1000 & echo $!; while :; do sleep 1; done");
-    let (supervisor, _) = stage.connect(vec![deaf]).await;
+    let (supervisor, _) = rig.connect(vec![deaf]).await;
     let mut events = supervisor.subscribe();
     let started = supervisor.start(&name("web"), Which::All, &intent("start")).await.unwrap();
-    let log = stage.log("web.log");
+    let log = rig.log("web.log");
     until("it is deaf", || std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n'))).await;
     let helper: u32 = std::fs::read_to_string(&log).unwrap().trim().parse().unwrap();
     let begun = Instant::now();
@@ -83,8 +86,8 @@ async fn a_deaf_process_is_killed_with_all_its_group_after_the_grace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_intent_repeated_does_nothing_again() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let web = name("web");
     supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
     let (old, new) = (intent("old"), intent("new"));
@@ -103,8 +106,8 @@ async fn an_intent_repeated_does_nothing_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_to_one_copy_take_turns() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let tasks: Vec<_> = (0..10)
         .map(|number| {
             let supervisor = supervisor.clone();
@@ -124,36 +127,33 @@ async fn changes_to_one_copy_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn copies_are_added_and_taken_away() {
-    let mut stage = Stage::new(&[]);
+async fn every_replica_has_its_own_number_and_log() {
+    let mut rig = TestRig::new(&[]);
     let mut service = script("web", "echo copy $HEALD_REPLICA of $HEALD_SERVICE; exec sleep 1000");
-    service.config.replicas = 2;
-    let (supervisor, _) = stage.connect(vec![service]).await;
+    service.config.replicas = 3;
+    let (supervisor, _) = rig.connect(vec![service]).await;
     let web = name("web");
-    assert_eq!(supervisor.start(&web, Which::All, &intent("start")).await.unwrap().len(), 2);
-    let four = supervisor.scale(&web, 4, &intent("scale")).await.unwrap();
-    assert_eq!(four.iter().map(|copy| copy.fresh).collect::<Vec<_>>(), [false, false, true, true]);
-    assert_eq!(supervisor.wanted(&web), Some(4));
-    let (first, third) = (stage.log("web.log"), stage.log("web.2.log"));
+    assert_eq!(supervisor.start(&web, Which::One(0), &intent("start")).await.unwrap().len(), 1);
+    let all = supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
+    assert_eq!(all.iter().map(|replica| replica.fresh).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(supervisor.wanted(&web), Some(3));
+    let (first, third) = (rig.log("web.log"), rig.log("web.2.log"));
     until("they have said who they are", || {
         let says = |path, text| std::fs::read_to_string(path).is_ok_and(|said| said == text);
         says(&first, "copy 0 of web\n") && says(&third, "copy 2 of web\n")
     })
     .await;
     assert_eq!(supervisor.log(&web, 2), Some(third));
-    let one = supervisor.scale(&web, 1, &intent("scale")).await.unwrap();
-    assert_eq!(one, [Started { fresh: false, ..four[0] }]);
-    assert_eq!(supervisor.processes(&web).iter().filter(|process| process.is_running()).count(), 1);
     assert!(matches!(
-        supervisor.restart(&web, Which::One(1), &intent("restart"), None).await,
-        Err(SupervisorError::NoSuchReplica(_, 1))
+        supervisor.restart(&web, Which::One(3), &intent("restart"), None).await,
+        Err(SupervisorError::NoSuchReplica(_, 3))
     ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_goes_to_the_copies_themselves() {
-    let mut stage = Stage::new(&[]);
-    let (supervisor, _) = stage.connect(vec![sleeper("web")]).await;
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
     let mut events = supervisor.subscribe();
     assert_eq!(supervisor.signal(&name("web"), Which::All, 10).await.unwrap(), 0);
     supervisor.start(&name("web"), Which::All, &intent("start")).await.unwrap();
@@ -163,14 +163,14 @@ async fn a_signal_goes_to_the_copies_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_started_says_why() {
-    let mut stage = Stage::new(&[]);
+    let mut rig = TestRig::new(&[]);
     let mut missing = sleeper("missing");
     missing.config.command = vec!["/no/such/program".into()];
     let mut file = sleeper("file");
     file.config.env_file = Some("/no/such/file".into());
     let mut user = sleeper("user");
     user.config.user = Some("no such user".into());
-    let (supervisor, _) = stage.connect(vec![missing, file, user]).await;
+    let (supervisor, _) = rig.connect(vec![missing, file, user]).await;
     for (service, why) in [
         ("missing", "cannot start /no/such/program: No such file or directory"),
         ("file", "cannot read /no/such/file"),

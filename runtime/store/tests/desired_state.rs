@@ -1,4 +1,4 @@
-//! The operator's wishes outlive everything, and what cannot be read is never overwritten silently.
+//! The desired states survive everything, and a file that cannot be read is never overwritten silently.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs)]
 
@@ -6,30 +6,30 @@ use std::fs;
 
 use heald_engine::ports::Wishes;
 use heald_model::{Desired, ServiceName};
-use heald_store::WishFile;
+use heald_store::DesiredStateFile;
 
 fn name(text: &str) -> ServiceName {
     text.into()
 }
 
 #[tokio::test]
-async fn wishes_outlive_the_process() {
+async fn desired_states_outlive_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("heald.desired.json");
-    let opened = WishFile::open(&path);
+    let opened = DesiredStateFile::open(&path);
     assert!(!opened.unreadable && opened.notes.is_empty());
-    let wishes = opened.wishes;
-    assert_eq!(wishes.desired(&name("web")), Desired::Running);
-    wishes.wish(&name("web"), Desired::Stopped).await.unwrap();
-    wishes.wish(&name("db"), Desired::Paused).await.unwrap();
-    wishes.wish(&name("mq"), Desired::Paused).await.unwrap();
-    wishes.wish(&name("mq"), Desired::Running).await.unwrap();
-    assert_eq!(wishes.desired(&name("web")), Desired::Stopped);
-    drop(wishes);
-    let again = WishFile::open(&path);
+    let file = opened.file;
+    assert_eq!(file.desired(&name("web")), Desired::Running);
+    file.wish(&name("web"), Desired::Stopped).await.unwrap();
+    file.wish(&name("db"), Desired::Paused).await.unwrap();
+    file.wish(&name("mq"), Desired::Paused).await.unwrap();
+    file.wish(&name("mq"), Desired::Running).await.unwrap();
+    assert_eq!(file.desired(&name("web")), Desired::Stopped);
+    drop(file);
+    let again = DesiredStateFile::open(&path);
     assert!(!again.unreadable);
-    assert_eq!(again.wishes.desired(&name("web")), Desired::Stopped);
-    assert_eq!(again.wishes.all().len(), 2);
+    assert_eq!(again.file.desired(&name("web")), Desired::Stopped);
+    assert_eq!(again.file.all().len(), 2);
     let text = fs::read_to_string(&path).unwrap();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document, serde_json::json!({"version": 1, "services": {"db": "paused", "web": "stopped"}}));
@@ -44,14 +44,14 @@ async fn an_unreadable_file_is_told_at_every_start_until_somebody_speaks() {
         let path = dir.path().join("heald.desired.json");
         fs::write(&path, text).unwrap();
         for _ in 0..2 {
-            let opened = WishFile::open(&path);
+            let opened = DesiredStateFile::open(&path);
             assert!(opened.unreadable, "{text}");
             assert!(opened.notes[0].contains("only observes"), "{:?}", opened.notes);
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "looking changes nothing");
         }
-        let wishes = WishFile::open(&path).wishes;
-        wishes.wish(&name("web"), Desired::Stopped).await.unwrap();
-        wishes.wish(&name("db"), Desired::Stopped).await.unwrap();
+        let file = DesiredStateFile::open(&path).file;
+        file.wish(&name("web"), Desired::Stopped).await.unwrap();
+        file.wish(&name("db"), Desired::Stopped).await.unwrap();
         let aside: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -59,9 +59,9 @@ async fn an_unreadable_file_is_told_at_every_start_until_somebody_speaks() {
             .collect();
         assert_eq!(aside.len(), 1);
         assert_eq!(fs::read_to_string(&aside[0]).unwrap(), text, "set aside as it was");
-        let again = WishFile::open(&path);
+        let again = DesiredStateFile::open(&path);
         assert!(!again.unreadable);
-        assert_eq!(again.wishes.all().len(), 2);
+        assert_eq!(again.file.all().len(), 2);
     }
 }
 
@@ -69,25 +69,25 @@ async fn an_unreadable_file_is_told_at_every_start_until_somebody_speaks() {
 async fn a_wish_that_cannot_be_kept_is_not_half_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gone").join("heald.desired.json");
-    let wishes = WishFile::open(&path).wishes;
-    let refusal = wishes.wish(&name("web"), Desired::Stopped).await.unwrap_err();
+    let file = DesiredStateFile::open(&path).file;
+    let refusal = file.wish(&name("web"), Desired::Stopped).await.unwrap_err();
     assert!(refusal.to_string().contains("heald.desired.json"), "{refusal}");
-    assert_eq!(wishes.desired(&name("web")), Desired::Running);
+    assert_eq!(file.desired(&name("web")), Desired::Running);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wishes_at_the_same_time_are_all_kept() {
+async fn changes_at_the_same_time_are_all_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("heald.desired.json");
-    let wishes = std::sync::Arc::new(WishFile::open(&path).wishes);
+    let file = std::sync::Arc::new(DesiredStateFile::open(&path).file);
     let tasks: Vec<_> = (0..20)
         .map(|n| {
-            let wishes = std::sync::Arc::clone(&wishes);
-            tokio::spawn(async move { wishes.wish(&name(&format!("s{n}")), Desired::Paused).await.unwrap() })
+            let file = std::sync::Arc::clone(&file);
+            tokio::spawn(async move { file.wish(&name(&format!("s{n}")), Desired::Paused).await.unwrap() })
         })
         .collect();
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(WishFile::open(&path).wishes.all().len(), 20);
+    assert_eq!(DesiredStateFile::open(&path).file.all().len(), 20);
 }

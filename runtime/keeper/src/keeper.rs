@@ -1,5 +1,6 @@
-//! The keeper's loop: wait for a signal, a request, an end, some output or a deadline; serve it; wait again. One thread,
-//! nothing that blocks but a write to a log file.
+//! The keeper's loop: it waits for a signal, a request, an exit, some output or a deadline, serves it, and waits again.
+//!
+//! It has one thread and blocks on nothing but writes to log files. It makes no decision about a service.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,42 +11,45 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use tracing::{error, info, warn};
 
+use crate::child_ledger::ChildLedger;
 use crate::children::{Children, raise_open_files};
 use crate::clock::{now_us, us};
 use crate::identity;
 use crate::kernel;
-use crate::ledger::Ledger;
-use crate::link::Broken;
+use crate::link::LinkError;
 use crate::options::{KeeperError, Options};
-use crate::poll::{Poll, Source};
-use crate::protocol::{Ask, Done, End, Hello, Message, Refusal, Request, RuntimeEnd, VERSION};
-use crate::runtime::{Running, Runtime};
-use crate::vigil::{Bounds, Start, Vigil};
+use crate::poll::{Poll, PollSource};
+use crate::protocol::{
+    End, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, RuntimeEnd, RuntimeRequest, VERSION,
+};
+use crate::restart_policy::{RestartLimits, RuntimeRestartPolicy, RuntimeStart};
+use crate::runtime::{Runtime, RuntimeProcess};
 
-/// A wake-up this late says that the keeper itself was stopped or starved; a runtime that shared its fate is not blamed.
+/// A wake-up this late means that the keeper itself was stopped or starved. The runtime is then not blamed for its
+/// silence.
 const LATE_US: u64 = 1_000_000;
 
-/// A runtime that exits closes its socket first; one that has closed it and is still there after so long is killed.
+/// How long a runtime may live after it closed its socket. A runtime that exits closes its socket first.
 const EXIT_US: u64 = 1_000_000;
 
-/// How long the lock of a keeper that has just been killed is waited for.
+/// How long to wait for the lock of a keeper that was just killed.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// After the kill, how long the keeper waits for children that the kernel does not let go.
+/// How long to wait for killed children that the kernel does not let go.
 const GIVE_UP_US: u64 = 5_000_000;
 
-/// A broken log or ledger is looked at this often while nothing else happens.
+/// How often errors of log files and of the ledger are checked when nothing else happens.
 const COMPLAINTS_US: u64 = 1_000_000;
 
-/// Says what was tried when it failed.
+/// Adds what was tried to an error.
 fn to<T, E: Into<io::Error>>(what: &'static str, result: Result<T, E>) -> Result<T, KeeperError> {
     result.map_err(|error| KeeperError::Io { what, source: error.into() })
 }
 
-/// Keeps until the runtime ends in order or the keeper is told to go; returns the exit code for the process.
+/// Runs the keeper until the runtime ends in order or the keeper is told to stop. Returns the exit code for the process.
 ///
-/// To be called in a process that has no other thread. It changes signal mask and dispositions, makes the process a
-/// sub-reaper and reaps every child it has.
+/// The process must have no other thread. It changes the signal mask and dispositions, becomes a sub-reaper and reaps
+/// every child.
 pub fn run(options: Options) -> Result<i32, KeeperError> {
     if to("count the threads", std::fs::read_dir("/proc/self/task"))?.count() > 1 {
         return Err(KeeperError::Threads);
@@ -55,19 +59,19 @@ pub fn run(options: Options) -> Result<i32, KeeperError> {
     let _lock = lock(&options.state_dir)?;
     let signals = to("listen for signals", kernel::listen())?;
     to("become a sub-reaper", rustix::process::set_child_subreaper(Some(rustix::process::getpid())))
-        .inspect_err(|error| warn!(%error, "orphans of the children will not be reaped here"))
+        .inspect_err(|error| warn!(%error, "the keeper cannot reap orphans of the children"))
         .ok();
     let boot = to("read the boot id", identity::boot())?;
     let path = options.state_dir.join("ledger");
-    let (ledger, boot_then, records) = to("open the ledger", Ledger::open(path, boot.clone()))?;
+    let (ledger, boot_then, records) = to("open the ledger", ChildLedger::open(path, boot.clone()))?;
     let poll = Rc::new(to("create the poll", Poll::new())?);
-    to("watch the signals", poll.watch(&signals, Source::Signals))?;
+    to("watch the signals", poll.watch(&signals, PollSource::Signals))?;
     let mut children = Children::new(Rc::clone(&poll), ledger, raise_open_files());
     children.take_over(records, boot_then == boot, now_us());
     Keeper::new(options, poll, signals, children, boot).keep()
 }
 
-/// Holds the directory against a second keeper.
+/// Locks the state directory against a second keeper.
 fn lock(directory: &std::path::Path) -> Result<std::fs::File, KeeperError> {
     let path = directory.join("keeper.lock");
     let mut options = std::fs::OpenOptions::new();
@@ -85,17 +89,17 @@ fn lock(directory: &std::path::Path) -> Result<std::fs::File, KeeperError> {
     }
 }
 
-/// What the keeper is about.
+/// What the keeper is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Keeping.
+enum KeeperPhase {
+    /// It keeps the runtime and the children running.
     Keeping,
-    /// The runtime was told to end, and has until then.
-    Farewell { until_us: u64, leave_children: bool },
+    /// The runtime was told to end and has until `until_us`.
+    StoppingRuntime { until_us: u64, leave_children: bool },
     /// The children were told to end.
-    Stopping { code: i32, kill_by_us: u64 },
-    /// Nothing is left to do.
-    Over { code: i32 },
+    StoppingChildren { code: i32, kill_by_us: u64 },
+    /// Everything has ended.
+    Ended { code: i32 },
 }
 
 struct Keeper {
@@ -104,10 +108,10 @@ struct Keeper {
     signals: OwnedFd,
     children: Children,
     boot: String,
-    vigil: Vigil,
-    phase: Phase,
-    runtime: Option<Running>,
-    next_start: Option<Start>,
+    restart_policy: RuntimeRestartPolicy,
+    phase: KeeperPhase,
+    runtime: Option<RuntimeProcess>,
+    next_start: Option<RuntimeStart>,
     runtime_starts: u64,
     safe_mode: bool,
     previous: Option<RuntimeEnd>,
@@ -116,7 +120,7 @@ struct Keeper {
 
 impl Keeper {
     fn new(options: Options, poll: Rc<Poll>, signals: OwnedFd, children: Children, boot: String) -> Self {
-        let vigil = Vigil::new(Bounds {
+        let restart_policy = RuntimeRestartPolicy::new(RestartLimits {
             young_us: us(options.young),
             backoff_us: us(options.backoff),
             backoff_max_us: us(options.backoff_max),
@@ -130,10 +134,10 @@ impl Keeper {
             signals,
             children,
             boot,
-            vigil,
-            phase: Phase::Keeping,
+            restart_policy,
+            phase: KeeperPhase::Keeping,
             runtime: None,
-            next_start: Some(Start { at_us: now, safe_mode: false }),
+            next_start: Some(RuntimeStart { at_us: now, safe_mode: false }),
             runtime_starts: 0,
             safe_mode: false,
             previous: None,
@@ -144,7 +148,7 @@ impl Keeper {
     fn keep(mut self) -> Result<i32, KeeperError> {
         loop {
             self.on_time(now_us())?;
-            if let Phase::Over { code } = self.phase {
+            if let KeeperPhase::Ended { code } = self.phase {
                 self.children.drain_all();
                 return Ok(code);
             }
@@ -158,27 +162,27 @@ impl Keeper {
             }
             for source in ready {
                 match source {
-                    Source::Signals => self.on_signals()?,
-                    Source::Survivor(pid) => self.children.survivor_ended(pid, now_us()),
-                    Source::Runtime => self.on_runtime(),
-                    Source::Output(output) => drop(self.children.drain(output)),
+                    PollSource::Signals => self.on_signals()?,
+                    PollSource::Adopted(pid) => self.children.adopted_ended(pid, now_us()),
+                    PollSource::Runtime => self.on_runtime(),
+                    PollSource::Output(output) => drop(self.children.drain(output)),
                 }
-                self.tell_ends();
+                self.report_exits();
             }
         }
     }
 
-    /// When something is to be done though nothing happens.
+    /// When something is due although nothing happens.
     fn next_deadline(&self, now: u64) -> u64 {
         let farewell = match self.phase {
-            Phase::Farewell { until_us, .. } => Some(until_us),
-            Phase::Stopping { kill_by_us, .. } => Some(kill_by_us),
+            KeeperPhase::StoppingRuntime { until_us, .. } => Some(until_us),
+            KeeperPhase::StoppingChildren { kill_by_us, .. } => Some(kill_by_us),
             _ => None,
         };
         let silence = self.runtime.as_ref().and_then(|runtime| self.silent_at(runtime));
         let absence = match (self.phase, self.absent_since_us) {
-            (Phase::Keeping, Some(since)) => {
-                self.children.next_fall_back().map(|at| at.max(since.saturating_add(us(self.options.absence))))
+            (KeeperPhase::Keeping, Some(since)) => {
+                self.children.next_fallback().map(|at| at.max(since.saturating_add(us(self.options.absence))))
             }
             _ => None,
         };
@@ -187,53 +191,53 @@ impl Keeper {
         deadlines.into_iter().flatten().min().unwrap_or(now)
     }
 
-    /// When the runtime has been silent for too long; a connected one and a condemned one have no such time.
-    fn silent_at(&self, runtime: &Running) -> Option<u64> {
+    /// When a silent runtime is to be killed; `None` for a connected runtime and for one that was killed already.
+    fn silent_at(&self, runtime: &RuntimeProcess) -> Option<u64> {
         let patience = if runtime.attached { self.options.silence } else { self.options.startup };
         let silent_at = match runtime.closed_us {
             Some(closed) => closed.saturating_add(EXIT_US),
             None => runtime.heard_us.saturating_add(us(patience)),
         };
-        (runtime.held.is_some() && !runtime.condemned).then_some(silent_at)
+        (runtime.handle.is_some() && !runtime.killed).then_some(silent_at)
     }
 
-    /// Everything that is due.
+    /// Does everything that is due.
     fn on_time(&mut self, now: u64) -> Result<(), KeeperError> {
-        self.tell_ends();
+        self.report_exits();
         self.children.kill_due(now);
         match self.phase {
-            Phase::Keeping => self.keep_on(now)?,
-            Phase::Farewell { until_us, leave_children } => match &mut self.runtime {
-                Some(runtime) if until_us <= now && !runtime.condemned => {
-                    warn!("the runtime did not end in time");
-                    runtime.condemn();
+            KeeperPhase::Keeping => self.keep_runtime(now)?,
+            KeeperPhase::StoppingRuntime { until_us, leave_children } => match &mut self.runtime {
+                Some(runtime) if until_us <= now && !runtime.killed => {
+                    warn!("the runtime did not end in time and is killed");
+                    runtime.kill();
                 }
                 Some(_) => {}
                 None => self.stop(0, leave_children, now),
             },
-            Phase::Stopping { code, kill_by_us } => {
+            KeeperPhase::StoppingChildren { code, kill_by_us } => {
                 if self.children.is_empty() {
-                    self.phase = Phase::Over { code };
+                    self.phase = KeeperPhase::Ended { code };
                 } else if kill_by_us <= now {
-                    error!("some children cannot be killed; they are left to the next keeper");
-                    self.phase = Phase::Over { code };
+                    error!("some children cannot be killed; the next keeper adopts them");
+                    self.phase = KeeperPhase::Ended { code };
                 }
             }
-            Phase::Over { .. } => {}
+            KeeperPhase::Ended { .. } => {}
         }
-        for text in self.children.complaints() {
+        for text in self.children.problems() {
             warn!("{text}");
             self.notify(text);
         }
         Ok(())
     }
 
-    fn keep_on(&mut self, now: u64) -> Result<(), KeeperError> {
+    fn keep_runtime(&mut self, now: u64) -> Result<(), KeeperError> {
         if let Some(runtime) = &self.runtime
             && self.silent_at(runtime).is_some_and(|at| at <= now)
         {
-            warn!(pid = runtime.pid(), "the runtime fell silent and is killed");
-            self.condemn();
+            warn!(pid = runtime.pid(), "the runtime was silent for too long and is killed");
+            self.kill();
         }
         if let Some(start) = self.next_start
             && start.at_us <= now
@@ -241,24 +245,26 @@ impl Keeper {
             self.start(start, now)?;
         }
         if self.absent_since_us.is_some_and(|since| since.saturating_add(us(self.options.absence)) <= now) {
-            self.children.fall_back(now);
+            self.children.apply_fallbacks(now);
         }
         Ok(())
     }
 
-    fn start(&mut self, start: Start, now: u64) -> Result<(), KeeperError> {
+    fn start(&mut self, start: RuntimeStart, now: u64) -> Result<(), KeeperError> {
         self.next_start = None;
         let started = match &mut self.options.runtime {
-            Runtime::Process(image) => Running::start(image, start.safe_mode, now),
-            Runtime::Connected(fd) => fd.try_clone().and_then(|fd| Running::connected(UnixStream::from(fd), now)),
+            Runtime::Process(image) => RuntimeProcess::start(image, start.safe_mode, now),
+            Runtime::Connected(fd) => {
+                fd.try_clone().and_then(|fd| RuntimeProcess::connected(UnixStream::from(fd), now))
+            }
         };
         let watched = started.and_then(|runtime| {
-            self.poll.watch(&runtime.link, Source::Runtime)?;
+            self.poll.watch(&runtime.link, PollSource::Runtime)?;
             Ok(runtime)
         });
         match watched {
             Ok(runtime) => {
-                info!(pid = runtime.pid(), safe_mode = start.safe_mode, "runtime started");
+                info!(pid = runtime.pid(), safe_mode = start.safe_mode, "the runtime was started");
                 self.safe_mode = start.safe_mode;
                 self.runtime_starts += 1;
                 self.runtime = Some(runtime);
@@ -266,15 +272,15 @@ impl Keeper {
             Err(source) if self.runtime_starts == 0 => return to("start the runtime", Err(source)),
             Err(error) => {
                 warn!(%error, "cannot start the runtime");
-                self.next_start = Some(self.vigil.crashed(now, now));
+                self.next_start = Some(self.restart_policy.crashed(now, now));
             }
         }
         Ok(())
     }
 
-    fn condemn(&mut self) {
+    fn kill(&mut self) {
         if let Some(runtime) = &mut self.runtime {
-            runtime.condemn();
+            runtime.kill();
         }
     }
 
@@ -296,8 +302,8 @@ impl Keeper {
                 }
             }
         }
-        // Ends of several children can hide behind one signal, so look whenever there is any.
-        let runtime = self.runtime.as_ref().and_then(Running::pid);
+        // One SIGCHLD can stand for several children, so every signal leads to a reap.
+        let runtime = self.runtime.as_ref().and_then(RuntimeProcess::pid);
         let now = now_us();
         if let Some(end) = self.children.reap(runtime, now) {
             self.on_runtime_end(end, now);
@@ -305,28 +311,28 @@ impl Keeper {
         Ok(())
     }
 
-    /// The runtime is told and has its time; a second order ends the patience.
+    /// Passes the order to end on to the runtime, which then has its grace. A second order kills it.
     fn on_order_to_end(&mut self, signal: i32) {
         let now = now_us();
         match (self.phase, &mut self.runtime) {
-            (Phase::Keeping, Some(runtime)) => {
+            (KeeperPhase::Keeping, Some(runtime)) => {
                 runtime.signal(signal);
                 let until_us = now.saturating_add(us(self.options.farewell));
-                self.phase = Phase::Farewell { until_us, leave_children: false };
-                if runtime.held.is_none() {
+                self.phase = KeeperPhase::StoppingRuntime { until_us, leave_children: false };
+                if runtime.handle.is_none() {
                     self.stop(128 + signal, false, now);
                 }
             }
-            (Phase::Keeping, None) => self.stop(128 + signal, false, now),
-            (Phase::Farewell { .. }, _) => self.condemn(),
-            (Phase::Stopping { .. }, _) => self.children.hurry(now),
-            (Phase::Over { .. }, _) => {}
+            (KeeperPhase::Keeping, None) => self.stop(128 + signal, false, now),
+            (KeeperPhase::StoppingRuntime { .. }, _) => self.kill(),
+            (KeeperPhase::StoppingChildren { .. }, _) => self.children.kill_all(now),
+            (KeeperPhase::Ended { .. }, _) => {}
         }
     }
 
     fn on_runtime_end(&mut self, end: End, now: u64) {
         let Some(runtime) = self.runtime.take() else { return };
-        let silent = runtime.condemned;
+        let silent = runtime.killed;
         self.previous = Some(RuntimeEnd { end, silent, ended_us: now });
         let code = match end {
             End::Code(code) => code,
@@ -335,29 +341,30 @@ impl Keeper {
         };
         let hopeless = !runtime.attached && self.options.hopeless.contains(&code) && self.children.is_empty();
         match self.phase {
-            Phase::Keeping if end == End::Code(0) || hopeless => self.stop(code, false, now),
-            Phase::Keeping => {
-                let start = self.vigil.crashed(runtime.started_us, now);
+            KeeperPhase::Keeping if end == End::Code(0) || hopeless => self.stop(code, false, now),
+            KeeperPhase::Keeping => {
+                let start = self.restart_policy.crashed(runtime.started_us, now);
                 let wait_ms = start.at_us.saturating_sub(now) / 1000;
-                error!(%end, wait_ms, safe_mode = start.safe_mode, "the runtime died and is started again");
+                error!(%end, wait_ms, safe_mode = start.safe_mode, "the runtime died and will be started again");
                 self.next_start = Some(start);
                 self.absent_since_us.get_or_insert(now);
             }
-            // Whom the order to end killed by its default meaning has still ended in order.
-            Phase::Farewell { leave_children, .. } => self.stop(code, leave_children, now),
-            Phase::Stopping { .. } | Phase::Over { .. } => {}
+            // A runtime that the signal killed by its default action has still ended in order.
+            KeeperPhase::StoppingRuntime { leave_children, .. } => self.stop(code, leave_children, now),
+            KeeperPhase::StoppingChildren { .. } | KeeperPhase::Ended { .. } => {}
         }
     }
 
-    /// The runtime has ended in order (or will not come): now the children.
+    /// The runtime has ended and will not be restarted: stops the children.
     fn stop(&mut self, code: i32, leave_children: bool, now: u64) {
         self.next_start = None;
         if leave_children || self.children.is_empty() {
-            self.phase = Phase::Over { code };
+            self.phase = KeeperPhase::Ended { code };
             return;
         }
         let grace_us = self.children.stop_all(now);
-        self.phase = Phase::Stopping { code, kill_by_us: now.saturating_add(grace_us).saturating_add(GIVE_UP_US) };
+        self.phase =
+            KeeperPhase::StoppingChildren { code, kill_by_us: now.saturating_add(grace_us).saturating_add(GIVE_UP_US) };
     }
 
     fn on_runtime(&mut self) {
@@ -377,12 +384,13 @@ impl Keeper {
         self.after_talk(result);
     }
 
-    /// A runtime whose link is broken can neither be told nor asked anything: it ends, or is ended.
-    fn after_talk(&mut self, result: Result<(), Broken>) {
+    /// Handles the result of talking to the runtime. A runtime whose link is broken cannot be told anything, so it ends
+    /// or is killed.
+    fn after_talk(&mut self, result: Result<(), LinkError>) {
         let Some(runtime) = &mut self.runtime else { return };
         let broken = match result {
             Ok(()) => {
-                drop(self.poll.want_room(&runtime.link, Source::Runtime, runtime.link.is_waiting()));
+                drop(self.poll.want_room(&runtime.link, PollSource::Runtime, runtime.link.is_waiting()));
                 return;
             }
             Err(broken) => broken,
@@ -391,53 +399,53 @@ impl Keeper {
         drop(self.poll.forget(&runtime.link));
         runtime.attached = false;
         self.absent_since_us.get_or_insert(now);
-        match (&runtime.held, broken) {
-            (Some(_), Broken::Closed) => drop(runtime.closed_us.get_or_insert(now)),
+        match (&runtime.handle, broken) {
+            (Some(_), LinkError::Closed) => drop(runtime.closed_us.get_or_insert(now)),
             (Some(_), broken) => {
-                warn!(%broken, pid = runtime.pid(), "the runtime cannot be talked to and is killed");
-                runtime.condemn();
+                warn!(error = %broken, pid = runtime.pid(), "the connection to the runtime failed, so it is killed");
+                runtime.kill();
             }
             (None, broken) => {
-                let code = i32::from(!matches!(broken, Broken::Closed));
-                let leave_children = matches!(self.phase, Phase::Farewell { leave_children: true, .. });
+                let code = i32::from(!matches!(broken, LinkError::Closed));
+                let leave_children = matches!(self.phase, KeeperPhase::StoppingRuntime { leave_children: true, .. });
                 self.runtime = None;
-                if matches!(self.phase, Phase::Keeping | Phase::Farewell { .. }) {
+                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
                     self.stop(code, leave_children, now);
                 }
             }
         }
     }
 
-    fn serve(&mut self, request: Request) -> Result<(), Broken> {
-        let Request { id, ask } = request;
+    fn serve(&mut self, request: RuntimeRequest) -> Result<(), LinkError> {
+        let RuntimeRequest { id, ask } = request;
         let answer = match ask {
-            Ask::Beat => return Ok(()),
-            Ask::Attach { version } if version == VERSION => return self.greet(),
-            Ask::Attach { .. } => Err(Refusal::Version(VERSION)),
-            Ask::Spawn(_) if self.phase != Phase::Keeping => Err(Refusal::Stopping),
-            Ask::Spawn(spawn) => self.children.spawn(*spawn).map(Done::Spawned),
-            Ask::Recall { spawn } => {
+            KeeperCommand::Beat => return Ok(()),
+            KeeperCommand::Attach { version } if version == VERSION => return self.attach(),
+            KeeperCommand::Attach { .. } => Err(KeeperRefusal::Version(VERSION)),
+            KeeperCommand::Spawn(_) if self.phase != KeeperPhase::Keeping => Err(KeeperRefusal::Stopping),
+            KeeperCommand::Spawn(spawn) => self.children.spawn(*spawn).map(KeeperReply::Spawned),
+            KeeperCommand::Recall { spawn } => {
                 let answer = self.children.answered(&spawn);
-                Ok(Done::Recalled(answer.map(|answer| answer.map_err(Box::new))))
+                Ok(KeeperReply::Recalled(answer.map(|answer| answer.map_err(Box::new))))
             }
-            Ask::Signal(signal) => self.children.signal(&signal).map(|()| Done::Signalled),
-            Ask::Acknowledge { spawns } => {
+            KeeperCommand::Signal(signal) => self.children.signal(&signal).map(|()| KeeperReply::Signalled),
+            KeeperCommand::Acknowledge { spawns } => {
                 self.children.acknowledge(&spawns);
-                Ok(Done::Noted)
+                Ok(KeeperReply::Noted)
             }
-            Ask::Shutdown { leave_children } => {
+            KeeperCommand::Shutdown { leave_children } => {
                 let until_us = now_us().saturating_add(us(self.options.farewell));
-                if matches!(self.phase, Phase::Keeping | Phase::Farewell { .. }) {
-                    self.phase = Phase::Farewell { until_us, leave_children };
+                if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
+                    self.phase = KeeperPhase::StoppingRuntime { until_us, leave_children };
                 }
-                Ok(Done::Noted)
+                Ok(KeeperReply::Noted)
             }
         };
-        self.send(Message::Answer { id, answer })
+        self.send(KeeperMessage::Answer { id, answer })
     }
 
-    /// From here on the runtime is in charge.
-    fn greet(&mut self) -> Result<(), Broken> {
+    /// Puts the runtime in charge.
+    fn attach(&mut self) -> Result<(), LinkError> {
         let (exits, exits_dropped) = self.children.unacknowledged();
         let hello = Hello {
             version: VERSION,
@@ -455,21 +463,21 @@ impl Keeper {
         if let Some(runtime) = &mut self.runtime {
             runtime.attached = true;
         }
-        self.send(Message::Hello(Box::new(hello)))
+        self.send(KeeperMessage::Hello(Box::new(hello)))
     }
 
-    fn send(&mut self, message: Message) -> Result<(), Broken> {
+    fn send(&mut self, message: KeeperMessage) -> Result<(), LinkError> {
         match &mut self.runtime {
             Some(runtime) => runtime.link.send(&message),
             None => Ok(()),
         }
     }
 
-    /// Tells the runtime, if one is in charge, which children have ended. If none is, the hello will.
-    fn tell_ends(&mut self) {
+    /// Reports exits to the runtime, if one is in charge. Otherwise the next hello contains them.
+    fn report_exits(&mut self) {
         for exit in self.children.settle(now_us()) {
             if self.runtime.as_ref().is_some_and(|runtime| runtime.attached) {
-                let result = self.send(Message::Exited(exit));
+                let result = self.send(KeeperMessage::Exited(exit));
                 self.after_talk(result);
             }
         }
@@ -477,7 +485,7 @@ impl Keeper {
 
     fn notify(&mut self, text: String) {
         if self.runtime.as_ref().is_some_and(|runtime| runtime.attached) {
-            let result = self.send(Message::Notice { text });
+            let result = self.send(KeeperMessage::Notice { text });
             self.after_talk(result);
         }
     }

@@ -7,7 +7,7 @@ use std::process::{Child as Keeper, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use heald_model::{Moment, ServiceName};
-use heald_supervisor::{Event, Found, Options, Process, ProcessConfig, ServiceProcess, Supervisor};
+use heald_supervisor::{Found, Options, ProcessConfig, ProcessEvent, ReplicaProcess, SupervisedService, Supervisor};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -40,17 +40,17 @@ pub(crate) fn name(text: &str) -> ServiceName {
 }
 
 /// A service that runs a shell script.
-pub(crate) fn script(service: &str, script: &str) -> ServiceProcess {
+pub(crate) fn script(service: &str, script: &str) -> SupervisedService {
     let config = ProcessConfig::new(["sh", "-c", script].map(str::to_owned).to_vec());
-    ServiceProcess { name: name(service), depends_on: Vec::new(), probed: true, config }
+    SupervisedService { name: name(service), depends_on: Vec::new(), probed: true, config }
 }
 
 /// A service that runs until it is stopped.
-pub(crate) fn sleeper(service: &str) -> ServiceProcess {
+pub(crate) fn sleeper(service: &str) -> SupervisedService {
     script(service, "exec sleep 1000")
 }
 
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) directory: TempDir,
     listener: UnixListener,
     options: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Stage {
     pub(crate) runtime: u32,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn new(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("test.sock")).unwrap();
@@ -76,14 +76,14 @@ impl Stage {
         Options::new(self.directory.path().join("logs"), Moment::from_millis(1_700_000_000_000))
     }
 
-    pub(crate) async fn connect(&mut self, services: Vec<ServiceProcess>) -> (Supervisor, Found) {
+    pub(crate) async fn connect(&mut self, services: Vec<SupervisedService>) -> (Supervisor, Found) {
         let options = self.options();
         self.connect_with(services, options).await
     }
 
     pub(crate) async fn connect_with(
         &mut self,
-        services: Vec<ServiceProcess>,
+        services: Vec<SupervisedService>,
         options: Options,
     ) -> (Supervisor, Found) {
         let stream = self.accept().await;
@@ -134,11 +134,11 @@ fn start(directory: &TempDir, options: &[String]) -> Keeper {
         .unwrap()
 }
 
-impl Drop for Stage {
+impl Drop for TestRig {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
-        // Every child of this stage says where it belongs by the directory its output goes to, which dies with the keeper:
+        // Every child of this rig says where it belongs by the directory its output goes to, which dies with the keeper:
         // so it is by the ledger that what a test leaves is found.
         let ledger = std::fs::read_to_string(self.directory.path().join("state/ledger")).unwrap_or_default();
         let spawns: Vec<&str> =
@@ -165,13 +165,13 @@ pub(crate) fn intent(text: &str) -> String {
     format!("{text}-{}-{number}", std::process::id())
 }
 
-pub(crate) async fn next(events: &mut UnboundedReceiver<Event>) -> Event {
+pub(crate) async fn next(events: &mut UnboundedReceiver<ProcessEvent>) -> ProcessEvent {
     tokio::time::timeout(PATIENCE, events.recv()).await.expect("no event").expect("the supervisor is gone")
 }
 
-pub(crate) async fn next_exit(events: &mut UnboundedReceiver<Event>) -> Process {
+pub(crate) async fn next_exit(events: &mut UnboundedReceiver<ProcessEvent>) -> ReplicaProcess {
     loop {
-        if let Event::Exited(process) = next(events).await {
+        if let ProcessEvent::Exited(process) = next(events).await {
             return process;
         }
     }

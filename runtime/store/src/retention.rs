@@ -1,10 +1,10 @@
-//! Retention: forgetting what is over and old, a little at a time.
+//! Retention: it deletes what is closed and old, in small portions.
 //!
-//! What is forgotten goes as a whole: a resolved incident with its rows, timeline and attempts; an operator's action
-//! outside any incident; rows about nothing but a service. So a rebuild after retention gives what was there before it.
-//! What attempts taught stays in the catalog. Kept calls and the
-//! tape go by their age alone. It never touches an open incident, an attempt under way, a service's last
-//! word, or the newest row (whose number must not be given again).
+//! It deletes whole units: a resolved incident with its rows, timeline and attempts; an operator's action outside any
+//! incident; rows that concern nothing but a service. So a rebuild after retention gives the same projections. What
+//! attempts taught stays in the catalog. Kept calls and the tape are deleted by age alone. It never touches an open
+//! incident, an attempt under way, the newest row of a service, or the newest row of all, whose number must not be given
+//! again.
 
 use heald_engine::learn::Catalog;
 use heald_model::{Attempt, Moment};
@@ -13,12 +13,13 @@ use rusqlite::{Transaction, params};
 use crate::project::{learn, read_catalog, write_tally};
 use crate::row::{from_json, wall};
 
-/// Incidents, attempts, kept calls or chunks deleted in one transaction: about a millisecond, which an intent can wait for.
+/// How many incidents, attempts, kept calls or chunks one transaction deletes: about a millisecond, which an intent can
+/// wait for.
 const PORTION: usize = 50;
-/// Rows are cheaper than incidents.
+/// How many rows one transaction deletes. Rows are cheaper than incidents.
 const LOOSE_PORTION: usize = 500;
 
-/// What retention has deleted.
+/// How much retention has deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
     /// Journal rows.
@@ -33,7 +34,7 @@ pub struct Trimmed {
     pub chunks: usize,
 }
 
-/// Older than this is old, by what it is.
+/// Data before these moments is old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cutoffs {
     pub(crate) rows: Moment,
@@ -42,14 +43,14 @@ pub(crate) struct Cutoffs {
 }
 
 impl Cutoffs {
-    /// The same for everything.
+    /// The same cutoff for all data.
     pub(crate) fn all(cutoff: Moment) -> Self {
         Self { rows: cutoff, calls: cutoff, tape: cutoff }
     }
 }
 
 impl Trimmed {
-    /// Both together.
+    /// Adds other deletions.
     pub(crate) fn add(&mut self, other: Self) {
         self.rows += other.rows;
         self.incidents += other.incidents;
@@ -59,7 +60,7 @@ impl Trimmed {
     }
 }
 
-/// Deletes one portion of what is old; nothing deleted means that nothing is left to delete.
+/// Deletes one portion of what is old. If it deletes nothing, nothing is left to delete.
 pub(crate) fn step(tx: &Transaction<'_>, cutoffs: Cutoffs) -> rusqlite::Result<Trimmed> {
     let cutoff = cutoffs.rows;
     let mut trimmed = Trimmed {
@@ -115,7 +116,7 @@ fn delete(tx: &Transaction<'_>, what: &str, id: &[u8; 16]) -> rusqlite::Result<u
     tx.prepare_cached(&format!("DELETE FROM {what}"))?.execute([id])
 }
 
-/// Deletes attempts, keeping what they taught in the part of the catalog that a rebuild starts from.
+/// Deletes attempts, and keeps what they taught in the base of the catalog, from which a rebuild starts.
 fn forget(tx: &Transaction<'_>, which: &str, id: &[u8; 16]) -> rusqlite::Result<usize> {
     let bodies: Vec<String> = tx
         .prepare_cached(&format!("SELECT body FROM attempts WHERE {which}"))?

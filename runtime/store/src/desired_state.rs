@@ -1,9 +1,8 @@
-//! What the operator wants of each service, in a small file of its own: a person can read it, and no fate of the
-//! journal's touches it.
+//! The desired state of each service, in a small file of its own. A person can read it, and damage to the journal does
+//! not touch it.
 //!
 //! Each change is written to a new file, synced, and moved over the old one. A file that cannot be read is never
-//! overwritten: it stays until the first new wish and is then set aside, and until somebody has spoken heald must only
-//! observe.
+//! overwritten: it stays until the first change and is then set aside. Until then heald must only observe.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,47 +18,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock::beside;
 
-/// The version of the file's form.
+/// The version of the file format.
 const VERSION: u32 = 1;
 
-/// The file.
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct DesiredStateDocument {
     version: u32,
-    /// What is wanted to run is not listed: that is the default.
+    /// Services that are to run are not listed, because that is the default.
     services: BTreeMap<ServiceName, Desired>,
 }
 
-/// The wishes and the file they are in.
+/// The desired states, and the file that keeps them.
 #[derive(Debug)]
-pub struct WishFile {
-    shared: Arc<Shared>,
+pub struct DesiredStateFile {
+    shared: Arc<SharedDocument>,
 }
 
-/// What was found when the file was opened.
+/// The opened file, and what was found in it.
 #[derive(Debug)]
-pub struct OpenedWishes {
-    /// The wishes.
-    pub wishes: WishFile,
-    /// True if there is a file that cannot be read: nobody knows what is wanted, so heald must only observe.
+pub struct OpenedDesiredState {
+    /// The file.
+    pub file: DesiredStateFile,
+    /// True if the file exists and cannot be read. Nobody knows what is wanted then, so heald must only observe.
     pub unreadable: bool,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedDocument {
     path: PathBuf,
     known: Mutex<BTreeMap<ServiceName, Desired>>,
-    /// Held while the file is written, so that the last wish is the last written. True: what is there now cannot be
-    /// read.
+    /// Held while the file is written, so that the last change is written last. True if the present file cannot be read.
     writing: Mutex<bool>,
 }
 
-impl WishFile {
-    /// Reads the file; that there is none is fine.
-    pub fn open(path: impl Into<PathBuf>) -> OpenedWishes {
+impl DesiredStateFile {
+    /// Reads the file. A missing file is fine.
+    pub fn open(path: impl Into<PathBuf>) -> OpenedDesiredState {
         let path = path.into();
         let (known, problem) = match read(&path) {
             Ok(known) => (known, None),
@@ -69,7 +67,7 @@ impl WishFile {
         let notes: Vec<String> = problem
             .map(|problem| {
                 format!(
-                    "the desired state in {} cannot be read ({problem}); heald only observes until it is mended or replaced",
+                    "the desired state in {} cannot be read ({problem}); heald only observes until the file is repaired or replaced",
                     path.display()
                 )
             })
@@ -78,18 +76,18 @@ impl WishFile {
         for note in &notes {
             tracing::error!("{note}");
         }
-        let shared = Shared { path, known: Mutex::new(known), writing: Mutex::new(unreadable) };
-        OpenedWishes { wishes: Self { shared: Arc::new(shared) }, unreadable, notes }
+        let shared = SharedDocument { path, known: Mutex::new(known), writing: Mutex::new(unreadable) };
+        OpenedDesiredState { file: Self { shared: Arc::new(shared) }, unreadable, notes }
     }
 
-    /// Every wish that is not [`Desired::Running`].
+    /// Every desired state that is not [`Desired::Running`].
     pub fn all(&self) -> BTreeMap<ServiceName, Desired> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
-impl Wishes for WishFile {
+impl Wishes for DesiredStateFile {
     fn desired(&self, service: &ServiceName) -> Desired {
         let known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(service).copied().unwrap_or_default()
@@ -104,7 +102,7 @@ impl Wishes for WishFile {
     }
 }
 
-impl Shared {
+impl SharedDocument {
     fn keep(&self, service: ServiceName, desired: Desired) -> io::Result<()> {
         let mut unreadable = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut services = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -116,7 +114,7 @@ impl Shared {
             set_aside(&self.path)?;
             *unreadable = false;
         }
-        write(&self.path, &Document { version: VERSION, services: services.clone() })?;
+        write(&self.path, &DesiredStateDocument { version: VERSION, services: services.clone() })?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = services;
         Ok(())
     }
@@ -128,31 +126,32 @@ fn read(path: &Path) -> Result<BTreeMap<ServiceName, Desired>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(error.to_string()),
     };
-    let document: Document = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let document: DesiredStateDocument = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     match document.version {
         VERSION => Ok(document.services),
         newer => Err(format!("it has version {newer}, this heald knows version {VERSION}")),
     }
 }
 
-fn write(path: &Path, document: &Document) -> io::Result<()> {
+fn write(path: &Path, document: &DesiredStateDocument) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(document)?;
     text.push(b'\n');
     replace_file(path, &text)
 }
 
-/// Puts a file in the place of another so that at every moment, and after a crash, one of the two is there, whole. Durable when
-/// it returns.
+/// Replaces a file so that at every moment, and after a crash, either the old or the new content is there as a whole.
+/// The new content is durable when this returns.
 ///
 /// # Errors
-/// When the file system refuses; then the old one is still there.
+///
+/// When the file system refuses; the old file is then still there.
 pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let new = beside(path, ".new");
     let mut file = File::create(&new)?;
     file.write_all(contents)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    // The rename is durable once the folder is.
+    // The rename is durable once the folder is synced.
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

@@ -1,49 +1,51 @@
-//! What one check saw, before it is known whose sample that is.
+//! The result of one check, before it becomes a sample of a service.
+//!
+//! Plain data. It knows neither the service nor the probe.
 
 use std::time::Duration;
 
-use crate::answer::Answer;
+use crate::body::HealthBody;
 
-/// The fault of the prober itself.
+/// The fault of a check that the prober could not make.
 pub(crate) const UNABLE: &str = "prober";
 
-/// What one check saw.
+/// The result of one check.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Look {
-    /// None: no verdict, the prober itself failed.
+pub(crate) struct CheckResult {
+    /// `None`: no verdict, because the prober itself failed.
     pub(crate) ok: Option<bool>,
-    /// Why not.
+    /// The kind of failure, in one word.
     pub(crate) fault: Option<&'static str>,
-    /// For a person.
+    /// The failure as a sentence for a person.
     pub(crate) message: Option<String>,
     /// HTTP status, exit code, or a negative signal.
     pub(crate) status: Option<i32>,
-    /// How long it took.
+    /// How long the check took.
     pub(crate) latency: Option<Duration>,
-    /// What the service said of itself.
-    pub(crate) answer: Answer,
+    /// What the service reported in its body.
+    pub(crate) body: HealthBody,
 }
 
-impl Look {
-    /// It passed.
+impl CheckResult {
+    /// The check passed.
     pub(crate) fn passed() -> Self {
         Self { ok: Some(true), ..Self::default() }
     }
 
-    /// It failed.
+    /// The check failed.
     pub(crate) fn failed(fault: &'static str, message: impl Into<String>) -> Self {
         Self { ok: Some(false), fault: Some(fault), message: Some(message.into()), ..Self::default() }
     }
 
-    /// It took too long. The number is written as a decimal always: `Timeout after 5.0s`. Its latency is not known: no answer is
-    /// not a slow answer, and a limit on latency must not be crossed by it.
+    /// The check took too long. The number is always written as a decimal: `Timeout after 5.0s`. The latency stays unknown,
+    /// because a missing answer is not a slow one and must not cross a limit on latency.
     pub(crate) fn timed_out(timeout: Duration) -> Self {
         Self::failed("timeout", format!("Timeout after {:?}s", timeout.as_secs_f64()))
     }
 
-    /// The prober could not look: that says nothing about the service.
+    /// The prober could not make the check. This says nothing about the service.
     pub(crate) fn unable(what: &str, why: &std::io::Error) -> Self {
-        Self { fault: Some(UNABLE), message: Some(format!("heald cannot look: {what}: {why}")), ..Self::default() }
+        Self { fault: Some(UNABLE), message: Some(format!("heald cannot check: {what}: {why}")), ..Self::default() }
     }
 
     pub(crate) fn refused(&self) -> bool {
@@ -51,7 +53,7 @@ impl Look {
     }
 }
 
-/// How an end is told: `Exit code 1`, `Killed by signal 9 (SIGKILL)`. A signal is negative.
+/// An exit as text: `Exit code 1`, `Killed by signal 9 (SIGKILL)`. A negative number is a signal.
 pub(crate) fn ending(status: i32) -> String {
     if status >= 0 {
         return format!("Exit code {status}");

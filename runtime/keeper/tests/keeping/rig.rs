@@ -1,4 +1,4 @@
-//! A keeper on a stage of its own, with the test as its runtime (through the fixture's relay, which can be killed).
+//! A keeper of its own for each test, with the test as its runtime (through the fixture's relay, which can be killed).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use heald_keeper::protocol::{
-    Ask, Child, Decoder, Done, Exit, Fallback, Hello, Log, Message, Place, Refusal, Request, Restart, Signal, Spawn,
-    Stop, VERSION, encode,
+    Child, Decoder, Exit, Fallback, FallbackRestart, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply,
+    Log, RuntimeRequest, SignalRequest, SlotId, SpawnRequest, StopSettings, VERSION, encode,
 };
 use rustix::process::{Pid, Signal as Sig, kill_process};
 use tempfile::TempDir;
@@ -62,25 +62,25 @@ pub(crate) fn zombies_of(pid: u32) -> usize {
         .count()
 }
 
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) directory: TempDir,
     listener: Option<UnixListener>,
     options: Vec<String>,
     pub(crate) keeper: Process,
-    /// Spawn ids are unique to a stage, so that what a failed test leaves can be found and killed.
+    /// Spawn ids are unique to a rig, so that what a failed test leaves can be found and killed.
     prefix: String,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn new(options: &[&str]) -> Self {
-        static STAGES: AtomicU64 = AtomicU64::new(0);
+        static RIGS: AtomicU64 = AtomicU64::new(0);
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("test.sock")).unwrap();
         let mut options: Vec<String> = options.iter().map(ToString::to_string).collect();
         // No test waits for a young runtime unless it says so.
         options.insert(0, "young=0".to_owned());
         let keeper = start(directory.path(), &options);
-        let prefix = format!("t{}x{}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("t{}x{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
         Self { directory, listener: Some(listener), options, keeper, prefix }
     }
 
@@ -149,17 +149,17 @@ impl Stage {
     }
 
     /// A request for a shell script under the name `name`, in a place of that name.
-    pub(crate) fn script(&self, name: &str, script: &str) -> Spawn {
-        Spawn {
+    pub(crate) fn script(&self, name: &str, script: &str) -> SpawnRequest {
+        SpawnRequest {
             spawn: self.spawn_id(name),
-            place: Place { service: name.to_owned(), replica: 0 },
+            slot: SlotId { service: name.to_owned(), replica: 0 },
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             cwd: None,
             user: None,
             log: Some(Log { path: self.log(name), max_bytes: 1 << 30, keep: 1 }),
-            fallback: Fallback { restart: Restart::Always, success_codes: vec![], backoff_ms: 0 },
-            stop: Stop { signal: 15, grace_ms: 2000 },
+            fallback: Fallback { restart: FallbackRestart::Always, success_codes: vec![], backoff_ms: 0 },
+            stop: StopSettings { signal: 15, grace_ms: 2000 },
             tag: format!("tag of {name}"),
         }
     }
@@ -180,7 +180,7 @@ fn start(directory: &Path, options: &[String]) -> Process {
         .unwrap()
 }
 
-impl Drop for Stage {
+impl Drop for TestRig {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
@@ -203,7 +203,7 @@ pub(crate) struct Talk {
     stream: UnixStream,
     decoder: Decoder,
     requests: u64,
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<KeeperMessage>,
     pub(crate) pid: u32,
     pub(crate) safe_mode: bool,
 }
@@ -225,22 +225,22 @@ impl Talk {
     }
 
     /// Sends without waiting for an answer; returns the request's id.
-    pub(crate) fn send(&mut self, ask: Ask) -> std::io::Result<u64> {
+    pub(crate) fn send(&mut self, ask: KeeperCommand) -> std::io::Result<u64> {
         self.requests += 1;
         let mut bytes = Vec::new();
-        encode(&Request { id: self.requests, ask }, &mut bytes).unwrap();
+        encode(&RuntimeRequest { id: self.requests, ask }, &mut bytes).unwrap();
         self.stream.write_all(&bytes)?;
         Ok(self.requests)
     }
 
-    pub(crate) fn receive(&mut self) -> std::io::Result<Message> {
+    pub(crate) fn receive(&mut self) -> std::io::Result<KeeperMessage> {
         if let Some(message) = self.waiting.pop_front() {
             return Ok(message);
         }
         self.read()
     }
 
-    fn read(&mut self) -> std::io::Result<Message> {
+    fn read(&mut self) -> std::io::Result<KeeperMessage> {
         loop {
             if let Some(message) = self.decoder.decode().unwrap() {
                 return Ok(message);
@@ -258,57 +258,57 @@ impl Talk {
     }
 
     pub(crate) fn try_attach(&mut self) -> std::io::Result<Hello> {
-        self.send(Ask::Attach { version: VERSION })?;
+        self.send(KeeperCommand::Attach { version: VERSION })?;
         loop {
             match self.read()? {
-                Message::Hello(hello) => return Ok(*hello),
+                KeeperMessage::Hello(hello) => return Ok(*hello),
                 other => self.waiting.push_back(other),
             }
         }
     }
 
-    pub(crate) fn ask(&mut self, ask: Ask) -> Result<Done, Refusal> {
+    pub(crate) fn ask(&mut self, ask: KeeperCommand) -> Result<KeeperReply, KeeperRefusal> {
         self.try_ask(ask).unwrap()
     }
 
-    pub(crate) fn try_ask(&mut self, ask: Ask) -> std::io::Result<Result<Done, Refusal>> {
+    pub(crate) fn try_ask(&mut self, ask: KeeperCommand) -> std::io::Result<Result<KeeperReply, KeeperRefusal>> {
         let id = self.send(ask)?;
         loop {
             match self.read()? {
-                Message::Answer { id: answered, answer } if answered == id => return Ok(answer),
-                Message::Answer { .. } => {}
+                KeeperMessage::Answer { id: answered, answer } if answered == id => return Ok(answer),
+                KeeperMessage::Answer { .. } => {}
                 other => self.waiting.push_back(other),
             }
         }
     }
 
-    pub(crate) fn spawn(&mut self, spawn: Spawn) -> Result<Child, Refusal> {
-        self.ask(Ask::Spawn(Box::new(spawn))).map(|done| match done {
-            Done::Spawned(child) => child,
+    pub(crate) fn spawn(&mut self, spawn: SpawnRequest) -> Result<Child, KeeperRefusal> {
+        self.ask(KeeperCommand::Spawn(Box::new(spawn))).map(|done| match done {
+            KeeperReply::Spawned(child) => child,
             other => panic!("{other:?} instead of a child"),
         })
     }
 
-    pub(crate) fn signal(&mut self, spawn: &str, signal: i32) -> Result<Done, Refusal> {
-        self.ask(Ask::Signal(Signal { spawn: spawn.to_owned(), signal, group: true, retire: false }))
+    pub(crate) fn signal(&mut self, spawn: &str, signal: i32) -> Result<KeeperReply, KeeperRefusal> {
+        self.ask(KeeperCommand::Signal(SignalRequest { spawn: spawn.to_owned(), signal, group: true, retire: false }))
     }
 
-    pub(crate) fn retire(&mut self, spawn: &str, signal: i32) -> Result<Done, Refusal> {
-        self.ask(Ask::Signal(Signal { spawn: spawn.to_owned(), signal, group: true, retire: true }))
+    pub(crate) fn retire(&mut self, spawn: &str, signal: i32) -> Result<KeeperReply, KeeperRefusal> {
+        self.ask(KeeperCommand::Signal(SignalRequest { spawn: spawn.to_owned(), signal, group: true, retire: true }))
     }
 
     pub(crate) fn exit(&mut self) -> Exit {
         loop {
             match self.receive().unwrap() {
-                Message::Exited(exit) => return exit,
-                Message::Notice { .. } => {}
+                KeeperMessage::Exited(exit) => return exit,
+                KeeperMessage::Notice { .. } => {}
                 other => panic!("{other:?} instead of an exit"),
             }
         }
     }
 
     pub(crate) fn acknowledge(&mut self, spawn: &str) {
-        self.ask(Ask::Acknowledge { spawns: vec![spawn.to_owned()] }).unwrap();
+        self.ask(KeeperCommand::Acknowledge { spawns: vec![spawn.to_owned()] }).unwrap();
     }
 
     /// Sends what is no frame.

@@ -1,4 +1,4 @@
-//! A stage for the prober: a real clock, processes as told, and a server that misbehaves on demand.
+//! A test rig for the prober: a real clock, given processes, and a server that misbehaves on demand.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heald_engine::ports::{Board, Clock, Entropy, ProcessState, Processes, Pulse};
 use heald_model::{Moment, Sample, ServiceName};
-use heald_probe::{BreakerConfig, Change, Kind, Outside, ProbeConfig, ProbeError, Prober, ServiceProbes};
+use heald_probe::{
+    BreakerConfig, ProbeConfig, ProbeError, ProbeKind, Prober, ProberPorts, ServiceProbes, StatusChange,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -65,14 +67,14 @@ impl Processes for Told {
 }
 
 /// A started prober and all that comes out of it.
-pub(crate) struct Stage {
+pub(crate) struct TestRig {
     pub(crate) prober: Prober,
     pub(crate) samples: mpsc::UnboundedReceiver<Sample>,
-    pub(crate) changes: mpsc::UnboundedReceiver<Change>,
+    pub(crate) changes: mpsc::UnboundedReceiver<StatusChange>,
     pub(crate) processes: Arc<Told>,
 }
 
-impl Stage {
+impl TestRig {
     pub(crate) fn start(services: Vec<ServiceProbes>) -> Self {
         Self::open(services, Arc::default(), None).unwrap()
     }
@@ -88,7 +90,7 @@ impl Stage {
     fn open(services: Vec<ServiceProbes>, processes: Arc<Told>, spread: Option<u64>) -> Result<Self, ProbeError> {
         let (samples, seen) = mpsc::unbounded_channel();
         let (changes, changed) = mpsc::unbounded_channel();
-        let outside = Outside {
+        let outside = ProberPorts {
             clock: Arc::new(RealClock),
             entropy: Arc::new(Dice),
             processes: processes.clone(),
@@ -142,7 +144,7 @@ impl Stage {
 
 /// Why these services cannot be checked.
 pub(crate) fn refused(services: Vec<ServiceProbes>) -> ProbeError {
-    Stage::open(services, Arc::default(), None).err().expect("it started")
+    TestRig::open(services, Arc::default(), None).err().expect("it started")
 }
 
 /// Waits until something holds.
@@ -164,19 +166,19 @@ pub(crate) fn fixed(open: Duration) -> BreakerConfig {
 }
 
 pub(crate) fn http(url: impl Into<String>) -> ProbeConfig {
-    ProbeConfig { url: Some(url.into()), ..slow(Kind::Http) }
+    ProbeConfig { url: Some(url.into()), ..slow(ProbeKind::Http) }
 }
 
 pub(crate) fn tcp(port: u16) -> ProbeConfig {
-    ProbeConfig { address: Some(format!("127.0.0.1:{port}")), ..slow(Kind::Tcp) }
+    ProbeConfig { address: Some(format!("127.0.0.1:{port}")), ..slow(ProbeKind::Tcp) }
 }
 
 pub(crate) fn exec(script: &str) -> ProbeConfig {
     let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-    ProbeConfig { command: Some(command), timeout: Duration::from_secs(5), ..slow(Kind::Exec) }
+    ProbeConfig { command: Some(command), timeout: Duration::from_secs(5), ..slow(ProbeKind::Exec) }
 }
 
-fn slow(kind: Kind) -> ProbeConfig {
+fn slow(kind: ProbeKind) -> ProbeConfig {
     let (period, timeout) = (Duration::from_secs(3_600), Duration::from_secs(5));
     ProbeConfig { period, timeout, ..ProbeConfig::new(kind) }
 }

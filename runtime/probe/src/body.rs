@@ -1,14 +1,16 @@
-//! What a service says of itself in a JSON body: its `status`, and metrics under `details`.
+//! What a service reports about itself in a JSON body: its `status`, and metrics under `details`.
+//!
+//! It never fails: a body or a field that it does not understand is left out.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// More custom metrics than this are dropped: they become labels and journal rows.
+/// The most custom metrics that are kept; each becomes a label and journal rows.
 const VALUES: usize = 64;
-/// Longer names and words are cut off; nobody reads them.
+/// The longest name and the longest status.
 const WORD: usize = 64;
-/// Words that mean "do not use me". What is not here passes: a degraded service serves.
+/// Statuses that fail the check. All others pass: a degraded service still serves.
 const DOWN: [&str; 12] = [
     "down",
     "error",
@@ -24,9 +26,9 @@ const DOWN: [&str; 12] = [
     "failing",
 ];
 
-/// What a body said.
+/// The understood part of a body.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct HealthBody {
     /// `status`, in the service's own spelling.
     pub(crate) reported: Option<String>,
     /// `details.cpu_usage`, percent.
@@ -39,8 +41,8 @@ pub(crate) struct Answer {
     pub(crate) values: BTreeMap<String, f64>,
 }
 
-impl Answer {
-    /// Reads a body; whatever is not understood is left out.
+impl HealthBody {
+    /// Reads a body and leaves out what it does not understand.
     pub(crate) fn read(body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
             Ok(Value::Object(object)) => Self::of(&object),
@@ -69,7 +71,7 @@ impl Answer {
         }
     }
 
-    /// Whether the service's own word means that it is down.
+    /// Whether the service reports that it is down.
     pub(crate) fn down(&self) -> bool {
         let Some(word) = &self.reported else { return false };
         let word = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
@@ -77,7 +79,7 @@ impl Answer {
     }
 }
 
-/// A status is a word, or 1 and 0 for up and down. Other numbers mean nothing here (many bodies repeat the HTTP code).
+/// A status is a word, or 1 and 0 for up and down. Other numbers are ignored, because many bodies repeat the HTTP code.
 fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(word) => Some(word.chars().filter(|c| !c.is_control()).take(WORD).collect()),
@@ -86,12 +88,12 @@ fn word(value: &Value) -> Option<String> {
     }
 }
 
-/// A number that can be charted; quantised, so that what is stored is what was judged.
+/// A metric value, quantised so that the stored value is the judged value.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().and_then(quantised)
 }
 
-/// Six decimals are more than any of these instruments has.
+/// Rounds to six decimals, more than any metric here has. `None` if the value is negative or not finite.
 pub(crate) fn quantised(value: f64) -> Option<f64> {
     const STEPS: f64 = 1e6;
     if !value.is_finite() || value < 0.0 {
@@ -126,13 +128,13 @@ mod tests {
             ("DOWN", false),
             ("", false),
         ] {
-            assert_eq!(Answer::read(body.as_bytes()).down(), down, "{body}");
+            assert_eq!(HealthBody::read(body.as_bytes()).down(), down, "{body}");
         }
     }
 
     #[test]
     fn details_are_read_as_metrics() {
-        let answer = Answer::read(
+        let answer = HealthBody::read(
             br#"{"status":"UP","details":{"cpu_usage":12.3456789,"memory_usage":50,"error_rate":0.25,"response_time":120,
                  "custom_metrics":{"queue":7,"name":"x","bad":-1,"":1}}}"#,
         );
@@ -144,14 +146,14 @@ mod tests {
 
     #[test]
     fn what_is_not_measured_is_not_zero() {
-        let answer = Answer::read(br#"{"details":{"cpu_usage":"high","memory_usage":null,"error_rate":-3}}"#);
-        assert_eq!(answer, Answer::default());
+        let answer = HealthBody::read(br#"{"details":{"cpu_usage":"high","memory_usage":null,"error_rate":-3}}"#);
+        assert_eq!(answer, HealthBody::default());
     }
 
     #[test]
     fn a_flood_of_custom_metrics_is_cut() {
         let many: String = (0..1_000).map(|n| format!("\"m{n}\":1,")).collect();
         let body = format!("{{\"details\":{{\"custom_metrics\":{{{many}\"{}\":1}}}}}}", "x".repeat(1_000));
-        assert_eq!(Answer::read(body.as_bytes()).values.len(), VALUES);
+        assert_eq!(HealthBody::read(body.as_bytes()).values.len(), VALUES);
     }
 }

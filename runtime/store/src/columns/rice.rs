@@ -1,14 +1,16 @@
-//! Rice codes: a number's lowest bits as they are, the rest counted in ones. Numbers that are usually about the same size take little
-//! more than that size, which is what noise leaves over once the pattern is taken out; deflate alone spends a third more on it.
+//! Rice codes: the lowest bits of a number as they are, the rest counted in ones.
+//!
+//! Numbers of about the same size take little more than that size. This suits the noise that is left once a pattern is
+//! taken out; deflate alone would take a third more. It refuses input that ends too early.
 
-use crate::columns::Broken;
+use super::InvalidColumns;
 
-/// A number whose upper part is as large as this is written out whole behind so many ones.
+/// A number whose upper part is this large is written as a whole, after this many ones.
 const ESCAPE: u64 = 24;
 
-/// The number of low bits that makes these numbers about the shortest, and how short that is.
+/// The number of low bits that makes the code about the shortest, and the length of that code.
 pub(crate) fn width(values: &[u64]) -> (u8, u64) {
-    // By the size of the numbers alone: to try each width on each number would take most of the time.
+    // This uses only the size of the numbers. Trying each width on each number would take most of the time.
     let mut sizes = [0_u64; 65];
     for value in values {
         if let Some(size) = sizes.get_mut((64 - value.leading_zeros()) as usize) {
@@ -18,7 +20,7 @@ pub(crate) fn width(values: &[u64]) -> (u8, u64) {
     let guess = |width: u8| {
         let each = (0_u32..).zip(&sizes).filter(|(_, count)| **count > 0);
         each.map(|(size, count)| {
-            // A number of that many bits is about three quarters of the least that has one more.
+            // A number of this many bits is about three quarters of the smallest number with one bit more.
             let upper = if size == 0 { 0 } else { (3_u128 << (size - 1)) / 2 } >> width;
             u128::from(*count)
                 * if upper < u128::from(ESCAPE) { upper + 1 + u128::from(width) } else { u128::from(ESCAPE) + 64 }
@@ -30,7 +32,7 @@ pub(crate) fn width(values: &[u64]) -> (u8, u64) {
     (width, bits.map(|upper| if upper < ESCAPE { upper + 1 + u64::from(width) } else { ESCAPE + 64 }).sum())
 }
 
-/// Writes them, and fills up the last byte.
+/// Writes the numbers and fills up the last byte.
 pub(crate) fn write(bytes: &mut Vec<u8>, values: &[u64], width: u8) {
     let mut bits = Bits { bytes, held: 0, filled: 0 };
     for value in values {
@@ -46,7 +48,7 @@ pub(crate) fn write(bytes: &mut Vec<u8>, values: &[u64], width: u8) {
     bits.finish();
 }
 
-/// Bits on their way into bytes.
+/// Packs bits into bytes.
 struct Bits<'a> {
     bytes: &'a mut Vec<u8>,
     held: u128,
@@ -71,11 +73,11 @@ impl Bits<'_> {
     }
 }
 
-/// Reads so many, and takes them off the front.
-pub(crate) fn read(bytes: &mut &[u8], count: usize, width: u8) -> Result<Vec<u64>, Broken> {
-    // Each takes at least a bit, so no count makes more room than its bytes do.
+/// Reads `count` numbers and takes them off the front.
+pub(crate) fn read(bytes: &mut &[u8], count: usize, width: u8) -> Result<Vec<u64>, InvalidColumns> {
+    // Each number takes at least one bit, so no count allocates more than the input has.
     if width > 63 || count / 8 > bytes.len() {
-        return Err(Broken);
+        return Err(InvalidColumns);
     }
     let mut place = 0_usize;
     let mut values = Vec::with_capacity(count);
@@ -91,12 +93,12 @@ pub(crate) fn read(bytes: &mut &[u8], count: usize, width: u8) -> Result<Vec<u64
             place += 64;
         }
     }
-    let (_, rest) = bytes.split_at_checked(place.div_ceil(8)).ok_or(Broken)?;
+    let (_, rest) = bytes.split_at_checked(place.div_ceil(8)).ok_or(InvalidColumns)?;
     *bytes = rest;
     Ok(values)
 }
 
-/// The next 64 bits from a place on; zeros behind the end.
+/// The next 64 bits from a position; zeros behind the end.
 fn peek(bytes: &[u8], place: usize) -> u64 {
     let from = bytes.get(place / 8..).unwrap_or_default();
     let wide = from.iter().take(9).rev().fold(0_u128, |wide, byte| wide << 8 | u128::from(*byte));
@@ -131,9 +133,9 @@ mod tests {
 
     #[test]
     fn an_end_too_early_is_an_error() {
-        assert_eq!(read(&mut &[0xff; 8][..], 1, 3), Err(Broken));
-        assert_eq!(read(&mut &[][..], 1, 0), Err(Broken));
-        assert_eq!(read(&mut &[0; 8][..], usize::MAX, 0), Err(Broken));
-        assert_eq!(read(&mut &[0; 8][..], 1, 64), Err(Broken));
+        assert_eq!(read(&mut &[0xff; 8][..], 1, 3), Err(InvalidColumns));
+        assert_eq!(read(&mut &[][..], 1, 0), Err(InvalidColumns));
+        assert_eq!(read(&mut &[0; 8][..], usize::MAX, 0), Err(InvalidColumns));
+        assert_eq!(read(&mut &[0; 8][..], 1, 64), Err(InvalidColumns));
     }
 }

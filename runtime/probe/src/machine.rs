@@ -1,27 +1,29 @@
-//! The machine's own metrics: `cpu`, `memory` and `disk` in percent.
+//! The metrics of the machine: `cpu`, `memory` and `disk` in percent.
+//!
+//! It keeps the newest measurement only. What cannot be read is left out.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::answer::quantised;
+use crate::body::quantised;
 use crate::proc::{self, Ticks};
 
 /// How often the machine is measured.
 const PERIOD: Duration = Duration::from_secs(5);
-/// The first measure comes so soon after the start; busyness needs two readings.
+/// How soon after the start the first measurement ends. CPU usage needs two readings.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// The newest measure.
+/// The newest measurement.
 #[derive(Debug, Default)]
-pub(crate) struct Host(Mutex<BTreeMap<String, f64>>);
+pub(crate) struct MachineMetrics(Mutex<BTreeMap<String, f64>>);
 
-impl Host {
+impl MachineMetrics {
     pub(crate) fn read(&self) -> BTreeMap<String, f64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Measures for ever.
+    /// Measures until the future is dropped.
     pub(crate) async fn measure(&self) {
         let mut before = proc::ticks();
         tokio::time::sleep(FIRST).await;
@@ -43,7 +45,7 @@ fn share(before: Ticks, now: Ticks) -> Option<f64> {
     Some(percent(now.busy.saturating_sub(before.busy), all))
 }
 
-/// How full the root file system is, as df counts it: what is reserved for root is not there for anyone.
+/// How full the root file system is, as `df` counts it: blocks reserved for root do not count as free.
 fn disk() -> Option<f64> {
     let stat = rustix::fs::statvfs("/").ok()?;
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);

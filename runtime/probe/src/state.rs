@@ -1,53 +1,52 @@
-//! How a service stands, by what its checks said: counts, the last word of each, and the health that follows. Pure; who holds the
-//! lock, asks the clock and tells the world is [`crate::watch`].
+//! The state of one monitored service: counts, the newest verdict of each probe, and the health that follows from them.
+//!
+//! It is pure: [`crate::monitor`] holds the lock, reads the clock and reports changes.
 
 use std::collections::BTreeMap;
 
 use heald_breaker::{BreakerConfig, Circuit};
 use heald_engine::ports::Pulse;
-use heald_model::{Health, Moment, ProbeId, Replica, Sample};
+use heald_model::{Health, Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 
-use crate::watch::PROCESS;
-
-/// How a service stands.
-pub(crate) struct Standing {
+/// The state that the checks of a service made.
+pub(crate) struct ProbeState {
     pub(crate) circuit: Circuit,
     pub(crate) pulse: Pulse,
-    pub(crate) views: BTreeMap<(ProbeId, Option<Replica>), View>,
-    /// Counts what was done to the service; a check belongs to the turn in which it began.
-    pub(crate) turn: u64,
+    pub(crate) views: BTreeMap<(ProbeId, Option<Replica>), CheckView>,
+    /// Counts actions, holds and releases. A check that began in an earlier generation changes nothing.
+    pub(crate) generation: u64,
     pub(crate) incarnation: Option<u64>,
-    /// Until when it may be starting.
+    /// The startup deadline.
     pub(crate) starting: Moment,
     pub(crate) held: bool,
-    /// A check was skipped, and none was let through since.
+    /// The circuit skipped a check and has admitted none since.
     pub(crate) suspended: bool,
     /// The circuit has counted a verdict.
     pub(crate) tried: bool,
-    /// There are checks to pass beside being alive.
+    /// There are probes that give verdicts, besides the process probe.
     pub(crate) probed: bool,
 }
 
-/// What one probe (of one replica) said last.
+/// The newest verdict of one probe, of one replica.
 #[derive(Default)]
-pub(crate) struct View {
+pub(crate) struct CheckView {
     pub(crate) verdict: Option<bool>,
     pub(crate) at: Moment,
     pub(crate) message: Option<String>,
-    /// It passed once in this life.
+    /// The probe has passed once in this incarnation.
     pub(crate) passed: bool,
-    /// The newest life of a process that is known to be over.
+    /// The newest incarnation of the process that has ended.
     pub(crate) ended: u64,
 }
 
-impl Standing {
-    /// Of a service that may be starting until then.
+impl ProbeState {
+    /// The state of a service whose startup deadline is `starting`.
     pub(crate) fn new(breaker: BreakerConfig, starting: Moment) -> Self {
         Self {
             circuit: Circuit::new(breaker),
             pulse: Pulse::default(),
             views: BTreeMap::new(),
-            turn: 0,
+            generation: 0,
             incarnation: None,
             starting,
             held: false,
@@ -57,11 +56,11 @@ impl Standing {
         }
     }
 
-    pub(crate) fn view(&self, probe: &ProbeId) -> Option<&View> {
+    pub(crate) fn view(&self, probe: &ProbeId) -> Option<&CheckView> {
         self.views.get(&(probe.clone(), None))
     }
 
-    /// Whether a failure of this check at that time is excused, because the service may still be starting.
+    /// Whether a failure of this probe at that time is excused, because the service may still be starting.
     pub(crate) fn excuses(&self, probe: &ProbeId, at: Moment) -> bool {
         at < self.starting && !self.view(probe).is_some_and(|view| view.passed)
     }
@@ -73,7 +72,8 @@ impl Standing {
         }
     }
 
-    /// Counts a configured check's verdict. False: it passed while another is failing, so it ends no row of failures.
+    /// Counts the verdict of a configured probe. Returns false if it passed while another probe fails, so that the failures in a
+    /// row go on.
     pub(crate) fn count(&mut self, ok: bool, sample: &Sample) -> bool {
         self.pulse.total_checks += 1;
         if !ok {
@@ -83,7 +83,7 @@ impl Standing {
         self.pulse.successful_checks += 1;
         self.pulse.response_time = sample.latency.or(self.pulse.response_time);
         let others = self.views.iter().any(|((probe, _), view)| {
-            *probe != sample.probe && probe.as_str() != PROCESS && view.verdict == Some(false)
+            *probe != sample.probe && probe.as_str() != PROCESS_PROBE && view.verdict == Some(false)
         });
         if !others {
             self.pulse.consecutive_failures = 0;
@@ -91,15 +91,15 @@ impl Standing {
         !others
     }
 
-    /// Counts a look at a process, where there is nothing else to count.
-    pub(crate) fn tally(&mut self, ok: bool) {
+    /// Counts a verdict of the process probe, for a service without other probes.
+    pub(crate) fn count_process(&mut self, ok: bool) {
         self.pulse.total_checks += 1;
         self.pulse.successful_checks += u64::from(ok);
         self.pulse.consecutive_failures = if ok { 0 } else { self.pulse.consecutive_failures + 1 };
     }
 
-    /// Keeps a verdict. True if it is the first success of this life.
-    pub(crate) fn saw(&mut self, sample: &Sample, ok: bool) -> bool {
+    /// Keeps a verdict. Returns true for the first success of this incarnation.
+    pub(crate) fn keep_verdict(&mut self, sample: &Sample, ok: bool) -> bool {
         let view = self.views.entry((sample.probe.clone(), sample.replica.clone())).or_default();
         view.verdict = Some(ok);
         view.at = sample.at;
@@ -110,14 +110,15 @@ impl Standing {
     }
 
     /// Keeps the newest metrics.
-    pub(crate) fn measured(&mut self, sample: &Sample) {
+    pub(crate) fn keep_metrics(&mut self, sample: &Sample) {
         let named = [("cpu", sample.cpu), ("memory", sample.memory), ("error_rate", sample.error_rate)];
         let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         self.pulse.metrics.extend(named);
         self.pulse.metrics.extend(sample.values.iter().map(|(name, value)| (name.clone(), *value)));
     }
 
-    pub(crate) fn stand(&self) -> (Health, Option<String>) {
+    /// The health of the service, and why it is unhealthy.
+    pub(crate) fn health(&self) -> (Health, Option<String>) {
         if self.held {
             return (Health::Unknown, None);
         }
@@ -130,8 +131,8 @@ impl Standing {
         if let Some(failing) = failing {
             return (Health::Unhealthy, failing.message.clone());
         }
-        // A process that merely lives has passed none of the checks that it was given.
-        let counts = |probe: &ProbeId| !self.probed || probe.as_str() != PROCESS;
+        // A process that merely lives has passed none of its configured probes.
+        let counts = |probe: &ProbeId| !self.probed || probe.as_str() != PROCESS_PROBE;
         let passed = self.views.iter().any(|((probe, _), view)| counts(probe) && view.verdict == Some(true));
         (if passed { Health::Healthy } else { Health::Unknown }, None)
     }
