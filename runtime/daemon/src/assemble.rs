@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::actions::Hands;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::{Config, ServiceConfig};
-use crate::platform::{self, Casting, Enrolled, Parts, Platform, Roster, Stage, chain};
+use crate::platform::{self, Casting, Enrolled, Parts, Platform, Roster, Stage};
 use crate::{builtins, keepers};
+use heald_config::{Config, ServiceConfig, chain};
 
 /// How often a supervised process is measured.
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config_command::ConfigCommand;
 use crate::plugin::PluginCommand;
 use crate::replay::{ExplainArgs, ReplayArgs};
 
@@ -252,39 +253,6 @@ pub struct ActArgs {
     /// How to reach heald.
     #[command(flatten)]
     pub client: ClientArgs,
-}
-
-/// `heald config`.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Name every problem of a configuration, with file, line and what is allowed
-    Check {
-        /// The file; heald.toml if it is there
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// Print the configuration as heald understands it
-    Print {
-        /// Print the built-in defaults instead, as they are written
-        #[arg(long)]
-        default: bool,
-        /// The configuration file; heald.toml if it is there
-        #[arg(long, short, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-    /// Print one value
-    Get(ConfigGet),
-}
-
-/// `heald config get`.
-#[derive(Debug, Args)]
-pub struct ConfigGet {
-    /// A dotted key such as healing.budget.disrupt, or the name of a variable that the configuration asks for
-    #[arg(value_name = "KEY")]
-    pub key: String,
-    /// The configuration file; heald.toml if it is there
-    #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 /// Words for a hidden command to read itself.

@@ -12,8 +12,8 @@ use heald_model::{Fact, Finding};
 use serde_json::{Map, Value, json};
 
 use crate::cli::DecideArgs;
-use crate::config::{self, Config, ConsultConfig};
 use crate::{assemble, builtins};
+use heald_config::{self as config, Config, ConsultConfig};
 
 /// `error_rate` is a ratio inside.
 const PERCENT: f64 = 100.0;
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::config::{Environment, parse};
+    use heald_config::{Environment, parse};
 
     /// Plug-ins that answer so, and remember what they were asked.
     struct Told(Decision, Vec<Finding>, Mutex<Option<(String, Metrics)>>);

@@ -10,13 +10,14 @@ pub mod builtins;
 pub mod cli;
 pub mod client;
 pub mod clock;
-pub mod config;
+pub mod config_command;
 pub mod decide;
 pub mod demo;
 pub mod keepers;
 pub mod logging;
 pub mod platform;
 pub mod plugin;
+mod rehearse;
 pub mod replay;
 pub mod run;
 
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error);
+            heald_config::complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -53,16 +54,10 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Decide(args) => decide::decide(args),
-        Command::Config(command) => config::command(command),
+        Command::Config(command) => config_command::command(command),
         Command::Plugin(command) => plugin::command(command),
         Command::Explain(args) => Ok(replay::explain(&args)),
         Command::Replay(args) => Ok(replay::replay(&args)),
         other => client::run(other),
     }
-}
-
-/// Says on standard error what is wrong: the one place where an error is printed with all its causes.
-#[allow(clippy::print_stderr)]
-fn complain(error: &anyhow::Error) {
-    eprintln!("heald: {error:#}");
 }

@@ -26,7 +26,7 @@ use tracing_subscriber::layer::{Context as Spans, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::LogFormat;
-use crate::config::{Level, LogConfig};
+use heald_config::{Level, LogConfig};
 
 /// Lines that wait for the disk or the terminal: a burst of some seconds at the pace of a large incident, a few MB.
 const WAITING_LINES: usize = 8_192;
@@ -272,7 +272,7 @@ impl Entry {
     }
 
     fn text(&self, colour: bool) -> String {
-        let (on, dim, off) = if colour { (self.level.colour(), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        let (on, dim, off) = if colour { (colour_of(self.level), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let mut line = format!(
             "{dim}{}{off} {on}{:<8}{off} {}",
             self.at.strftime("%H:%M:%S%.3f"),
@@ -296,25 +296,12 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-impl Level {
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-            Self::Critical => "CRITICAL",
-        }
-    }
-
-    const fn colour(self) -> &'static str {
-        match self {
-            Self::Debug => "\x1b[2m",
-            Self::Info => "\x1b[32m",
-            Self::Warning => "\x1b[33m",
-            Self::Error | Self::Critical => "\x1b[31m",
-        }
+const fn colour_of(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "\x1b[2m",
+        Level::Info => "\x1b[32m",
+        Level::Warning => "\x1b[33m",
+        Level::Error | Level::Critical => "\x1b[31m",
     }
 }
 

@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use crate::assemble::{Assembled, assemble};
 use crate::cli::RunArgs;
-use crate::config::{self, Config, Environment};
 use crate::demo::narrate;
 use crate::{builtins, logging};
+use heald_config::{self as config, Config, Environment};
 
 /// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper
 /// knows this one.
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<
     let loaded = match configured(args, file) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            crate::complain(&problems);
+            config::complain(problems.as_ref());
             return Ok(ExitCode::from(MISTAKE));
         }
     };
@@ -101,7 +101,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
     let listeners = match config.server.bind().await {
         Ok(listeners) => listeners,
         Err(error) => {
-            crate::complain(&anyhow::Error::from(error));
+            config::complain(&error);
             return Ok(ExitCode::from(MISTAKE));
         }
     };

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use heald::config::{Config, Environment, File, Problems, parse};
+use heald_config::{Config, Environment, File, Problems, parse};
 use heald::plugin::scenario::{Scenario, errands};
 use libfuzzer_sys::fuzz_target;
 

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{ActArgs, ClientArgs, Command, EventsArgs, IncidentsArgs, TriggerArgs, WhyArgs};
-use crate::config;
+use crate::config_command;
 use crate::plugin::PluginCommand;
 use http::Client;
 use line::line;
@@ -38,7 +38,7 @@ const SHORTEST_ID: usize = 4;
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     let who = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(Box::pin(ask(&command, &config::addresses(), &who, &mut stdout()))) {
+    match runtime.block_on(Box::pin(ask(&command, &config_command::addresses(), &who, &mut stdout()))) {
         Err(error) if nobody_reads(&error) => Ok(ExitCode::SUCCESS),
         asked => asked.map(|()| ExitCode::SUCCESS),
     }

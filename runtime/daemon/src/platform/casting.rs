@@ -12,7 +12,7 @@ use heald_model::{PluginName, ServiceName};
 use serde_json::{Map, Value};
 
 use super::roster::{Enrolled, Origin, Roster, Use, chosen};
-use crate::config::{Config, ServiceConfig};
+use heald_config::{Config, ServiceConfig, chain};
 
 /// Who is asked about what, made from one state of the roster.
 #[derive(Default)]
@@ -151,12 +151,6 @@ impl Casting {
             self.faults.push(fault);
         }
     }
-}
-
-/// The whole chain of an error in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A plug-in's configuration for a service, with the service's overrides merged in.

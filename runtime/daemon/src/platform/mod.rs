@@ -37,12 +37,12 @@ use heald_host::{Capability, Host, HostError, Plugin, PluginConfig};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
-pub use casting::{Casting, chain};
+pub use casting::Casting;
 pub use components::{Components, components_dir};
 pub use roster::{Enrolled, Origin, Roster, nameless};
 
 use crate::actions::Hands;
-use crate::config::Config;
+use heald_config::{Config, chain};
 use roster::Use;
 use standing::{Standing, StandingFile};
 

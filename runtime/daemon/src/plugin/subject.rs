@@ -9,7 +9,7 @@ use heald_host::{Host, Options, Plugin, PluginConfig, merged};
 use serde_json::{Map, Value, json};
 
 use crate::builtins;
-use crate::config::{self, Environment};
+use heald_config::{self as config, Environment};
 
 /// Which plug-in, and how.
 #[derive(Clone, Debug, Default, Args)]

@@ -10,7 +10,8 @@ use heald_host::{PublicKey, Trust};
 use serde_json::json;
 
 use super::inspect::read;
-use crate::{builtins, config};
+use crate::builtins;
+use heald_config as config;
 
 /// `heald plugin verify`.
 #[derive(Clone, Debug, Args)]

@@ -27,7 +27,7 @@ use heald_store::Archive;
 use jiff::Timestamp;
 
 use crate::builtins;
-use crate::config::{self, Config};
+use heald_config::{self as config, Config};
 
 /// What was asked again gave another answer.
 const DIFFERS: u8 = 1;
@@ -181,7 +181,7 @@ fn finish(ended: anyhow::Result<u8>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            crate::complain(&error);
+            config::complain(error.as_ref());
             ExitCode::from(TROUBLE)
         }
     }

@@ -10,8 +10,8 @@ use heald_model::{Fault, FaultCause, PluginName, PluginRef};
 
 use super::{object, short};
 use crate::builtins;
-use crate::config::Config;
-use crate::platform::{Components, chain, components_dir};
+use crate::platform::{Components, components_dir};
+use heald_config::{Config, chain};
 
 /// What a call gives when it is made again.
 #[derive(Clone, Debug, PartialEq)]

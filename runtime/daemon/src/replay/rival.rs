@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::players::{Players, heard, said_by_detector, said_by_policy, table};
 use super::{DIFFERS, ReplayArgs, Rival, Span, TROUBLE, object, stamp};
-use crate::config::Config;
+use heald_config::Config;
 
 /// Calls read at once.
 const PAGE: u32 = 512;

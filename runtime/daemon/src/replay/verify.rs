@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::builtins;
-    use crate::config::{self, Environment};
+    use heald_config::{self as config, Environment};
 
     const RULES: &str = "builtin:decide-rules";
 

@@ -148,7 +148,7 @@ fn what_is_printed_reads_back_the_same() {
 
 #[test]
 fn the_health_monitor_example_is_the_older_systems_defaults() {
-    let text = include_str!("../../../../deploy/examples/health-monitor.toml");
+    let text = include_str!("../../../deploy/examples/health-monitor.toml");
     let config = good(text, &[("WRITER_URL", "http://127.0.0.1:9100/health"), ("HEALTH_CHECK_INTERVAL", "2")]);
     let names: Vec<_> = config.service.iter().map(|service| service.name.as_str()).collect();
     assert_eq!(names, ["writer", "research", "backend"]);
@@ -164,7 +164,7 @@ fn the_health_monitor_example_is_the_older_systems_defaults() {
 
 #[test]
 fn an_address_that_makes_no_sense_is_that_checks_failure_alone() {
-    let text = include_str!("../../../../deploy/examples/health-monitor.toml");
+    let text = include_str!("../../../deploy/examples/health-monitor.toml");
     let loaded = parse(own(text), &env(&[("WRITER_URL", "not-a-url")]), &BUILTIN).unwrap();
     assert_eq!(loaded.warnings.len(), 1);
     assert!(loaded.warnings[0].headline().contains("writer"), "{}", loaded.warnings[0]);
@@ -279,118 +279,4 @@ fn files_are_found_and_the_environment_wins_over_dotenv() {
     assert!(load(None, &[]).unwrap_err().to_string().contains("heald.toml cannot be read"), "a directory is no file");
     write(".env", "nonsense\n");
     assert!(load(None, &[]).unwrap_err().to_string().contains(".env:1: "));
-}
-
-mod commands {
-    use super::*;
-    use crate::cli::{ConfigCommand, ConfigGet};
-
-    fn run(command: &ConfigCommand, directory: &Path, pairs: &[(&str, &str)]) -> (bool, String, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done = super::super::command::look(
-            command,
-            directory,
-            &env(pairs),
-            &BUILTIN,
-            &|_| Problems(Vec::new()),
-            &mut out,
-            &mut err,
-        )
-        .unwrap();
-        (done, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-    }
-
-    fn get(key: &str, directory: &Path) -> (bool, String) {
-        let command = ConfigCommand::Get(ConfigGet { key: key.into(), config: None });
-        let (done, out, err) = run(&command, directory, &[]);
-        (done, if done { out } else { err })
-    }
-
-    fn rehearsed(text: &str) -> Vec<String> {
-        let builtin = crate::builtins::names();
-        let loaded = parse(own(text), &env(&[]), &builtin).unwrap();
-        super::super::rehearse::rehearse(&loaded).0.iter().map(Problem::headline).collect()
-    }
-
-    #[test]
-    fn plug_ins_are_loaded_and_configured_to_see_whether_they_can_be() {
-        assert_eq!(rehearsed(""), Vec::<String>::new());
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("x.wasm");
-        std::fs::write(&file, "this is no component").unwrap();
-        let text = format!("# mine\n[[plugin]]\nname = \"x\"\ncomponent = \"{}\"\n", file.display());
-        let found = rehearsed(&text);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("heald.toml:2: plugin.x: ") && found[0].contains("no WebAssembly"), "{found:?}");
-        let found = rehearsed("[[plugin]]\nname = \"threshold\"\n[plugin.config]\ncpu = \"much\"\n");
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains("plugin.threshold: ") && found[0].contains("cpu"), "{found:?}");
-    }
-
-    /// The examples that are shipped are read, and taken by the plug-ins.
-    #[test]
-    fn every_example_is_sound() {
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
-        let mut seen = 0;
-        for entry in std::fs::read_dir(examples).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|ending| ending == "toml") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                assert_eq!(rehearsed(&text), Vec::<String>::new(), "{}", path.display());
-                seen += 1;
-            }
-        }
-        assert!(seen >= 2);
-    }
-
-    #[test]
-    fn check_counts_or_complains() {
-        let directory = tempfile::tempdir().unwrap();
-        let check = ConfigCommand::Check { file: None };
-        assert_eq!(run(&check, directory.path(), &[]), (true, "ok: 0 services, 7 plug-ins\n".into(), String::new()));
-        std::fs::write(directory.path().join("heald.toml"), "[[service]]\nname = 5\n[x]\n").unwrap();
-        let (done, out, err) = run(&check, directory.path(), &[]);
-        assert!(!done && out.is_empty());
-        assert!(
-            err.contains(
-                "heald.toml:2: service.0.name: must be a string, and this is 5\n  2 | name = 5\n    |        ^"
-            ),
-            "{err}"
-        );
-        assert!(err.ends_with("2 problems\n"), "{err}");
-    }
-
-    #[test]
-    fn get_knows_keys_and_variables() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(".env"), "HEALTH_CHECK_INTERVAL=2  # seconds\n").unwrap();
-        let text =
-            "[[service]]\nname = \"web.one\"\n[[service.probe]]\nkind = \"tcp\"\naddress = \"h:${WEB_PORT:-77}\"\n";
-        std::fs::write(directory.path().join("heald.toml"), text).unwrap();
-        for (key, expected) in [
-            ("health_check_interval", "2"),
-            ("HEALTH_CHECK_INTERVAL", "2"),
-            ("web_port", "77"),
-            ("log_level", "INFO"),
-            ("store.path", "heald.db"),
-            ("healing.detectors", "[\"availability\",\"threshold\"]"),
-            ("healing.budget.disrupt", "5"),
-            ("plugin.threshold.config.cpu", "90"),
-            ("service.web.one.probe.tcp.period", "2s"),
-            ("service.0.probe.0.address", "h:77"),
-        ] {
-            assert_eq!(get(key, directory.path()), (true, format!("{expected}\n")), "{key}");
-        }
-        let (done, err) = get("no.such.key", directory.path());
-        assert!(!done && err.contains("no.such.key"), "{err}");
-    }
-
-    #[test]
-    fn print_shows_the_default_or_the_effective_tree() {
-        let directory = tempfile::tempdir().unwrap();
-        let print = |default| ConfigCommand::Print { default, config: None };
-        assert_eq!(run(&print(true), directory.path(), &[]).1, DEFAULT);
-        let (done, out, _) = run(&print(false), directory.path(), &[("PORT", "81")]);
-        assert!(done && out.contains("127.0.0.1:81"), "{out}");
-    }
 }

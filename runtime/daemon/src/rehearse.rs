@@ -1,22 +1,17 @@
 //! What only the plug-ins themselves can say: whether a component is one, whether it finds what it needs, and whether it
 //! takes its configuration. They are loaded and configured as `heald run` would do it, and called no further.
 
+use heald_config::{Config, Loaded, Problem, Problems, ServiceConfig};
 use serde_json::json;
 
 use crate::assemble;
 use crate::platform::{Casting, Roster};
 
-use super::problem::{Problem, Problems};
-use super::{Config, Loaded, ServiceConfig};
-
 /// Every refusal, where the plug-in is configured.
-pub(super) fn rehearse(loaded: &Loaded) -> Problems {
+pub(crate) fn rehearse(loaded: &Loaded) -> Problems {
     match faults(&loaded.config) {
         Ok(faults) => {
-            let refused = |(name, detail): (String, String)| {
-                let path = ["plugin", name.as_str()];
-                Problem::at(loaded.tree.place_of(&path).clone(), path.join("."), detail)
-            };
+            let refused = |(name, detail): (String, String)| loaded.problem_at(&["plugin", name.as_str()], detail);
             Problems(faults.into_iter().map(refused).collect())
         }
         Err(error) => Problems(vec![Problem::of("plugin", format!("no plug-in can be tried: {error:#}"))]),

@@ -6,17 +6,16 @@
 //!
 //! The way of a file: [`environment`] (what `${NAME}` means) → [`interpolate`] (text to text) → [`document`] (a tree that
 //! knows its lines) → [`read`] (the types) → [`check`] (what no type can say). Each names every problem it finds. Nothing here
-//! opens a port or looks at the process's environment unasked, and only `heald config check` loads plug-ins, to see whether
-//! they take what they are given ([`rehearse`]).
+//! opens a port, loads a plug-in or looks at the process's environment.
+#![forbid(unsafe_code)]
 
+mod chain;
 mod check;
-mod command;
 mod document;
 mod environment;
 mod interpolate;
 mod problem;
 mod read;
-mod rehearse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,7 +34,7 @@ use heald_supervisor::ProcessConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use command::{addresses, command};
+pub use chain::{chain, complain};
 pub use environment::Environment;
 pub use problem::{File, Place, Problem, Problems};
 
@@ -119,6 +118,19 @@ pub enum Level {
     Error,
     /// What stops heald from doing its work.
     Critical,
+}
+
+impl Level {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+        }
+    }
 }
 
 impl TryFrom<String> for Level {
@@ -337,6 +349,13 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Where all that was said.
     tree: Node,
+}
+
+impl Loaded {
+    /// A problem at the place that this path leads to, or as far as it leads.
+    pub fn problem_at(&self, path: &[&str], message: impl Into<String>) -> Problem {
+        Problem::at(self.tree.place_of(path).clone(), path.join("."), message)
+    }
 }
 
 /// Reads the configuration that a command in `directory` means: the file that is named, else `heald.toml` if it is there,

@@ -11,7 +11,7 @@ use super::document::Node;
 use super::problem::Problem;
 use super::read::alternatives;
 use super::{Config, ServiceConfig};
-use crate::platform::chain;
+use crate::chain::chain;
 
 /// Longer names make no sense in a table, a metric's label or a file's name.
 const LONGEST_NAME: usize = 100;
