@@ -16,11 +16,10 @@ use heald_store::{Origin, Store, WishFile};
 use heald_supervisor::{Event, Found, ServiceProcess, Supervisor};
 use tokio::sync::mpsc;
 
-use crate::actions::Hands;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::platform::{self, Casting, Enrolled, Parts, Platform, Roster, Stage};
-use crate::{builtins, keepers};
 use heald_config::{Config, ServiceConfig, chain};
+use heald_platform::actions::Hands;
+use heald_platform::{Casting, Enrolled, Origin as PluginOrigin, Parts, Platform, Roster, Stage, builtins, keepers};
 
 /// How often a supervised process is measured.
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);
@@ -180,7 +179,7 @@ pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
 pub async fn load_all(host: &Host, config: &Config, roster: &mut Roster) -> Vec<(PluginName, String)> {
     let mut faults = Vec::new();
     for table in &config.plugin {
-        let mut enrolled = Enrolled::new(table.clone(), platform::Origin::Configuration, Default::default());
+        let mut enrolled = Enrolled::new(table.clone(), PluginOrigin::Configuration, Default::default());
         match host.fetch(table).await {
             Ok(plugin) => enrolled.plugin = Some(plugin),
             Err(error) => faults.push((table.name.clone(), format!("{}: {}", table.component, chain(&error)))),

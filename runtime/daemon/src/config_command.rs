@@ -9,7 +9,9 @@ use clap::{Args, Subcommand};
 use heald_config::{Config, DEFAULT, Environment, Loaded, Problems, load};
 use serde_json::Value;
 
-use crate::{builtins, rehearse};
+use heald_platform::builtins;
+
+use crate::rehearse;
 
 /// `heald config`.
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,9 @@ use heald_model::{Fact, Finding};
 use serde_json::{Map, Value, json};
 
 use crate::cli::DecideArgs;
-use crate::{assemble, builtins};
+use heald_platform::builtins;
+
+use crate::assemble;
 use heald_config::{self as config, Config, ConsultConfig};
 
 /// `error_rate` is a ratio inside.

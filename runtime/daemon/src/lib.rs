@@ -4,18 +4,14 @@
 //! ([`assemble`]), and is what the binary `heald` and the end-to-end tests start.
 #![deny(unsafe_code)]
 
-pub mod actions;
 pub mod assemble;
-pub mod builtins;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config_command;
 pub mod decide;
 pub mod demo;
-pub mod keepers;
 pub mod logging;
-pub mod platform;
 pub mod plugin;
 mod rehearse;
 pub mod replay;

@@ -5,7 +5,7 @@ use heald_config::{Config, Loaded, Problem, Problems, ServiceConfig};
 use serde_json::json;
 
 use crate::assemble;
-use crate::platform::{Casting, Roster};
+use heald_platform::{Casting, Roster};
 
 /// Every refusal, where the plug-in is configured.
 pub(crate) fn rehearse(loaded: &Loaded) -> Problems {

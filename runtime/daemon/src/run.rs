@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use crate::assemble::{Assembled, assemble};
 use crate::cli::RunArgs;
 use crate::demo::narrate;
-use crate::{builtins, logging};
+use heald_platform::builtins;
+
+use crate::logging;
 use heald_config::{self as config, Config, Environment};
 
 /// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper

@@ -19,7 +19,7 @@ fn read(text: &str) -> Result<Config, Problems> {
     static ENVIRONMENT: OnceLock<(Environment, Vec<&'static str>)> = OnceLock::new();
     let (environment, builtin) = ENVIRONMENT.get_or_init(|| {
         let values = [("A", "1"), ("B", ""), ("C", "a\"b\\c\n'"), ("D", "true"), ("E", "${A}")];
-        (values.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), heald::builtins::names())
+        (values.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), heald_platform::builtins::names())
     });
     let file = File { name: "heald.toml".to_owned(), text: text.to_owned() };
     parse(Some(file), environment, builtin).map(|loaded| loaded.config)

@@ -8,8 +8,8 @@ use clap::Args;
 use heald_host::{Host, Options, Plugin, PluginConfig, merged};
 use serde_json::{Map, Value, json};
 
-use crate::builtins;
 use heald_config::{self as config, Environment};
+use heald_platform::builtins;
 
 /// Which plug-in, and how.
 #[derive(Clone, Debug, Default, Args)]

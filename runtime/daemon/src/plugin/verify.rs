@@ -10,8 +10,8 @@ use heald_host::{PublicKey, Trust};
 use serde_json::json;
 
 use super::inspect::read;
-use crate::builtins;
 use heald_config as config;
+use heald_platform::builtins;
 
 /// `heald plugin verify`.
 #[derive(Clone, Debug, Args)]

@@ -26,8 +26,8 @@ use heald_model::{Moment, PluginName, ServiceName};
 use heald_store::Archive;
 use jiff::Timestamp;
 
-use crate::builtins;
 use heald_config::{self as config, Config};
+use heald_platform::builtins;
 
 /// What was asked again gave another answer.
 const DIFFERS: u8 = 1;

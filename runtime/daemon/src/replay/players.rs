@@ -9,9 +9,9 @@ use heald_host::{Grant, Host, HostError, Options, Plugin, PluginConfig, PluginDe
 use heald_model::{Fault, FaultCause, PluginName, PluginRef};
 
 use super::{object, short};
-use crate::builtins;
-use crate::platform::{Components, components_dir};
 use heald_config::{Config, chain};
+use heald_platform::builtins;
+use heald_platform::{Components, components_dir};
 
 /// What a call gives when it is made again.
 #[derive(Clone, Debug, PartialEq)]

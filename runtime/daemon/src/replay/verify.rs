@@ -155,8 +155,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::builtins;
     use heald_config::{self as config, Environment};
+    use heald_platform::builtins;
 
     const RULES: &str = "builtin:decide-rules";
 

@@ -15,11 +15,15 @@
 //! | `canary` | judging plug-ins on trial |
 //! | `standing` | what was decided, over restarts |
 //! | `components` | every component that ran, for explaining and replaying |
+#![deny(unsafe_code)]
 
+pub mod actions;
+pub mod builtins;
 mod canary;
 mod casting;
 mod components;
 mod folder;
+pub mod keepers;
 mod orders;
 mod rehearsal;
 mod roster;
