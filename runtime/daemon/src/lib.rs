@@ -12,16 +12,15 @@ pub mod config_command;
 pub mod decide;
 pub mod demo;
 pub mod logging;
-pub mod plugin;
+pub mod narrate;
 mod rehearse;
-pub mod replay;
 pub mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, PluginCommand};
 use crate::run::Stage;
 
 /// The binary's whole life: reads the command line, does what it says, and answers with the exit code.
@@ -51,9 +50,10 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Decide(args) => decide::decide(args),
         Command::Config(command) => config_command::command(command),
-        Command::Plugin(command) => plugin::command(command),
-        Command::Explain(args) => Ok(replay::explain(&args)),
-        Command::Replay(args) => Ok(replay::replay(&args)),
-        other => client::run(other),
+        Command::Plugin(PluginCommand::Author(command)) => heald_author::plugin::command(command),
+        Command::Plugin(PluginCommand::Client(command)) => client::run_plugin(&command, &config_command::addresses()),
+        Command::Explain(args) => Ok(heald_author::replay::explain(&args)),
+        Command::Replay(args) => Ok(heald_author::replay::replay(&args)),
+        Command::Client(command) => client::run(&command, &config_command::addresses()),
     }
 }

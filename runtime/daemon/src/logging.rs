@@ -17,6 +17,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -25,8 +26,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context as Spans, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::LogFormat;
 use heald_config::{Level, LogConfig};
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere
+    #[default]
+    Auto,
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
 
 /// Lines that wait for the disk or the terminal: a burst of some seconds at the pace of a large incident, a few MB.
 const WAITING_LINES: usize = 8_192;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use heald_api::{Api, Phase};
 use heald_engine::control::{Consult, Control};
 use heald_engine::ports::{Board, History};
@@ -16,11 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::assemble::{Assembled, assemble};
-use crate::cli::RunArgs;
-use crate::demo::narrate;
+use crate::logging::LogFormat;
 use heald_platform::builtins;
 
-use crate::logging;
+use crate::{logging, narrate};
 use heald_config::{self as config, Config, Environment};
 
 /// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper
@@ -30,6 +30,48 @@ pub const MISTAKE: u8 = 2;
 /// Threads that judge. The probes have one of their own, the journal too; a guest that burns its budget holds up one of these
 /// for some milliseconds.
 const JUDGES: usize = 2;
+
+/// `heald run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// The configuration file; heald.toml if it is there
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen here instead of where the configuration says; may be given several times
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["host", "port"])]
+    pub listen: Vec<String>,
+    /// Listen at this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Listen at this port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// How the log is written; `auto` is for people on a terminal and JSON lines elsewhere
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+impl RunArgs {
+    /// Puts `--listen`, `--host` and `--port` over what the configuration says: a host keeps the configured port, a port the
+    /// configured host.
+    pub fn listen_over(&self, configured: &[String]) -> Vec<String> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        if self.host.is_none() && self.port.is_none() {
+            return configured.to_vec();
+        }
+        let first = configured.first().and_then(|address| address.rsplit_once(':'));
+        let (host, port) = first.unwrap_or(("127.0.0.1", "8003"));
+        let host = match self.host.as_deref() {
+            // An IPv6 address needs brackets beside a port.
+            Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            Some(host) => host.to_owned(),
+            None => host.to_owned(),
+        };
+        vec![format!("{host}:{}", self.port.map_or_else(|| port.to_owned(), |port| port.to_string()))]
+    }
+}
 
 /// What differs between `heald run` and `heald demo`.
 #[derive(Clone, Debug, Default)]
@@ -224,4 +266,31 @@ fn now() -> Moment {
 /// Where a demo's files are.
 pub fn file_in(directory: &Path) -> PathBuf {
     directory.join("heald.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn options_go_over_the_configured_addresses() {
+        let configured = ["127.0.0.1:8003".to_owned(), "127.0.0.1:8000".to_owned()];
+        let over = |line: &str| match Line::try_parse_from(line.split_whitespace()) {
+            Ok(line) => line.args.listen_over(&configured),
+            Err(error) => panic!("{line}: {error}"),
+        };
+        assert_eq!(over("run"), configured);
+        assert_eq!(over("run --port 5"), ["127.0.0.1:5"]);
+        assert_eq!(over("run --host localhost"), ["localhost:8003"]);
+        assert_eq!(over("run --host ::1 --port 5"), ["[::1]:5"]);
+        assert_eq!(over("run --listen a:1 --listen b:2"), ["a:1", "b:2"]);
+    }
 }

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use heald_config::{Config, Environment, File, Problems, parse};
-use heald::plugin::scenario::{Scenario, errands};
+use heald_author::plugin::scenario::{Scenario, errands};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

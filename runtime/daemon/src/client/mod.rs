@@ -3,6 +3,7 @@
 //! They ask, and show the answer to a person, or with `--json` as it came. They know nothing of services or plug-ins, keep
 //! nothing, and end with an error when what was asked did not happen.
 
+mod arguments;
 mod http;
 mod line;
 mod plugins;
@@ -17,9 +18,11 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::{ActArgs, ClientArgs, Command, EventsArgs, IncidentsArgs, TriggerArgs, WhyArgs};
-use crate::config_command;
-use crate::plugin::PluginCommand;
+pub use arguments::{
+    ActArgs, ClientArgs, ClientCommand, EventsArgs, IncidentsArgs, NamedArgs, ResumeArgs, RevokeArgs,
+    RunningPluginCommand, ServiceArgs, TriggerArgs, WhyArgs,
+};
+
 use http::Client;
 use line::line;
 use stream::Next;
@@ -31,14 +34,30 @@ const LOOKED_THROUGH: u32 = 500;
 /// The shortest beginning of an id that is taken for one: all of a UUIDv7's early digits are the time.
 const SHORTEST_ID: usize = 4;
 
-/// Carries out a command that needs a running heald.
+/// Carries out a command that needs a running heald; `configured` are the addresses at which it may listen.
 ///
 /// # Errors
 /// When what was asked did not happen; the sentence is for the person who asked.
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let who = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
+pub fn run(command: &ClientCommand, configured: &[String]) -> anyhow::Result<ExitCode> {
+    converse(ask(command, configured, &who(), &mut stdout()))
+}
+
+/// The same for the commands of `heald plugin` that need a running heald.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_plugin(command: &RunningPluginCommand, configured: &[String]) -> anyhow::Result<ExitCode> {
+    converse(ask_plugin(command, configured, &who(), &mut stdout()))
+}
+
+/// The operator's name for timelines.
+fn who() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "cli".to_owned())
+}
+
+fn converse(asking: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(Box::pin(ask(&command, &config_command::addresses(), &who, &mut stdout()))) {
+    match runtime.block_on(Box::pin(asking)) {
         Err(error) if nobody_reads(&error) => Ok(ExitCode::SUCCESS),
         asked => asked.map(|()| ExitCode::SUCCESS),
     }
@@ -51,59 +70,50 @@ fn nobody_reads(error: &anyhow::Error) -> bool {
 }
 
 /// `configured` are the addresses that heald may be at, `who` is the operator's name for timelines.
-async fn ask(command: &Command, configured: &[String], who: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn ask(command: &ClientCommand, configured: &[String], who: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let session = |args: &ClientArgs| Session::new(args, configured, who);
     match command {
-        Command::Status(args) => session(args)?.status(out).await,
-        Command::Services(args) => session(args)?.services(out).await,
-        Command::Incidents(args) => session(&args.client)?.incidents(args, out).await,
-        Command::Why(args) => session(&args.client)?.why(args, out).await,
-        Command::Events(args) => session(&args.client)?.events(args, out).await,
-        Command::Trigger(args) => session(&args.client)?.trigger(args, out).await,
-        Command::Pause(args) => session(&args.client)?.verb(&args.service, "pause", out).await,
-        Command::Reset(args) => session(&args.client)?.verb(&args.service, "reset", out).await,
-        Command::Start(args) => session(&args.client)?.verb(&args.service, "start", out).await,
-        Command::Stop(args) => session(&args.client)?.verb(&args.service, "stop", out).await,
-        Command::Restart(args) => session(&args.client)?.verb(&args.service, "restart", out).await,
-        Command::Approve(args) => session(&args.client)?.verb(&args.service, "approve", out).await,
-        Command::Resume(args) => match &args.service {
+        ClientCommand::Status(args) => session(args)?.status(out).await,
+        ClientCommand::Services(args) => session(args)?.services(out).await,
+        ClientCommand::Incidents(args) => session(&args.client)?.incidents(args, out).await,
+        ClientCommand::Why(args) => session(&args.client)?.why(args, out).await,
+        ClientCommand::Events(args) => session(&args.client)?.events(args, out).await,
+        ClientCommand::Trigger(args) => session(&args.client)?.trigger(args, out).await,
+        ClientCommand::Pause(args) => session(&args.client)?.verb(&args.service, "pause", out).await,
+        ClientCommand::Reset(args) => session(&args.client)?.verb(&args.service, "reset", out).await,
+        ClientCommand::Start(args) => session(&args.client)?.verb(&args.service, "start", out).await,
+        ClientCommand::Stop(args) => session(&args.client)?.verb(&args.service, "stop", out).await,
+        ClientCommand::Restart(args) => session(&args.client)?.verb(&args.service, "restart", out).await,
+        ClientCommand::Approve(args) => session(&args.client)?.verb(&args.service, "approve", out).await,
+        ClientCommand::Resume(args) => match &args.service {
             Some(service) => session(&args.client)?.verb(service, "resume", out).await,
             None => session(&args.client)?.halt("/api/resume", "heald heals again", out).await,
         },
-        Command::Halt(args) => {
+        ClientCommand::Halt(args) => {
             let said = "all healing is stopped; `heald resume --all` takes it up again";
             session(args)?.halt("/api/halt", said, out).await
         }
-        Command::Act(args) => session(&args.client)?.act(args, out).await,
-        Command::Plugin(PluginCommand::List(args)) => session(args)?.plugins(out).await,
-        Command::Plugin(PluginCommand::Show(args)) => session(&args.client)?.plugin(&args.name, out).await,
-        Command::Plugin(PluginCommand::Divergence(args)) => session(&args.client)?.divergence(&args.name, out).await,
-        Command::Plugin(PluginCommand::Reload(args)) => {
-            session(&args.client)?.order_plugin(&args.name, "reload", out).await
-        }
-        Command::Plugin(PluginCommand::Enable(args)) => {
-            session(&args.client)?.order_plugin(&args.name, "enable", out).await
-        }
-        Command::Plugin(PluginCommand::Disable(args)) => {
-            session(&args.client)?.order_plugin(&args.name, "disable", out).await
-        }
-        Command::Plugin(PluginCommand::Promote(args)) => {
-            session(&args.client)?.order_plugin(&args.name, "promote", out).await
-        }
-        Command::Plugin(PluginCommand::Revoke(args)) => {
-            session(&args.client)?.revoke(&args.name, &args.capability, out).await
-        }
-        Command::Plugin(_)
-        | Command::Run(_)
-        | Command::Demo(_)
-        | Command::Decide(_)
-        | Command::Explain(_)
-        | Command::Replay(_)
-        | Command::Config(_)
-        | Command::DemoService(_)
-        | Command::CompilePlugin(_) => {
-            bail!("this command is no question to a running heald")
-        }
+        ClientCommand::Act(args) => session(&args.client)?.act(args, out).await,
+    }
+}
+
+/// The same of the plug-ins.
+async fn ask_plugin(
+    command: &RunningPluginCommand,
+    configured: &[String],
+    who: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let session = |args: &ClientArgs| Session::new(args, configured, who);
+    match command {
+        RunningPluginCommand::List(args) => session(args)?.plugins(out).await,
+        RunningPluginCommand::Show(args) => session(&args.client)?.plugin(&args.name, out).await,
+        RunningPluginCommand::Divergence(args) => session(&args.client)?.divergence(&args.name, out).await,
+        RunningPluginCommand::Reload(args) => session(&args.client)?.order_plugin(&args.name, "reload", out).await,
+        RunningPluginCommand::Enable(args) => session(&args.client)?.order_plugin(&args.name, "enable", out).await,
+        RunningPluginCommand::Disable(args) => session(&args.client)?.order_plugin(&args.name, "disable", out).await,
+        RunningPluginCommand::Promote(args) => session(&args.client)?.order_plugin(&args.name, "promote", out).await,
+        RunningPluginCommand::Revoke(args) => session(&args.client)?.revoke(&args.name, &args.capability, out).await,
     }
 }
 

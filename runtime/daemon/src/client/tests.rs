@@ -5,7 +5,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::cli::Cli;
+
+/// The part of heald's command line that is for the client.
+#[derive(Debug, Parser)]
+#[command(name = "heald")]
+enum Line {
+    #[command(flatten)]
+    Client(ClientCommand),
+    #[command(subcommand)]
+    Plugin(RunningPluginCommand),
+}
+
+/// Carries out a command line against an address nobody configured, as Ada.
+async fn carry_out(line: &Line, out: &mut dyn Write) -> anyhow::Result<()> {
+    match line {
+        Line::Client(command) => Box::pin(ask(command, &[], "ada", out)).await,
+        Line::Plugin(command) => Box::pin(ask_plugin(command, &[], "ada", out)).await,
+    }
+}
 
 /// A heald that answers what it is told to, one connection after the other, and remembers what it was asked.
 struct Stub {
@@ -60,9 +77,9 @@ fn whole(request: &[u8]) -> bool {
 }
 
 async fn say(line: &str) -> Result<String, String> {
-    let command = Cli::try_parse_from(line.split_whitespace()).unwrap().command;
+    let command = Line::try_parse_from(line.split_whitespace()).unwrap();
     let mut out = Vec::new();
-    match Box::pin(ask(&command, &[], "ada", &mut out)).await {
+    match carry_out(&command, &mut out).await {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
         Err(error) => Err(format!("{error:#}")),
     }
@@ -107,7 +124,7 @@ async fn an_order_names_who_gives_it_and_shows_the_key() {
     ])
     .await;
     let url = &stub.url;
-    let command = Command::Pause(crate::cli::ServiceArgs {
+    let command = ClientCommand::Pause(ServiceArgs {
         service: "a b".into(),
         client: ClientArgs { url: Some(url.clone()), api_key: Some("k1".into()), ..ClientArgs::default() },
     });
@@ -229,11 +246,11 @@ impl Write for Closed {
 async fn a_reader_that_has_seen_enough_is_no_fault() {
     let stub = Stub::answering(vec![("200 OK", row(7, "one"))]).await;
     let events = format!("heald events --json --url {}", stub.url);
-    let command = Cli::try_parse_from(events.split_whitespace()).unwrap().command;
-    let error = Box::pin(ask(&command, &[], "ada", &mut Closed)).await.unwrap_err();
+    let command = Line::try_parse_from(events.split_whitespace()).unwrap();
+    let error = carry_out(&command, &mut Closed).await.unwrap_err();
     assert!(nobody_reads(&error), "{error:#}");
-    let command = Cli::try_parse_from(["heald", "status", "--port", "1"]).unwrap().command;
-    assert!(!nobody_reads(&Box::pin(ask(&command, &[], "ada", &mut Closed)).await.unwrap_err()));
+    let command = Line::try_parse_from(["heald", "status", "--port", "1"]).unwrap();
+    assert!(!nobody_reads(&carry_out(&command, &mut Closed).await.unwrap_err()));
 }
 
 #[tokio::test]
@@ -266,7 +283,8 @@ async fn events_without_following_end() {
 #[test]
 fn heald_is_looked_for_where_the_configuration_says() {
     let found = |line: &str, configured: &str| {
-        let Command::Status(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else { panic!() };
+        let line = Line::try_parse_from(line.split_whitespace()).unwrap();
+        let Line::Client(ClientCommand::Status(args)) = line else { panic!() };
         url(&args, &[configured.to_owned()])
     };
     assert_eq!(found("heald status", "0.0.0.0:9000"), "http://127.0.0.1:9000");

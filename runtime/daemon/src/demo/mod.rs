@@ -1,6 +1,5 @@
 //! `heald demo`: five real processes that crash, hang, leak, turn slow, and say that they are down, healed live.
 
-pub mod narrate;
 pub mod patient;
 
 use std::fmt::Write as _;
@@ -10,8 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cli::RunArgs;
-use crate::run::{self, Stage};
+use crate::run::{self, RunArgs, Stage};
 
 use patient::{ILLNESSES, Illness};
 

@@ -54,7 +54,7 @@ impl SubjectArgs {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn recall(&self) -> anyhow::Result<Subject> {
-        self.load_by(super::cache())
+        self.load_by(super::cache::folder())
     }
 
     fn load_by(&self, cache: Option<PathBuf>) -> anyhow::Result<Subject> {

@@ -65,7 +65,7 @@ enum SetUp {
 
 fn check(built: &Built) -> anyhow::Result<Checked> {
     let began = Instant::now();
-    let host = Host::with(Options { cache: super::cache(), ..Options::default() })?;
+    let host = Host::with(Options { cache: super::cache::folder(), ..Options::default() })?;
     let plugin = host.load_bytes(&granted(&built.metadata)?, &built.component)?;
     let loaded = began.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,0 +1,91 @@
+//! The commands of `heald plugin` that are about a plug-in's file. One file here for each of them.
+
+pub mod bench;
+pub mod build;
+mod cache;
+pub mod inspect;
+pub mod new;
+pub mod scenario;
+pub mod sign;
+pub mod subject;
+pub mod test;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// The commands of `heald plugin` that are about a plug-in's file.
+#[derive(Debug, Subcommand)]
+pub enum AuthorCommand {
+    /// Write a new plug-in's project, ready to be built
+    New(new::NewArgs),
+    /// Build a plug-in's project into one file, and check that heald takes it
+    Build(build::BuildArgs),
+    /// Have a plug-in play scenarios, and hold what it says against what they expect
+    Test(test::TestArgs),
+    /// Measure what a plug-in costs, and hold it against a budget
+    Bench(bench::BenchArgs),
+    /// Say what a file is, what it asks for and who signed it, without running any of it
+    Inspect(inspect::InspectArgs),
+    /// Vouch for a file with a key
+    Sign(sign::SignArgs),
+    /// Does somebody who is trusted vouch for this file?
+    Verify(verify::VerifyArgs),
+}
+
+/// Does it.
+///
+/// # Errors
+/// What the command says when it cannot.
+pub fn command(command: AuthorCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuthorCommand::New(args) => new::new(&args),
+        AuthorCommand::Build(args) => build::build(&args),
+        AuthorCommand::Test(args) => test::test(&args),
+        AuthorCommand::Bench(args) => bench::bench(&args),
+        AuthorCommand::Inspect(args) => inspect::inspect(&args),
+        AuthorCommand::Sign(args) => sign::sign(&args),
+        AuthorCommand::Verify(args) => verify::verify(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        _command: AuthorCommand,
+    }
+
+    #[test]
+    fn words_are_understood() {
+        let parse = |line: &str| Line::try_parse_from(line.split_whitespace());
+        for line in [
+            "plugin test p.wasm",
+            "plugin test p.wasm a.toml b.toml --scenario flap --scenario crash-loop --config {} --json",
+            "plugin test builtin:decide-rules --scenario flap --grant {} --limits l.toml -v",
+            "plugin bench p.wasm --calls 5 --scenario flap --budget p99=50us,memory=8MiB",
+            "plugin inspect p.wasm --json",
+            "plugin sign p.wasm --key k.pem --new-key -o q.wasm",
+            "plugin verify p.wasm --key k.pem --key ed25519:00",
+            "plugin verify p.wasm --config heald.toml",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+        for line in [
+            "plugin",
+            "plugin test",
+            "plugin bench p.wasm --calls 0",
+            "plugin bench p.wasm --budget p98=1ms",
+            "plugin sign p.wasm",
+            "plugin verify p.wasm --key k.pem --config heald.toml",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}
