@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use heald_author::plugin::AuthorCommand;
 use heald_author::replay::{ExplainArgs, ReplayArgs};
+use heald_cli::{ClientCommand, RunningPluginCommand};
 
-use crate::client::{ClientCommand, RunningPluginCommand};
 use crate::config_command::ConfigCommand;
 use crate::decide::DecideArgs;
 use crate::run::RunArgs;

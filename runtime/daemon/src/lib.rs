@@ -6,7 +6,6 @@
 
 pub mod assemble;
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod config_command;
 pub mod decide;
@@ -51,9 +50,11 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Decide(args) => decide::decide(args),
         Command::Config(command) => config_command::command(command),
         Command::Plugin(PluginCommand::Author(command)) => heald_author::plugin::command(command),
-        Command::Plugin(PluginCommand::Client(command)) => client::run_plugin(&command, &config_command::addresses()),
+        Command::Plugin(PluginCommand::Client(command)) => {
+            heald_cli::run_plugin(&command, &config_command::addresses())
+        }
         Command::Explain(args) => Ok(heald_author::replay::explain(&args)),
         Command::Replay(args) => Ok(heald_author::replay::replay(&args)),
-        Command::Client(command) => client::run(&command, &config_command::addresses()),
+        Command::Client(command) => heald_cli::run(&command, &config_command::addresses()),
     }
 }

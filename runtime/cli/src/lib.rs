@@ -2,6 +2,7 @@
 //!
 //! They ask, and show the answer to a person, or with `--json` as it came. They know nothing of services or plug-ins, keep
 //! nothing, and end with an error when what was asked did not happen.
+#![forbid(unsafe_code)]
 
 mod arguments;
 mod http;
