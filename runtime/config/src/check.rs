@@ -8,7 +8,7 @@ use heald_host::PluginConfig;
 use heald_model::{PluginName, ServiceName};
 
 use super::document::Node;
-use super::problem::Problem;
+use super::problem::ConfigProblem;
 use super::read::alternatives;
 use super::{Config, ServiceConfig};
 use crate::chain::chain;
@@ -17,7 +17,7 @@ use crate::chain::chain;
 const LONGEST_NAME: usize = 100;
 
 /// Two tables of one name in one file: by name they would be merged in silence.
-pub(super) fn twins(file: &Node) -> Vec<Problem> {
+pub(super) fn twins(file: &Node) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     for kind in ["plugin", "service"] {
         let mut seen = BTreeSet::new();
@@ -27,7 +27,7 @@ pub(super) fn twins(file: &Node) -> Vec<Problem> {
             {
                 let place = table.place_of(&["name"]).clone();
                 let message = format!("a second [[{kind}]] is named `{name}`; names must be unique");
-                problems.push(Problem::at(place, format!("{kind}.{name}.name"), message));
+                problems.push(ConfigProblem::at(place, format!("{kind}.{name}.name"), message));
             }
         }
     }
@@ -39,8 +39,8 @@ pub(super) fn check(
     config: &Config,
     tree: &Node,
     builtin: &[&str],
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
+    warnings: &mut Vec<ConfigProblem>,
 ) {
     let mut check = Check { config, tree, problems: Vec::new(), warnings: Vec::new() };
     check.server();
@@ -58,13 +58,13 @@ pub(super) fn check(
 struct Check<'a> {
     config: &'a Config,
     tree: &'a Node,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
+    warnings: Vec<ConfigProblem>,
 }
 
 impl<'a> Check<'a> {
-    fn at(&self, path: &[&str], message: String) -> Problem {
-        Problem::at(self.tree.place_of(path).clone(), path.join("."), message)
+    fn at(&self, path: &[&str], message: String) -> ConfigProblem {
+        ConfigProblem::at(self.tree.place_of(path).clone(), path.join("."), message)
     }
 
     fn wrong(&mut self, path: &[&str], message: impl Into<String>) {

@@ -9,31 +9,31 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::interpolate::Interpolated;
-use super::problem::{File, Place, Problem};
+use super::problem::{ConfigProblem, File, SourceSpan};
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+    pub(super) place: SourceSpan,
+    pub(super) value: NodeValue,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum NodeValue {
     Text(String),
     Whole(i64),
     Real(f64),
     Truth(bool),
     List(Vec<Node>),
-    Table(BTreeMap<String, Member>),
+    Table(BTreeMap<String, TableMember>),
     /// Taken out of a list, whose other items keep their numbers.
     Gone,
 }
 
 /// A key with its value.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) key: Place,
+pub(super) struct TableMember {
+    pub(super) key: SourceSpan,
     pub(super) node: Node,
 }
 
@@ -45,14 +45,14 @@ pub(super) enum Step {
 }
 
 /// Reads TOML, with the places of what was written before interpolation.
-pub(super) fn parse(file: &Arc<File>, text: &Interpolated) -> Result<Node, Vec<Problem>> {
-    let place = |span| Place { file: Arc::clone(file), span: text.original(span) };
+pub(super) fn parse(file: &Arc<File>, text: &Interpolated) -> Result<Node, Vec<ConfigProblem>> {
+    let place = |span| SourceSpan { file: Arc::clone(file), span: text.original(span) };
     let (table, errors) = DeTable::parse_recoverable(&text.text);
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| {
-            Problem::at(place(error.span().unwrap_or(0..0)), "", error.message().replace('\n', ", "))
+            ConfigProblem::at(place(error.span().unwrap_or(0..0)), "", error.message().replace('\n', ", "))
         };
-        let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
+        let mut problems: Vec<ConfigProblem> = errors.iter().map(problem).collect();
         problems.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
         return Err(problems);
     }
@@ -62,40 +62,44 @@ pub(super) fn parse(file: &Arc<File>, text: &Interpolated) -> Result<Node, Vec<P
     if problems.is_empty() { Ok(node) } else { Err(problems) }
 }
 
-fn tree(table: DeTable<'_>, place: &impl Fn(std::ops::Range<usize>) -> Place, problems: &mut Vec<Problem>) -> Value {
+fn tree(
+    table: DeTable<'_>,
+    place: &impl Fn(std::ops::Range<usize>) -> SourceSpan,
+    problems: &mut Vec<ConfigProblem>,
+) -> NodeValue {
     let members = table.into_iter().map(|(key, value)| {
         let key_place = place(key.span());
-        (key.into_inner().into_owned(), Member { key: key_place, node: node(value, place, problems) })
+        (key.into_inner().into_owned(), TableMember { key: key_place, node: node(value, place, problems) })
     });
-    Value::Table(members.collect())
+    NodeValue::Table(members.collect())
 }
 
 fn node(
     value: Spanned<DeValue<'_>>,
-    place: &impl Fn(std::ops::Range<usize>) -> Place,
-    problems: &mut Vec<Problem>,
+    place: &impl Fn(std::ops::Range<usize>) -> SourceSpan,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Node {
     let at = place(value.span());
-    let mut wrong = |message: String| problems.push(Problem::at(at.clone(), "", message));
+    let mut wrong = |message: String| problems.push(ConfigProblem::at(at.clone(), "", message));
     let value = match value.into_inner() {
-        DeValue::String(text) => Value::Text(text.into_owned()),
+        DeValue::String(text) => NodeValue::Text(text.into_owned()),
         DeValue::Integer(number) => {
             let digits = number.as_str().replace('_', "");
-            Value::Whole(i64::from_str_radix(&digits, number.radix()).unwrap_or_else(|_| {
+            NodeValue::Whole(i64::from_str_radix(&digits, number.radix()).unwrap_or_else(|_| {
                 wrong(format!("{number} is more than heald can count"));
                 0
             }))
         }
         DeValue::Float(number) => match number.as_str().replace('_', "").parse::<f64>() {
-            Ok(number) if number.is_finite() => Value::Real(number),
+            Ok(number) if number.is_finite() => NodeValue::Real(number),
             _ => {
                 wrong(format!("{number} is no finite number"));
-                Value::Real(0.0)
+                NodeValue::Real(0.0)
             }
         },
-        DeValue::Boolean(truth) => Value::Truth(truth),
-        DeValue::Datetime(time) => Value::Text(time.to_string()),
-        DeValue::Array(list) => Value::List(list.into_iter().map(|each| node(each, place, problems)).collect()),
+        DeValue::Boolean(truth) => NodeValue::Truth(truth),
+        DeValue::Datetime(time) => NodeValue::Text(time.to_string()),
+        DeValue::Array(list) => NodeValue::List(list.into_iter().map(|each| node(each, place, problems)).collect()),
         DeValue::Table(table) => tree(table, place, problems),
     };
     Node { place: at, value }
@@ -104,35 +108,35 @@ fn node(
 impl Node {
     pub(super) fn member(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Table(members) => members.get(key).map(|member| &member.node),
+            NodeValue::Table(members) => members.get(key).map(|member| &member.node),
             _ => None,
         }
     }
 
     pub(super) fn member_mut(&mut self, key: &str) -> Option<&mut Node> {
         match &mut self.value {
-            Value::Table(members) => members.get_mut(key).map(|member| &mut member.node),
+            NodeValue::Table(members) => members.get_mut(key).map(|member| &mut member.node),
             _ => None,
         }
     }
 
     pub(super) fn list(&self) -> &[Node] {
         match &self.value {
-            Value::List(list) => list,
+            NodeValue::List(list) => list,
             _ => &[],
         }
     }
 
     pub(super) fn list_mut(&mut self) -> &mut [Node] {
         match &mut self.value {
-            Value::List(list) => list,
+            NodeValue::List(list) => list,
             _ => &mut [],
         }
     }
 
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
+            NodeValue::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -145,7 +149,7 @@ impl Node {
     /// The step's node. A key finds the table of that name in a list of tables.
     fn step(&self, step: &str) -> Option<&Node> {
         match &self.value {
-            Value::List(list) => {
+            NodeValue::List(list) => {
                 list.iter().find(|each| each.name() == Some(step)).or_else(|| list.get(step.parse::<usize>().ok()?))
             }
             _ => self.member(step),
@@ -153,7 +157,7 @@ impl Node {
     }
 
     /// Where this path leads, or as far as it leads.
-    pub(super) fn place_of(&self, path: &[&str]) -> &Place {
+    pub(super) fn place_of(&self, path: &[&str]) -> &SourceSpan {
         let mut node = self;
         for step in path {
             match node.step(step) {
@@ -167,14 +171,14 @@ impl Node {
     /// Takes out what is at the end of the path.
     pub(super) fn remove(&mut self, path: &[Step]) -> Option<Node> {
         match (path, &mut self.value) {
-            ([Step::Key(key)], Value::Table(members)) => members.remove(key).map(|member| member.node),
-            ([Step::Key(key), rest @ ..], Value::Table(members)) => members.get_mut(key)?.node.remove(rest),
-            ([Step::Index(index)], Value::List(list)) => {
+            ([Step::Key(key)], NodeValue::Table(members)) => members.remove(key).map(|member| member.node),
+            ([Step::Key(key), rest @ ..], NodeValue::Table(members)) => members.get_mut(key)?.node.remove(rest),
+            ([Step::Index(index)], NodeValue::List(list)) => {
                 let node = list.get_mut(*index)?;
-                let value = std::mem::replace(&mut node.value, Value::Gone);
+                let value = std::mem::replace(&mut node.value, NodeValue::Gone);
                 Some(Node { place: node.place.clone(), value })
             }
-            ([Step::Index(index), rest @ ..], Value::List(list)) => list.get_mut(*index)?.remove(rest),
+            ([Step::Index(index), rest @ ..], NodeValue::List(list)) => list.get_mut(*index)?.remove(rest),
             _ => None,
         }
     }
@@ -182,7 +186,7 @@ impl Node {
     /// Puts `over` on top: tables go together, lists of named tables by name, anything else is replaced.
     pub(super) fn merge(&mut self, over: Self) {
         match (&mut self.value, over.value) {
-            (Value::Table(members), Value::Table(news)) => {
+            (NodeValue::Table(members), NodeValue::Table(news)) => {
                 for (key, new) in news {
                     match members.get_mut(&key) {
                         Some(old) => {
@@ -195,7 +199,7 @@ impl Node {
                     }
                 }
             }
-            (Value::List(list), Value::List(news)) if is_named(list) && is_named(&news) => {
+            (NodeValue::List(list), NodeValue::List(news)) if is_named(list) && is_named(&news) => {
                 for new in news {
                     match list.iter_mut().find(|old| old.name() == new.name()) {
                         Some(old) => old.merge(new),
@@ -211,10 +215,10 @@ impl Node {
     /// Adds to this table what `below` says and it does not. A fault that shows only here is mended here, so the places are
     /// this table's.
     pub(super) fn inherit(&mut self, below: &Self) {
-        let (Value::Table(own), Value::Table(below)) = (&mut self.value, &below.value) else { return };
+        let (NodeValue::Table(own), NodeValue::Table(below)) = (&mut self.value, &below.value) else { return };
         for (key, member) in below {
             let place = || self.place.clone();
-            own.entry(key.clone()).or_insert_with(|| Member {
+            own.entry(key.clone()).or_insert_with(|| TableMember {
                 key: place(),
                 node: Node { place: place(), value: member.node.value.clone() },
             });
@@ -225,9 +229,11 @@ impl Node {
 impl Node {
     /// A key that this table and the table under `inner` both have: whichever does not say it has it from the other.
     pub(super) fn share(&mut self, key: &str, inner: &str) {
-        let Value::Table(members) = &mut self.value else { return };
+        let NodeValue::Table(members) = &mut self.value else { return };
         let outer = members.get(key).cloned();
-        let Some(Value::Table(inners)) = members.get_mut(inner).map(|member| &mut member.node.value) else { return };
+        let Some(NodeValue::Table(inners)) = members.get_mut(inner).map(|member| &mut member.node.value) else {
+            return;
+        };
         match (outer, inners.get(key).cloned()) {
             (Some(outer), None) => {
                 inners.insert(key.to_owned(), outer);
@@ -261,7 +267,7 @@ mod tests {
             node = node.step(step)?;
         }
         match node.value {
-            Value::Whole(number) => Some(number),
+            NodeValue::Whole(number) => Some(number),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::problem::{File, Place, Problem};
+use super::problem::{ConfigProblem, File, SourceSpan};
 
 /// Names to values.
 pub type Environment = BTreeMap<String, String>;
@@ -19,7 +19,7 @@ pub type Environment = BTreeMap<String, String>;
 ///
 /// # Errors
 /// Every line that is none of these.
-pub(super) fn with_dotenv(mut real: Environment, name: &str, text: &str) -> Result<Environment, Vec<Problem>> {
+pub(super) fn with_dotenv(mut real: Environment, name: &str, text: &str) -> Result<Environment, Vec<ConfigProblem>> {
     let file = Arc::new(File { name: name.to_owned(), text: text.to_owned() });
     let mut problems = Vec::new();
     let mut said = Environment::new();
@@ -32,7 +32,7 @@ pub(super) fn with_dotenv(mut real: Environment, name: &str, text: &str) -> Resu
             Ok(None) => {}
             Err(message) => {
                 let span = start..start + line.trim_end().len();
-                problems.push(Problem::at(Place { file: Arc::clone(&file), span }, "", message));
+                problems.push(ConfigProblem::at(SourceSpan { file: Arc::clone(&file), span }, "", message));
             }
         }
         start += line.len();

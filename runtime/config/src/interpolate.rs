@@ -27,7 +27,7 @@ pub(super) struct Interpolated {
     pub(super) variables: Vec<Read>,
     /// What was put in, in order: where in the new text, and for what of the old.
     replaced: Vec<(Range<usize>, Range<usize>)>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<InterpolationFault>,
 }
 
 /// A variable that was asked for.
@@ -42,7 +42,7 @@ pub(super) struct Read {
 
 /// What is wrong, and where in the old text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct InterpolationFault {
     pub(super) span: Range<usize>,
     pub(super) message: String,
 }
@@ -135,14 +135,14 @@ impl Lexer<'_> {
                     let message = format!(
                         "`{name}` is `{value}`; outside quotes only a number, true or false can be put in, so write it in double quotes"
                     );
-                    self.out.faults.push(Fault { span: start..end, message });
+                    self.out.faults.push(InterpolationFault { span: start..end, message });
                 }
                 self.replace(start..end, &value);
             }
             Err((span, message)) => {
                 // Something that is no error of its own stands in, so that the rest is read too.
                 let end = span.end.max(start + 2);
-                self.out.faults.push(Fault { span, message });
+                self.out.faults.push(InterpolationFault { span, message });
                 self.replace(start..end, if self.within == Within::Nothing { "0" } else { "" });
             }
         }

@@ -36,7 +36,7 @@ use serde_json::{Map, Value};
 
 pub use chain::{chain, complain};
 pub use environment::Environment;
-pub use problem::{File, Place, Problem, Problems};
+pub use problem::{ConfigProblem, ConfigProblems, File, SourceSpan};
 
 use document::Node;
 
@@ -93,21 +93,21 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// The least that is said.
-    pub level: Level,
+    pub level: LogLevel,
     /// A file that gets every line too, as JSON; none if empty.
     pub file: PathBuf,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: Level::Info, file: PathBuf::new() }
+        Self { level: LogLevel::Info, file: PathBuf::new() }
     }
 }
 
 /// How grave a line of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE", try_from = "String")]
-pub enum Level {
+pub enum LogLevel {
     /// For who looks for a fault of heald's.
     Debug,
     /// What happens.
@@ -120,7 +120,7 @@ pub enum Level {
     Critical,
 }
 
-impl Level {
+impl LogLevel {
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -133,7 +133,7 @@ impl Level {
     }
 }
 
-impl TryFrom<String> for Level {
+impl TryFrom<String> for LogLevel {
     type Error = String;
 
     /// In upper or lower case, and in the words of other loggers.
@@ -338,7 +338,7 @@ pub struct Variable {
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// It.
     pub config: Config,
     /// The operator's file, if there is one.
@@ -346,15 +346,15 @@ pub struct Loaded {
     /// The variables it asks for. Where the built-in defaults and the operator's file ask for the same, the latter counts.
     pub variables: Vec<Variable>,
     /// What heald can run with, but somebody should know.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ConfigProblem>,
     /// Where all that was said.
     tree: Node,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// A problem at the place that this path leads to, or as far as it leads.
-    pub fn problem_at(&self, path: &[&str], message: impl Into<String>) -> Problem {
-        Problem::at(self.tree.place_of(path).clone(), path.join("."), message)
+    pub fn problem_at(&self, path: &[&str], message: impl Into<String>) -> ConfigProblem {
+        ConfigProblem::at(self.tree.place_of(path).clone(), path.join("."), message)
     }
 }
 
@@ -364,13 +364,18 @@ impl Loaded {
 ///
 /// # Errors
 /// Every problem, of every line.
-pub fn load(path: Option<&Path>, directory: &Path, real: &Environment, builtin: &[&str]) -> Result<Loaded, Problems> {
+pub fn load(
+    path: Option<&Path>,
+    directory: &Path,
+    real: &Environment,
+    builtin: &[&str],
+) -> Result<LoadedConfig, ConfigProblems> {
     let unreadable = |path: &Path, error: std::io::Error| {
-        Problems(vec![Problem::of("", format!("{} cannot be read: {error}", path.display()))])
+        ConfigProblems(vec![ConfigProblem::of("", format!("{} cannot be read: {error}", path.display()))])
     };
     let dotenv = directory.join(DOTENV);
     let environment = match std::fs::read_to_string(&dotenv) {
-        Ok(text) => environment::with_dotenv(real.clone(), DOTENV, &text).map_err(Problems)?,
+        Ok(text) => environment::with_dotenv(real.clone(), DOTENV, &text).map_err(ConfigProblems)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => real.clone(),
         Err(error) => return Err(unreadable(&dotenv, error)),
     };
@@ -393,7 +398,7 @@ pub fn load(path: Option<&Path>, directory: &Path, real: &Environment, builtin: 
 ///
 /// # Errors
 /// Every problem, of every line.
-pub fn parse(own: Option<File>, environment: &Environment, builtin: &[&str]) -> Result<Loaded, Problems> {
+pub fn parse(own: Option<File>, environment: &Environment, builtin: &[&str]) -> Result<LoadedConfig, ConfigProblems> {
     let mut problems = Vec::new();
     let mut variables = BTreeMap::new();
     let mut tree = None;
@@ -410,35 +415,35 @@ pub fn parse(own: Option<File>, environment: &Environment, builtin: &[&str]) -> 
             Some(tree) => Node::merge(tree, node),
         }
     }
-    let Some(mut tree) = tree.filter(|_| problems.is_empty()) else { return Err(Problems(problems)) };
+    let Some(mut tree) = tree.filter(|_| problems.is_empty()) else { return Err(ConfigProblems(problems)) };
     inherit(&mut tree);
     let whole = tree.clone();
     let config: Option<Config> = read::read(&mut tree, "", &mut problems);
     let mut warnings = Vec::new();
-    let Some(mut config) = config else { return Err(Problems(problems)) };
+    let Some(mut config) = config else { return Err(ConfigProblems(problems)) };
     check::check(&config, &whole, builtin, &mut problems, &mut warnings);
     if !problems.is_empty() {
         problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.file.name.clone(), place.span.start)));
-        return Err(Problems(problems));
+        return Err(ConfigProblems(problems));
     }
     // What nobody asked for need not be loaded: the defaults offer more than one heald uses.
     let used: BTreeSet<PluginName> = config.references().into_iter().cloned().collect();
     config.plugin.retain(|plugin| named.contains(plugin.name.as_str()) || used.contains(&plugin.name));
-    Ok(Loaded { config, path: None, variables: variables.into_values().collect(), warnings, tree: whole })
+    Ok(LoadedConfig { config, path: None, variables: variables.into_values().collect(), warnings, tree: whole })
 }
 
 fn document(
     file: File,
     environment: &Environment,
     variables: &mut BTreeMap<String, Variable>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> Option<Node> {
     let file = Arc::new(file);
     let text = interpolate::interpolate(&file.text, environment);
     let faults = text.faults.iter();
     problems.extend(faults.map(|fault| {
-        let place = Place { file: Arc::clone(&file), span: fault.span.clone() };
-        Problem::at(place, "", fault.message.clone())
+        let place = SourceSpan { file: Arc::clone(&file), span: fault.span.clone() };
+        ConfigProblem::at(place, "", fault.message.clone())
     }));
     for read in &text.variables {
         if let Some(value) = read.value.clone() {

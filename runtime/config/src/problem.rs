@@ -17,14 +17,14 @@ pub struct File {
 
 /// A part of a file, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceSpan {
     /// Which file.
     pub file: Arc<File>,
     /// Which part.
     pub span: Range<usize>,
 }
 
-impl Place {
+impl SourceSpan {
     /// The line, counted from 1.
     pub fn line(&self) -> usize {
         self.before().matches('\n').count() + 1
@@ -49,18 +49,18 @@ impl Place {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where; None: nowhere in a file (a command-line option, a default).
-    pub place: Option<Place>,
+    pub place: Option<SourceSpan>,
     /// The dotted key, if it is about one.
     pub key: String,
     /// What is wrong and what is allowed.
     pub message: String,
 }
 
-impl Problem {
+impl ConfigProblem {
     /// A problem at a place.
-    pub fn at(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn at(place: SourceSpan, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { place: Some(place), key: key.into(), message: message.into() }
     }
 
@@ -77,7 +77,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.headline())?;
         let Some(place) = &self.place else { return Ok(()) };
@@ -92,9 +92,9 @@ impl fmt::Display for Problem {
 
 /// All that is wrong, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct ConfigProblems(pub Vec<ConfigProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.0 {
             writeln!(out, "{problem}")?;
@@ -106,7 +106,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +117,7 @@ mod tests {
         let text = "[server]\n\tport = \"ä\" # x\n".to_owned();
         let span = text.find('"').unwrap()..text.find(" #").unwrap();
         let file = Arc::new(File { name: "heald.toml".into(), text });
-        let problem = Problem::at(Place { file, span }, "server.port", "must be a number");
+        let problem = ConfigProblem::at(SourceSpan { file, span }, "server.port", "must be a number");
         let expected = "heald.toml:2: server.port: must be a number\n  2 | \tport = \"ä\" # x\n    | \t       ^^^";
         assert_eq!(problem.to_string(), expected);
     }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_place_at_the_end_of_a_file_is_still_a_place() {
         let file = Arc::new(File { name: "x".into(), text: "a =".into() });
-        let problem = Problem::at(Place { file, span: 3..9 }, "", "a value is missing");
+        let problem = ConfigProblem::at(SourceSpan { file, span: 3..9 }, "", "a value is missing");
         assert_eq!(problem.to_string(), "x:1: a value is missing\n  1 | a =\n    |    ^");
     }
 }

@@ -8,11 +8,11 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::document::{Node, Step, Value};
-use super::problem::{Place, Problem};
+use super::document::{Node, NodeValue, Step};
+use super::problem::{ConfigProblem, SourceSpan};
 
 /// Reads what can be read of `node`, which stands under the key `at`. Without problems there is always a value.
-pub(super) fn read<T: DeserializeOwned>(node: &mut Node, at: &str, problems: &mut Vec<Problem>) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(node: &mut Node, at: &str, problems: &mut Vec<ConfigProblem>) -> Option<T> {
     // Taken out because it was wrong: that it is now missing is no problem of its own.
     let mut taken: BTreeSet<(usize, String)> = BTreeSet::new();
     loop {
@@ -24,7 +24,7 @@ pub(super) fn read<T: DeserializeOwned>(node: &mut Node, at: &str, problems: &mu
         let known =
             error.missing.as_ref().is_some_and(|field| taken.contains(&(place.span.start, (*field).to_owned())));
         if !known {
-            problems.push(Problem::at(place, dotted(node, at, &error), error.message));
+            problems.push(ConfigProblem::at(place, dotted(node, at, &error), error.message));
         }
         if let (Some(Step::Key(key)), Some(parent)) = (error.path.last(), &error.parent) {
             taken.insert((parent.span.start, key.clone()));
@@ -59,9 +59,9 @@ fn dotted(node: &Node, at: &str, error: &Error) -> String {
 struct Error {
     message: String,
     missing: Option<&'static str>,
-    place: Option<Place>,
+    place: Option<SourceSpan>,
     /// The table that holds the key at the path's end.
-    parent: Option<Place>,
+    parent: Option<SourceSpan>,
     path: Vec<Step>,
 }
 
@@ -71,7 +71,7 @@ impl Error {
     }
 
     /// It came from this step within `parent`.
-    fn below(mut self, step: Step, place: &Place, parent: &Place) -> Self {
+    fn below(mut self, step: Step, place: &SourceSpan, parent: &SourceSpan) -> Self {
         if self.path.is_empty() {
             self.parent = Some(parent.clone());
         }
@@ -183,13 +183,13 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.value {
-            Value::Text(text) => visitor.visit_str(text),
-            Value::Whole(number) => visitor.visit_i64(*number),
-            Value::Real(number) => visitor.visit_f64(*number),
-            Value::Truth(truth) => visitor.visit_bool(*truth),
-            Value::List(list) => visitor.visit_seq(Items { parent: &self.0.place, list, next: 0 }),
-            Value::Gone => visitor.visit_unit(),
-            Value::Table(members) => {
+            NodeValue::Text(text) => visitor.visit_str(text),
+            NodeValue::Whole(number) => visitor.visit_i64(*number),
+            NodeValue::Real(number) => visitor.visit_f64(*number),
+            NodeValue::Truth(truth) => visitor.visit_bool(*truth),
+            NodeValue::List(list) => visitor.visit_seq(Items { parent: &self.0.place, list, next: 0 }),
+            NodeValue::Gone => visitor.visit_unit(),
+            NodeValue::Table(members) => {
                 let mut rest = members.iter();
                 visitor.visit_map(Members { parent: &self.0.place, current: rest.next(), rest })
             }
@@ -211,11 +211,11 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.0.value {
-            Value::Text(text) => {
+            NodeValue::Text(text) => {
                 let word: StrDeserializer<'_, Error> = text.as_str().into_deserializer();
                 word.deserialize_enum(name, variants, visitor)
             }
-            Value::Table(members) => {
+            NodeValue::Table(members) => {
                 let mut rest = members.iter();
                 let members = Members { parent: &self.0.place, current: rest.next(), rest };
                 MapAccessDeserializer::new(members).deserialize_enum(name, variants, visitor)
@@ -231,7 +231,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 }
 
 struct Items<'a> {
-    parent: &'a Place,
+    parent: &'a SourceSpan,
     list: &'a [Node],
     next: usize,
 }
@@ -241,7 +241,9 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         let mut rest = self.list.iter().enumerate().skip(self.next);
-        let Some((index, node)) = rest.find(|(_, node)| !matches!(node.value, Value::Gone)) else { return Ok(None) };
+        let Some((index, node)) = rest.find(|(_, node)| !matches!(node.value, NodeValue::Gone)) else {
+            return Ok(None);
+        };
         let step = Step::Index(index);
         self.next = index + 1;
         seed.deserialize(Reader(node)).map(Some).map_err(|error| error.below(step, &node.place, self.parent))
@@ -253,9 +255,9 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 }
 
 struct Members<'a> {
-    parent: &'a Place,
-    current: Option<(&'a String, &'a super::document::Member)>,
-    rest: std::collections::btree_map::Iter<'a, String, super::document::Member>,
+    parent: &'a SourceSpan,
+    current: Option<(&'a String, &'a super::document::TableMember)>,
+    rest: std::collections::btree_map::Iter<'a, String, super::document::TableMember>,
 }
 
 impl<'de> de::MapAccess<'de> for Members<'_> {
@@ -309,12 +311,12 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Thing {
         name: String,
-        kind: Kind,
+        kind: ThingKind,
     }
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(rename_all = "lowercase")]
-    enum Kind {
+    enum ThingKind {
         Http,
         Tcp,
     }
@@ -324,7 +326,7 @@ mod tests {
         let mut node = parse(&file, &interpolate(text, &Environment::new())).unwrap();
         let mut problems = Vec::new();
         let value = read(&mut node, "", &mut problems);
-        (value, problems.iter().map(Problem::headline).collect())
+        (value, problems.iter().map(ConfigProblem::headline).collect())
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
         assert_eq!(problems, Vec::<String>::new());
         let value = value.unwrap();
         assert_eq!((value.port, value.period, value.share), (80, Duration::from_secs(120), Some(1.0)));
-        assert_eq!((value.thing[0].name.as_str(), &value.thing[0].kind), ("a", &Kind::Tcp));
+        assert_eq!((value.thing[0].name.as_str(), &value.thing[0].kind), ("a", &ThingKind::Tcp));
         assert_eq!(value.free["x"], serde_json::json!({"y": [1, 2.5, true, "z"]}));
     }
 

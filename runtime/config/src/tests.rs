@@ -16,7 +16,7 @@ fn good(text: &str, pairs: &[(&str, &str)]) -> Config {
 
 fn problems(text: &str) -> Vec<String> {
     let problems = parse(own(text), &env(&[]), &BUILTIN).unwrap_err();
-    problems.0.iter().map(Problem::headline).collect()
+    problems.0.iter().map(ConfigProblem::headline).collect()
 }
 
 /// One problem, at this line, with these words.
@@ -67,7 +67,7 @@ fn variables_get_their_meaning_from_the_default_file() {
         ],
     );
     assert_eq!(config.server.listen, ["localhost:9001"]);
-    assert_eq!((config.log.level, config.log.file.to_str()), (Level::Debug, Some("x.log")));
+    assert_eq!((config.log.level, config.log.file.to_str()), (LogLevel::Debug, Some("x.log")));
     let seconds = Duration::from_secs;
     let BreakerConfig { failure_threshold, success_threshold, open, open_max, .. } = config.breaker;
     assert_eq!((failure_threshold, success_threshold, open, open_max), (7, 1, seconds(3), seconds(3)));
@@ -245,7 +245,7 @@ fn a_program_that_is_not_there_is_a_warning() {
     let warnings = |command: &str| {
         let text = format!("[[service]]\nname = \"a\"\n[service.process]\ncommand = [{command}]\n");
         let found = parse(own(&text), &env(&[]), &BUILTIN).unwrap().warnings;
-        found.iter().map(Problem::headline).collect::<Vec<_>>()
+        found.iter().map(ConfigProblem::headline).collect::<Vec<_>>()
     };
     let found = warnings(r#""/no/such/program", "x""#);
     assert_eq!(found.len(), 1, "{found:?}");

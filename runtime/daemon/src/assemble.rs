@@ -18,8 +18,11 @@ use tokio::sync::mpsc;
 
 use crate::clock::{SystemClock, SystemEntropy};
 use heald_config::{Config, ServiceConfig, chain};
-use heald_platform::actions::Hands;
-use heald_platform::{Casting, Enrolled, Origin as PluginOrigin, Parts, Platform, Roster, Stage, builtins, keepers};
+use heald_platform::action_executor::ActionExecutor;
+use heald_platform::{
+    ChainResolver, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, RegisteredPlugin, builtins,
+    process_events,
+};
 
 /// How often a supervised process is measured.
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);
@@ -76,7 +79,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let order = order(&config.service);
     let (supervisor, found) = attach(&config, keeper, clock.as_ref()).await?;
     if let Some((found, _)) = &found {
-        notes.extend(keepers::tell(found));
+        notes.extend(process_events::tell(found));
     }
     for note in &notes {
         tracing::warn!("{note}");
@@ -85,34 +88,34 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let config = Arc::new(config);
     let specs: BTreeMap<ServiceName, ServiceSpec> =
         config.service.iter().map(|service| (service.name.clone(), spec(&config, service))).collect();
-    let hands = Arc::new(Hands {
+    let executor = Arc::new(ActionExecutor {
         supervisor: supervisor.clone(),
         specs: specs.clone(),
         plugins: RwLock::default(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     });
-    let reach = Reach { processes: Some(Arc::clone(&hands) as _), control: Some(Arc::clone(&hands) as _) };
+    let reach = Reach { processes: Some(Arc::clone(&executor) as _), control: Some(Arc::clone(&executor) as _) };
     let host = host(&config, reach)?;
     let parts = Parts { host, config: Arc::clone(&config), clock: Arc::clone(&clock), store: Arc::clone(&store) };
     if safe_mode {
         tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
     }
     // In safe mode the runtimes before this one died young: whatever the reason is, plug-ins stay out of it.
-    let (platform, mut casting, told) = Platform::open(parts, safe_mode).await;
+    let (platform, mut resolved, told) = Platform::open(parts, safe_mode).await;
     told.iter().for_each(|note| tracing::warn!("{note}"));
     notes.extend(told);
-    hands.offer(casting.actions);
-    let charge = |(name, spec)| Charge { spec, cast: casting.casts.remove(&name).unwrap_or_default() };
+    executor.offer(resolved.actions);
+    let charge = |(name, spec)| Charge { spec, cast: resolved.casts.remove(&name).unwrap_or_default() };
     let charges: Vec<Charge> = specs.into_iter().map(charge).collect();
-    let consultants = Arc::new(Consultants::new(casting.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
+    let consultants = Arc::new(Consultants::new(resolved.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
 
     let (samples, inbox) = mpsc::unbounded_channel();
     let (changes, changed) = mpsc::unbounded_channel();
     let outside = Outside {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        processes: Arc::clone(&hands) as Arc<dyn Processes>,
+        processes: Arc::clone(&executor) as Arc<dyn Processes>,
         samples: samples.clone(),
         changes,
     };
@@ -125,24 +128,24 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         entropy,
         journal: Arc::clone(&store) as Arc<dyn Journal>,
         probes: Arc::new(prober.clone()),
-        actions: Arc::clone(&hands) as _,
-        processes: Arc::clone(&hands) as _,
+        actions: Arc::clone(&executor) as _,
+        processes: Arc::clone(&executor) as _,
         wishes: Arc::clone(&wishes) as Arc<dyn Wishes>,
     };
     let past = past(&store, &config, clock.now()).await?;
     let healer = Healer::new(config.healing.clone(), ports, charges, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
-    let stage = Stage { healer: Arc::clone(&healer), hands, consultants: Arc::clone(&consultants) };
-    let platform_tasks = platform.start(stage);
+    let platform_ports = PlatformPorts { healer: Arc::clone(&healer), executor, consultants: Arc::clone(&consultants) };
+    let platform_tasks = platform.start(platform_ports);
     for (service, desired) in wishes.all() {
         heald_engine::ports::Probes::hold(&prober, &service, desired == Desired::Stopped);
     }
 
     let mut witnesses = platform_tasks;
-    witnesses.push(tokio::spawn(keepers::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
+    witnesses.push(tokio::spawn(process_events::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
     let healing = tokio::spawn(Arc::clone(&healer).run(inbox));
     if let (Some(supervisor), Some((found, events))) = (&supervisor, found) {
-        let crew = keepers::Crew {
+        let process_events = process_events::ProcessEvents {
             supervisor: supervisor.clone(),
             healer: Arc::clone(&healer),
             prober: prober.clone(),
@@ -151,8 +154,8 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
             samples,
             heard: Arc::default(),
         };
-        witnesses.push(tokio::spawn(crew.clone().witness_processes(events)));
-        witnesses.push(tokio::spawn(crew.take_over(found, order.clone(), wishes, blind)));
+        witnesses.push(tokio::spawn(process_events.clone().witness_processes(events)));
+        witnesses.push(tokio::spawn(process_events.take_over(found, order.clone(), wishes, blind)));
     }
     Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
 }
@@ -163,28 +166,28 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 /// When the plug-in host cannot be started.
 pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
     let host = host(config, Reach::default())?;
-    let mut roster = Roster::new();
-    let faults = load_all(&host, config, &mut roster).await;
-    let casting = Casting::of(&Config { service: Vec::new(), ..config.clone() }, &roster).await;
-    for (plugin, why) in faults.iter().chain(&casting.faults) {
+    let mut registry = PluginRegistry::new();
+    let faults = load_all(&host, config, &mut registry).await;
+    let resolved = ChainResolver::of(&Config { service: Vec::new(), ..config.clone() }, &registry).await;
+    for (plugin, why) in faults.iter().chain(&resolved.faults) {
         tracing::error!(plugin = %plugin, "cannot be used: {why}");
     }
-    Ok(Consultants::new(casting.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
+    Ok(Consultants::new(resolved.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
 }
 
 /// Loads every plug-in of the configuration; returns what was refused, and why.
 ///
 /// # Errors
 /// Never: a refusal is no error here.
-pub async fn load_all(host: &Host, config: &Config, roster: &mut Roster) -> Vec<(PluginName, String)> {
+pub async fn load_all(host: &Host, config: &Config, registry: &mut PluginRegistry) -> Vec<(PluginName, String)> {
     let mut faults = Vec::new();
     for table in &config.plugin {
-        let mut enrolled = Enrolled::new(table.clone(), PluginOrigin::Configuration, Default::default());
+        let mut registered = RegisteredPlugin::new(table.clone(), PluginOrigin::Configuration, Default::default());
         match host.fetch(table).await {
-            Ok(plugin) => enrolled.plugin = Some(plugin),
+            Ok(plugin) => registered.plugin = Some(plugin),
             Err(error) => faults.push((table.name.clone(), format!("{}: {}", table.component, chain(&error)))),
         }
-        roster.insert(table.name.clone(), enrolled);
+        registry.insert(table.name.clone(), registered);
     }
     faults
 }

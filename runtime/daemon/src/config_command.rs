@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use heald_config::{Config, DEFAULT, Environment, Loaded, Problems, load};
+use heald_config::{Config, ConfigProblems, DEFAULT, Environment, LoadedConfig, load};
 use serde_json::Value;
 
 use heald_platform::builtins;
 
-use crate::rehearse;
+use crate::plugin_check;
 
 /// `heald config`.
 #[derive(Debug, Subcommand)]
@@ -54,7 +54,7 @@ pub fn command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     let directory = std::env::current_dir().context("there is no working directory")?;
     let real = std::env::vars().collect();
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    let done = look(&command, &directory, &real, &builtins::names(), &rehearse::rehearse, &mut out, &mut err)?;
+    let done = look(&command, &directory, &real, &builtins::names(), &plugin_check::check_plugins, &mut out, &mut err)?;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -75,7 +75,7 @@ fn look(
     directory: &Path,
     real: &Environment,
     builtin: &[&str],
-    rehearse: &dyn Fn(&Loaded) -> Problems,
+    check_plugins: &dyn Fn(&LoadedConfig) -> ConfigProblems,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
@@ -86,7 +86,7 @@ fn look(
                 for warning in &loaded.warnings {
                     writeln!(err, "warning: {warning}")?;
                 }
-                let refused = rehearse(&loaded);
+                let refused = check_plugins(&loaded);
                 if !refused.0.is_empty() {
                     return complain(&refused, err);
                 }
@@ -117,12 +117,12 @@ fn look(
     }
 }
 
-fn complain(problems: &Problems, err: &mut dyn Write) -> io::Result<bool> {
+fn complain(problems: &ConfigProblems, err: &mut dyn Write) -> io::Result<bool> {
     writeln!(err, "{problems}")?;
     Ok(false)
 }
 
-fn print(loaded: &Loaded, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
+fn print(loaded: &LoadedConfig, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
     match toml::to_string_pretty(&loaded.config) {
         Ok(text) => out.write_all(text.as_bytes()).map(|()| true),
         Err(error) => writeln!(err, "the configuration cannot be written as TOML: {error}").map(|()| false),
@@ -135,7 +135,7 @@ fn count(number: usize, what: &str) -> String {
 
 /// The value of a dotted key (named tables by name or number), or of a variable that the configuration asks for, in
 /// upper or lower case.
-fn get(loaded: &Loaded, key: &str) -> Option<String> {
+fn get(loaded: &LoadedConfig, key: &str) -> Option<String> {
     let tree = serde_json::to_value(&loaded.config).ok()?;
     if let Some(value) = follow(&tree, key) {
         return Some(match value {
@@ -172,7 +172,7 @@ fn follow<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use heald_config::{File, Problem, parse};
+    use heald_config::{ConfigProblem, File, parse};
 
     use super::*;
 
@@ -188,8 +188,8 @@ mod tests {
 
     fn run(command: &ConfigCommand, directory: &Path, pairs: &[(&str, &str)]) -> (bool, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done =
-            look(command, directory, &env(pairs), &BUILTIN, &|_| Problems(Vec::new()), &mut out, &mut err).unwrap();
+        let done = look(command, directory, &env(pairs), &BUILTIN, &|_| ConfigProblems(Vec::new()), &mut out, &mut err)
+            .unwrap();
         (done, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -199,23 +199,23 @@ mod tests {
         (done, if done { out } else { err })
     }
 
-    fn rehearsed(text: &str) -> Vec<String> {
+    fn plugin_problems(text: &str) -> Vec<String> {
         let builtin = builtins::names();
         let loaded = parse(own(text), &env(&[]), &builtin).unwrap();
-        rehearse::rehearse(&loaded).0.iter().map(Problem::headline).collect()
+        plugin_check::check_plugins(&loaded).0.iter().map(ConfigProblem::headline).collect()
     }
 
     #[test]
     fn plug_ins_are_loaded_and_configured_to_see_whether_they_can_be() {
-        assert_eq!(rehearsed(""), Vec::<String>::new());
+        assert_eq!(plugin_problems(""), Vec::<String>::new());
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("x.wasm");
         std::fs::write(&file, "this is no component").unwrap();
         let text = format!("# mine\n[[plugin]]\nname = \"x\"\ncomponent = \"{}\"\n", file.display());
-        let found = rehearsed(&text);
+        let found = plugin_problems(&text);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("heald.toml:2: plugin.x: ") && found[0].contains("no WebAssembly"), "{found:?}");
-        let found = rehearsed("[[plugin]]\nname = \"threshold\"\n[plugin.config]\ncpu = \"much\"\n");
+        let found = plugin_problems("[[plugin]]\nname = \"threshold\"\n[plugin.config]\ncpu = \"much\"\n");
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("plugin.threshold: ") && found[0].contains("cpu"), "{found:?}");
     }
@@ -229,7 +229,7 @@ mod tests {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "toml") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                assert_eq!(rehearsed(&text), Vec::<String>::new(), "{}", path.display());
+                assert_eq!(plugin_problems(&text), Vec::<String>::new(), "{}", path.display());
                 seen += 1;
             }
         }

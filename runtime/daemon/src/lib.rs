@@ -12,7 +12,7 @@ pub mod decide;
 pub mod demo;
 pub mod logging;
 pub mod narrate;
-mod rehearse;
+mod plugin_check;
 pub mod run;
 
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, PluginCommand};
-use crate::run::Stage;
+use crate::run::RunMode;
 
 /// The binary's whole life: reads the command line, does what it says, and answers with the exit code.
 pub fn main() -> ExitCode {
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
 
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(&args, args.config.as_deref(), Stage::default()),
+        Command::Run(args) => run::run(&args, args.config.as_deref(), RunMode::default()),
         Command::Demo(args) => demo::demo(args),
         Command::DemoService(raw) => {
             let words = std::iter::once("heald demo-service".into()).chain(raw.args);

@@ -26,7 +26,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context as Spans, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use heald_config::{Level, LogConfig};
+use heald_config::{LogConfig, LogLevel};
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -120,12 +120,12 @@ fn open(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("the log file {} cannot be opened", path.display()))
 }
 
-fn filter(level: Level) -> Targets {
+fn filter(level: LogLevel) -> Targets {
     let own = match level {
-        Level::Debug => tracing::Level::DEBUG,
-        Level::Info => tracing::Level::INFO,
-        Level::Warning => tracing::Level::WARN,
-        Level::Error | Level::Critical => tracing::Level::ERROR,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Warning => tracing::Level::WARN,
+        LogLevel::Error | LogLevel::Critical => tracing::Level::ERROR,
     };
     Targets::new().with_target(OWN, own).with_default(own.min(tracing::Level::WARN))
 }
@@ -215,17 +215,17 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Spans<'_, S>) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let mut entry = Entry::new(Timestamp::now(), Level::Warning, "heald::logging");
+            let mut entry = Entry::new(Timestamp::now(), LogLevel::Warning, "heald::logging");
             entry.message = format!("{dropped} lines of the log were dropped: nobody read them in time");
             if !self.say(&entry) {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
             }
         }
         let level = match *event.metadata().level() {
-            tracing::Level::ERROR => Level::Error,
-            tracing::Level::WARN => Level::Warning,
-            tracing::Level::INFO => Level::Info,
-            _ => Level::Debug,
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warning,
+            tracing::Level::INFO => LogLevel::Info,
+            _ => LogLevel::Debug,
         };
         let mut entry = Entry::new(Timestamp::now(), level, event.metadata().target());
         event.record(&mut entry);
@@ -239,21 +239,21 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 #[derive(Debug)]
 struct Entry {
     at: Timestamp,
-    level: Level,
+    level: LogLevel,
     logger: String,
     message: String,
     fields: Map<String, Value>,
 }
 
 impl Entry {
-    fn new(at: Timestamp, level: Level, target: &str) -> Self {
+    fn new(at: Timestamp, level: LogLevel, target: &str) -> Self {
         Self { at, level, logger: target.replace("::", "."), message: String::new(), fields: Map::new() }
     }
 
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            ("critical", Value::Bool(true)) if self.level == Level::Error => self.level = Level::Critical,
+            ("critical", Value::Bool(true)) if self.level == LogLevel::Error => self.level = LogLevel::Critical,
             // The four keys of every line are taken.
             (name @ ("timestamp" | "level" | "logger" | "message"), value) => {
                 self.fields.insert(format!("field.{name}"), value);
@@ -308,12 +308,12 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-const fn colour_of(level: Level) -> &'static str {
+const fn colour_of(level: LogLevel) -> &'static str {
     match level {
-        Level::Debug => "\x1b[2m",
-        Level::Info => "\x1b[32m",
-        Level::Warning => "\x1b[33m",
-        Level::Error | Level::Critical => "\x1b[31m",
+        LogLevel::Debug => "\x1b[2m",
+        LogLevel::Info => "\x1b[32m",
+        LogLevel::Warning => "\x1b[33m",
+        LogLevel::Error | LogLevel::Critical => "\x1b[31m",
     }
 }
 
@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     /// What is logged within, as it would reach standard output.
-    fn logged(shape: Shape, level: Level, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
+    fn logged(shape: Shape, level: LogLevel, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
         let (lines, waiting) = sync_channel(64);
         let layer = LogLayer { shape, way: Way::Thread(lines), dropped: AtomicU64::new(0) };
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter(level)));
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_line_is_one_json_object_with_its_four_keys_first() {
         let error = std::io::Error::other(anyhow::anyhow!("inner"));
-        let lines = logged(JSON, Level::Info, || {
+        let lines = logged(JSON, LogLevel::Info, || {
             tracing::info!(target: "heald_engine::heal", service = "web\n", tries = 3, ratio = 0.5, ok = true, "No action {}", "required");
             tracing::error!(target: "heald", error = &error as &dyn std::error::Error, level = "x");
         });
@@ -409,21 +409,21 @@ mod tests {
             let words = logged(JSON, level, all).into_iter().map(value);
             words.map(|v| format!("{}:{}", v["level"].as_str().unwrap(), v["message"].as_str().unwrap())).collect()
         };
-        assert_eq!(levels(Level::Info), ["INFO:i", "WARNING:w", "ERROR:e", "CRITICAL:c", "WARNING:signal"]);
-        assert_eq!(levels(Level::Debug)[0], "DEBUG:d");
-        assert_eq!(levels(Level::Error), ["ERROR:e", "CRITICAL:c"]);
+        assert_eq!(levels(LogLevel::Info), ["INFO:i", "WARNING:w", "ERROR:e", "CRITICAL:c", "WARNING:signal"]);
+        assert_eq!(levels(LogLevel::Debug)[0], "DEBUG:d");
+        assert_eq!(levels(LogLevel::Error), ["ERROR:e", "CRITICAL:c"]);
     }
 
     #[test]
     fn text_is_for_people_and_the_file_still_gets_json() {
         let shape = Shape { stdout: Stdout::Text { colour: false }, file: true };
-        let lines = logged(shape, Level::Info, || tracing::warn!(target: "heald::x", port = 8002, "evil \u{1b}[2J"));
+        let lines = logged(shape, LogLevel::Info, || tracing::warn!(target: "heald::x", port = 8002, "evil \u{1b}[2J"));
         let (text, file) = &lines[0];
         assert!(text.contains("WARNING  evil \u{fffd}[2J port=8002 (heald.x)"), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(serde_json::from_str::<Value>(file.as_deref().unwrap()).is_ok());
         let colour = Shape { stdout: Stdout::Text { colour: true }, file: false };
-        assert!(logged(colour, Level::Info, || tracing::warn!(target: "heald", "x"))[0].0.contains("\u{1b}[33m"));
+        assert!(logged(colour, LogLevel::Info, || tracing::warn!(target: "heald", "x"))[0].0.contains("\u{1b}[33m"));
     }
 
     #[test]

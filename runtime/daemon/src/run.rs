@@ -75,7 +75,7 @@ impl RunArgs {
 
 /// What differs between `heald run` and `heald demo`.
 #[derive(Clone, Debug, Default)]
-pub struct Stage {
+pub struct RunMode {
     /// Tell a person on the terminal what happens, and keep the log in a file.
     pub narrated: bool,
     /// Given to the runtime's environment.
@@ -86,7 +86,7 @@ pub struct Stage {
 ///
 /// # Errors
 /// The problems, in one text.
-pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config::Loaded> {
+pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config::LoadedConfig> {
     let directory = std::env::current_dir().context("there is no working directory")?;
     let environment: Environment = std::env::vars().collect();
     let mut loaded = config::load(file, &directory, &environment, &builtins::names())?;
@@ -98,7 +98,7 @@ pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config:
 ///
 /// # Errors
 /// What kept it from its work.
-pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunArgs, file: Option<&Path>, mode: RunMode) -> anyhow::Result<ExitCode> {
     let loaded = match configured(args, file) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -108,16 +108,16 @@ pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<
     };
     match heald_keeper::client::inherited()? {
         None => {
-            logging::start_without_thread(&loaded.config.log, args.log_format, stage.narrated)?;
-            keep(&loaded.config, stage)
+            logging::start_without_thread(&loaded.config.log, args.log_format, mode.narrated)?;
+            keep(&loaded.config, mode)
         }
         Some(inherited) => {
-            let _log = logging::start(&loaded.config.log, args.log_format, stage.narrated)?;
+            let _log = logging::start(&loaded.config.log, args.log_format, mode.narrated)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{}", warning.headline());
             }
             let judges = tokio::runtime::Builder::new_multi_thread().worker_threads(JUDGES).enable_all().build()?;
-            let code = judges.block_on(work(loaded.config, inherited, stage));
+            let code = judges.block_on(work(loaded.config, inherited, mode));
             // Whatever still runs on it is nothing that must be waited for.
             judges.shutdown_timeout(Duration::from_secs(1));
             code
@@ -125,9 +125,9 @@ pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<
     }
 }
 
-fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
+fn keep(config: &Config, mode: RunMode) -> anyhow::Result<ExitCode> {
     let mut image = Image::of_this_process();
-    image.env.extend(stage.env.into_iter().map(|(name, value)| (name.into(), value.into())));
+    image.env.extend(mode.env.into_iter().map(|(name, value)| (name.into(), value.into())));
     let state_dir = std::path::absolute(config.keeper.state_dir(&config.store))?;
     let options = Options {
         silence: config.keeper.silence,
@@ -140,7 +140,7 @@ fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
 }
 
 /// The runtime's life: bind, assemble, serve, end in order.
-async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage: Stage) -> anyhow::Result<ExitCode> {
+async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: RunMode) -> anyhow::Result<ExitCode> {
     // Before anything is touched: a port that is taken is the operator's to solve.
     let listeners = match config.server.bind().await {
         Ok(listeners) => listeners,
@@ -176,7 +176,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
         let _ = draining.wait_for(|phase| *phase == Phase::Draining).await;
     };
     let mut serving = tokio::spawn(heald_api::serve(listeners, router, end));
-    if stage.narrated {
+    if mode.narrated {
         tokio::spawn(narrate::narrate(Arc::clone(&assembled.store) as Arc<dyn History>));
         narrate::welcome(&addresses);
     }

@@ -8,15 +8,15 @@ use heald_engine::plugins::Agreement;
 use heald_host::CanaryConfig;
 
 use super::Platform;
-use super::roster::{Enrolled, Use};
-use super::standing::Word;
+use super::overrides::OverrideKind;
+use super::registry::{RegisteredPlugin, Use};
 
 /// How long a canary is left unlooked at when nothing is compared.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// What becomes of a canary.
 #[derive(Clone, Debug, PartialEq)]
-enum Verdict {
+enum CanaryVerdict {
     /// Nothing yet.
     Wait,
     /// It is taken back.
@@ -26,40 +26,41 @@ enum Verdict {
 }
 
 /// `faults`: of all its calls, the trial's and others.
-fn judge(budget: CanaryConfig, agreement: &Agreement, faults: u64) -> Verdict {
+fn judge(budget: CanaryConfig, agreement: &Agreement, faults: u64) -> CanaryVerdict {
     if faults > budget.faults {
-        return Verdict::RollBack(format!("it failed {faults} times, and {} are borne", budget.faults));
+        return CanaryVerdict::RollBack(format!("it failed {faults} times, and {} are borne", budget.faults));
     }
     let share = agreement.disagreement();
     if agreement.compared >= budget.after.max(1) && share > budget.disagreement {
         let (differed, of) = (agreement.disagreed, agreement.compared);
         let (share, bound) = (share * 100.0, budget.disagreement * 100.0);
-        return Verdict::RollBack(format!(
+        return CanaryVerdict::RollBack(format!(
             "{differed} of {of} answers differed ({share:.0} %), and {bound:.0} % are borne"
         ));
     }
     if budget.promote_after > 0 && agreement.compared >= budget.promote_after {
-        return Verdict::Promote;
+        return CanaryVerdict::Promote;
     }
-    Verdict::Wait
+    CanaryVerdict::Wait
 }
 
 impl Platform {
     /// Judges whenever something was compared or failed, for as long as heald runs.
     pub(super) async fn judge_trials(self: Arc<Self>) {
-        let Some(stage) = self.stage.get() else { return };
-        let mut judged = stage.healer.trials_judged();
+        let Some(ports) = self.ports.get() else { return };
+        let mut judged = ports.healer.trials_judged();
         loop {
             judged.mark_unchanged();
-            for (name, enrolled) in self.roster() {
-                if enrolled.used() != Use::Canary {
+            for (name, registered) in self.registry() {
+                if registered.used() != Use::Canary {
                     continue;
                 }
-                match self.verdict(&enrolled) {
-                    Verdict::Wait => {}
-                    Verdict::RollBack(why) => self.roll_back(&enrolled, why).await,
-                    Verdict::Promote => {
-                        if let Err(error) = self.promote_this(name.as_str(), "heald", Some(&enrolled.reference())).await
+                match self.verdict(&registered) {
+                    CanaryVerdict::Wait => {}
+                    CanaryVerdict::RollBack(why) => self.roll_back(&registered, why).await,
+                    CanaryVerdict::Promote => {
+                        if let Err(error) =
+                            self.promote_this(name.as_str(), "heald", Some(&registered.reference())).await
                         {
                             tracing::error!(plugin = %name, "cannot be promoted: {error}");
                         }
@@ -73,25 +74,25 @@ impl Platform {
         }
     }
 
-    fn verdict(&self, enrolled: &Enrolled) -> Verdict {
-        let trial = self.stage.get().and_then(|stage| stage.healer.trial(&enrolled.table.name));
+    fn verdict(&self, registered: &RegisteredPlugin) -> CanaryVerdict {
+        let trial = self.ports.get().and_then(|ports| ports.healer.trial(&registered.table.name));
         let agreement = trial.map(|trial| trial.agreement).unwrap_or_default();
-        let faults = enrolled.plugin.as_ref().map_or(0, |plugin| plugin.stats().faults.values().sum());
-        judge(enrolled.table.canary, &agreement, faults.max(agreement.faulted))
+        let faults = registered.plugin.as_ref().map_or(0, |plugin| plugin.stats().faults.values().sum());
+        judge(registered.table.canary, &agreement, faults.max(agreement.faulted))
     }
 
-    async fn roll_back(&self, enrolled: &Enrolled, why: String) {
+    async fn roll_back(&self, registered: &RegisteredPlugin, why: String) {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let name = &enrolled.table.name;
+        let mut registry = self.registry();
+        let name = &registered.table.name;
         // It may have been reloaded, or taken out, while this waited for its turn.
-        let Some(mut candidate) = roster.get(name).filter(|now| now.reference() == enrolled.reference()).cloned()
+        let Some(mut candidate) = registry.get(name).filter(|now| now.reference() == registered.reference()).cloned()
         else {
             return;
         };
-        candidate.decide(Word::RolledBack, "heald", self.now(), &why);
+        candidate.decide(OverrideKind::RolledBack, "heald", self.now(), &why);
         tracing::error!(plugin = %name, "the canary is taken back: {why}");
-        if let Err(error) = self.commit(&mut roster, candidate, "rolled-back", "heald", why).await {
+        if let Err(error) = self.commit(&mut registry, candidate, "rolled-back", "heald", why).await {
             tracing::error!(plugin = %name, "cannot be taken back: {error}");
         }
     }
@@ -108,23 +109,23 @@ mod tests {
     #[test]
     fn faults_beyond_the_budget_take_it_back_at_once() {
         let budget = CanaryConfig { faults: 2, ..CanaryConfig::default() };
-        assert_eq!(judge(budget, &agreement(0, 0), 2), Verdict::Wait);
-        assert!(matches!(judge(budget, &agreement(0, 0), 3), Verdict::RollBack(_)));
+        assert_eq!(judge(budget, &agreement(0, 0), 2), CanaryVerdict::Wait);
+        assert!(matches!(judge(budget, &agreement(0, 0), 3), CanaryVerdict::RollBack(_)));
     }
 
     #[test]
     fn disagreement_counts_once_enough_was_compared() {
         let budget = CanaryConfig { disagreement: 0.1, after: 20, promote_after: 100, ..CanaryConfig::default() };
-        assert_eq!(judge(budget, &agreement(19, 19), 0), Verdict::Wait);
-        assert_eq!(judge(budget, &agreement(20, 2), 0), Verdict::Wait);
-        assert!(matches!(judge(budget, &agreement(20, 3), 0), Verdict::RollBack(_)));
-        assert_eq!(judge(budget, &agreement(100, 10), 0), Verdict::Promote);
-        assert!(matches!(judge(budget, &agreement(100, 11), 0), Verdict::RollBack(_)));
+        assert_eq!(judge(budget, &agreement(19, 19), 0), CanaryVerdict::Wait);
+        assert_eq!(judge(budget, &agreement(20, 2), 0), CanaryVerdict::Wait);
+        assert!(matches!(judge(budget, &agreement(20, 3), 0), CanaryVerdict::RollBack(_)));
+        assert_eq!(judge(budget, &agreement(100, 10), 0), CanaryVerdict::Promote);
+        assert!(matches!(judge(budget, &agreement(100, 11), 0), CanaryVerdict::RollBack(_)));
     }
 
     #[test]
     fn without_a_number_only_an_operator_promotes() {
         let budget = CanaryConfig { promote_after: 0, ..CanaryConfig::default() };
-        assert_eq!(judge(budget, &agreement(1_000_000, 0), 0), Verdict::Wait);
+        assert_eq!(judge(budget, &agreement(1_000_000, 0), 0), CanaryVerdict::Wait);
     }
 }

@@ -16,8 +16,8 @@ use heald_host::PluginConfig;
 use heald_model::{Fault, FaultCause, PluginName, ServiceName};
 use serde::Deserialize;
 
-use super::roster::{Enrolled, Origin, Roster};
-use super::standing::Standing;
+use super::overrides::PluginOverride;
+use super::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin};
 use super::{Platform, nameless};
 
 /// How often the folder is looked at; also how long a file must lie still.
@@ -34,9 +34,12 @@ pub(super) struct Dropped {
 }
 
 impl Dropped {
-    pub(super) fn enrol(self, standing: Standing) -> Enrolled {
+    pub(super) fn register(self, plugin_override: PluginOverride) -> RegisteredPlugin {
         let services = self.services.map(|services| services.into_iter().collect());
-        Enrolled { services, ..Enrolled::new(self.table, Origin::Folder { file: self.file }, standing) }
+        RegisteredPlugin {
+            services,
+            ..RegisteredPlugin::new(self.table, PluginOrigin::Folder { file: self.file }, plugin_override)
+        }
     }
 }
 
@@ -121,11 +124,11 @@ fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig,
 }
 
 /// What of a trial makes no sense, as `heald config check` says it of a configuration.
-fn trial_problem(table: &PluginConfig, roster: &Roster) -> Option<String> {
+fn trial_problem(table: &PluginConfig, registry: &PluginRegistry) -> Option<String> {
     if let Some((field, message)) = table.trial_problems().into_iter().next() {
         return Some(format!("{}: {message}", field.join(".")));
     }
-    let other = table.instead_of.as_ref().filter(|other| !roster.contains_key(*other))?;
+    let other = table.instead_of.as_ref().filter(|other| !registry.contains_key(*other))?;
     Some(format!("instead_of: no plug-in is named `{other}`"))
 }
 
@@ -173,22 +176,22 @@ impl Platform {
         let Some(dropped) = read(path) else { return };
         let name = dropped.table.name.clone();
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let old = roster.get(&name).cloned();
-        if old.as_ref().is_some_and(|old| old.origin == Origin::Configuration) {
+        let mut registry = self.registry();
+        let old = registry.get(&name).cloned();
+        if old.as_ref().is_some_and(|old| old.origin == PluginOrigin::Configuration) {
             let why =
                 format!("{}: the configuration has a plug-in of that name; give the file another", path.display());
             return self.reject(&name, why);
         }
-        let standing = self.standing_of(&name);
-        let problem = dropped.problem.clone().or_else(|| trial_problem(&dropped.table, &roster));
-        let mut candidate = dropped.enrol(standing);
+        let plugin_override = self.override_of(&name);
+        let problem = dropped.problem.clone().or_else(|| trial_problem(&dropped.table, &registry));
+        let mut candidate = dropped.register(plugin_override);
         match problem {
             Some(problem) => candidate.why = Some(problem),
             None => {
                 // Compiling may take seconds: it is listed meanwhile.
                 if old.is_none() {
-                    self.enlist(roster.clone(), Enrolled { loading: true, ..candidate.clone() });
+                    self.list_unused(registry.clone(), RegisteredPlugin { loading: true, ..candidate.clone() });
                 } else {
                     self.mark_loading(&name, true);
                 }
@@ -207,16 +210,16 @@ impl Platform {
                 self.keep_old(&name, why, "folder");
             }
             (false, _) => {
-                self.enlist(roster, candidate);
+                self.list_unused(registry, candidate);
                 self.reject(&name, why);
             }
             (true, old) => {
                 let reference = candidate.reference();
-                let enrolled = candidate.clone();
-                roster.insert(name.clone(), candidate);
-                match self.change(roster.clone(), Some(&name)).await {
+                let registered = candidate.clone();
+                registry.insert(name.clone(), candidate);
+                match self.change(registry.clone(), Some(&name)).await {
                     Ok(()) => {
-                        self.try_anew(&name, &enrolled);
+                        self.try_anew(&name, &registered);
                         let to = if old.is_some() { "reloaded" } else { "loaded" };
                         self.tell(reference, to, "folder", path.display().to_string());
                     }
@@ -224,7 +227,10 @@ impl Platform {
                         self.keep_old(&name, why, "folder");
                     }
                     Err(why) => {
-                        self.enlist(roster, Enrolled { plugin: None, why: Some(why.clone()), ..enrolled });
+                        self.list_unused(
+                            registry,
+                            RegisteredPlugin { plugin: None, why: Some(why.clone()), ..registered },
+                        );
                         self.reject(&name, why);
                     }
                 }
@@ -235,31 +241,31 @@ impl Platform {
     /// A file was taken away.
     async fn let_go(&self, path: &Path) {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let its = |enrolled: &&Enrolled| matches!(&enrolled.origin, Origin::Folder { file } if file == path);
-        let Some(enrolled) = roster.values().find(its).cloned() else { return };
-        roster.remove(&enrolled.table.name);
-        if let Err(why) = self.change(roster, None).await {
-            tracing::error!(plugin = %enrolled.table.name, "cannot be unloaded: {why}");
+        let mut registry = self.registry();
+        let its = |registered: &&RegisteredPlugin| matches!(&registered.origin, PluginOrigin::Folder { file } if file == path);
+        let Some(registered) = registry.values().find(its).cloned() else { return };
+        registry.remove(&registered.table.name);
+        if let Err(why) = self.change(registry, None).await {
+            tracing::error!(plugin = %registered.table.name, "cannot be unloaded: {why}");
             return;
         }
-        if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(&enrolled.table.name);
+        if let Some(ports) = self.ports.get() {
+            ports.healer.end_trial(&registered.table.name);
         }
-        self.tell(enrolled.reference(), "unloaded", "folder", "its file was taken away");
+        self.tell(registered.reference(), "unloaded", "folder", "its file was taken away");
     }
 
     /// Lists what is not used: it is being loaded, or could not be.
-    pub(super) fn enlist(&self, mut roster: Roster, enrolled: Enrolled) {
-        roster.insert(enrolled.table.name.clone(), enrolled);
-        *self.roster_mut() = roster;
+    pub(super) fn list_unused(&self, mut registry: PluginRegistry, registered: RegisteredPlugin) {
+        registry.insert(registered.table.name.clone(), registered);
+        *self.registry_mut() = registry;
     }
 
     pub(super) fn reject(&self, name: &PluginName, why: String) {
         tracing::error!(plugin = %name, "cannot be used: {why}");
-        if let Some(stage) = self.stage.get() {
+        if let Some(ports) = self.ports.get() {
             let fault = Fault::new(FaultCause::Load, why);
-            stage.healer.faulted(None, &nameless(name), &fault);
+            ports.healer.faulted(None, &nameless(name), &fault);
         }
     }
 }

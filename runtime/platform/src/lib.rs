@@ -7,27 +7,27 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `roster` | what is known of each plug-in, and how it is used |
-//! | `casting` | who is asked about which service, in which part |
-//! | `rehearsal` | trying a plug-in before it is used |
+//! | `registry` | what is known of each plug-in, and how it is used |
+//! | `chain_resolver` | who is asked about which service, in which part |
+//! | `self_test` | trying a plug-in before it is used |
 //! | `orders` | what operators ask: reload, enable, disable, promote, revoke |
 //! | `folder` | the watched folder |
 //! | `canary` | judging plug-ins on trial |
-//! | `standing` | what was decided, over restarts |
+//! | `overrides` | what was decided, over restarts |
 //! | `components` | every component that ran, for explaining and replaying |
 #![deny(unsafe_code)]
 
-pub mod actions;
+pub mod action_executor;
 pub mod builtins;
 mod canary;
-mod casting;
+mod chain_resolver;
 mod components;
 mod folder;
-pub mod keepers;
 mod orders;
-mod rehearsal;
-mod roster;
-mod standing;
+mod overrides;
+pub mod process_events;
+mod registry;
+mod self_test;
 mod status;
 
 use std::collections::BTreeMap;
@@ -36,19 +36,19 @@ use std::time::Duration;
 
 use heald_engine::plugins::PluginMode;
 use heald_engine::ports::{Clock, Journal};
-use heald_engine::{Cast, Consultants, Healer};
+use heald_engine::{Cast, Consultants, Healer, Member};
 use heald_host::{Capability, Host, HostError, Plugin, PluginConfig};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
-pub use casting::Casting;
+pub use chain_resolver::ChainResolver;
 pub use components::{Components, components_dir};
-pub use roster::{Enrolled, Origin, Roster, nameless};
+pub use registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, nameless};
 
-use crate::actions::Hands;
+use crate::action_executor::ActionExecutor;
 use heald_config::{Config, chain};
-use roster::Use;
-use standing::{Standing, StandingFile};
+use overrides::{OverrideFile, PluginOverride};
+use registry::Use;
 
 /// So long heald's start waits for plug-ins. From the cache each takes some milliseconds; compiling one with an interpreter in it
 /// takes seconds, once, and the native rules answer meanwhile.
@@ -61,10 +61,10 @@ pub struct Platform {
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
     components: Components,
-    standing: StandingFile,
+    override_file: OverrideFile,
     /// What was decided, by name: it holds while a file is away, too.
-    standings: Mutex<BTreeMap<PluginName, Standing>>,
-    roster: RwLock<Roster>,
+    overrides: Mutex<BTreeMap<PluginName, PluginOverride>>,
+    registry: RwLock<PluginRegistry>,
     /// What was still being compiled when heald had to begin.
     late: Mutex<Vec<(PluginName, Fetching)>>,
     /// The folder as it was when it was first read.
@@ -73,17 +73,17 @@ pub struct Platform {
     idle: bool,
     /// Held while something changes: one change at a time.
     changing: tokio::sync::Mutex<()>,
-    /// Who is asked about each service now, in words: what need not be swapped is left alone.
-    billed: Mutex<BTreeMap<ServiceName, String>>,
-    stage: OnceLock<Stage>,
+    /// The plug-ins that each service has now: a service whose plug-ins stay the same is left alone.
+    in_use: Mutex<BTreeMap<ServiceName, Cast>>,
+    ports: OnceLock<PlatformPorts>,
 }
 
 /// Where plug-ins are put to use.
-pub struct Stage {
+pub struct PlatformPorts {
     /// The healing.
     pub healer: Arc<Healer>,
     /// The actions.
-    pub hands: Arc<Hands>,
+    pub executor: Arc<ActionExecutor>,
     /// The consultations.
     pub consultants: Arc<Consultants>,
 }
@@ -101,78 +101,81 @@ pub struct Parts {
 }
 
 /// Where it stands in writing what was decided about plug-ins.
-fn standing_path(store: &StoreConfig) -> std::path::PathBuf {
+fn override_path(store: &StoreConfig) -> std::path::PathBuf {
     store.path.with_extension("plugins.json")
 }
 
 impl Platform {
-    /// Loads every plug-in of the configuration and of the folder; what cannot be loaded is on the roster with the reason. With
+    /// Loads every plug-in of the configuration and of the folder; what cannot be loaded is in the registry with the reason. With
     /// `idle` none is loaded: heald died repeatedly, and plug-ins stay out of it.
-    pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, Casting, Vec<String>) {
+    pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, ChainResolver, Vec<String>) {
         let Parts { host, config, clock, store } = parts;
-        let (standing, known, note) = StandingFile::open(standing_path(&config.store));
+        let (override_file, known, note) = OverrideFile::open(override_path(&config.store));
         let platform = Self {
             host,
             components: Components::at(components_dir(&config.store)),
             config,
             clock,
             store,
-            standing,
-            standings: Mutex::new(known.clone()),
+            override_file,
+            overrides: Mutex::new(known.clone()),
             late: Mutex::default(),
             scanned: Mutex::default(),
             idle,
-            roster: RwLock::default(),
+            registry: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
-            billed: Mutex::default(),
-            stage: OnceLock::new(),
+            in_use: Mutex::default(),
+            ports: OnceLock::new(),
         };
-        let mut roster = Roster::new();
+        let mut registry = PluginRegistry::new();
         for table in &platform.config.plugin {
-            let standing = known.get(&table.name).cloned().unwrap_or_default();
-            roster.insert(table.name.clone(), Enrolled::new(table.clone(), Origin::Configuration, standing));
+            let plugin_override = known.get(&table.name).cloned().unwrap_or_default();
+            registry.insert(
+                table.name.clone(),
+                RegisteredPlugin::new(table.clone(), PluginOrigin::Configuration, plugin_override),
+            );
         }
         let (scanned, found) = folder::scan(platform.config.plugins.folder.as_deref());
         *platform.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scanned;
         for dropped in found {
             let name = dropped.table.name.clone();
-            if let Some(known) = roster.get_mut(&name) {
+            if let Some(known) = registry.get_mut(&name) {
                 let why = "the watched folder has a file of that name too, which is not used";
                 tracing::error!(plugin = %name, "{why}");
                 known.why = Some(why.into());
                 continue;
             }
-            let (standing, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
-            roster.insert(name, Enrolled { why, ..dropped.enrol(standing) });
+            let (plugin_override, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
+            registry.insert(name, RegisteredPlugin { why, ..dropped.register(plugin_override) });
         }
         if !idle {
-            platform.load_all(&mut roster).await;
+            platform.load_all(&mut registry).await;
         }
-        let casting = Casting::of(&platform.config, &roster).await;
-        for (name, why) in &casting.faults {
+        let resolved = ChainResolver::of(&platform.config, &registry).await;
+        for (name, why) in &resolved.faults {
             tracing::error!(plugin = %name, "cannot be used: {why}");
-            if let Some(enrolled) = roster.get_mut(name) {
-                enrolled.why = Some(why.clone());
+            if let Some(registered) = registry.get_mut(name) {
+                registered.why = Some(why.clone());
             }
         }
-        *platform.billed() = casting.casts.iter().map(|(service, cast)| (service.clone(), bill(cast))).collect();
-        *platform.roster_mut() = roster;
-        (Arc::new(platform), casting, note.into_iter().collect())
+        *platform.in_use() = resolved.casts.clone();
+        *platform.registry_mut() = registry;
+        (Arc::new(platform), resolved, note.into_iter().collect())
     }
 
     /// Puts it to use: puts on record what could not be loaded, watches the folder, judges trials. Returns the tasks.
-    pub fn start(self: &Arc<Self>, stage: Stage) -> Vec<tokio::task::JoinHandle<()>> {
-        for enrolled in self.roster().values() {
-            let Some(why) = &enrolled.why else { continue };
-            stage.healer.faulted(None, &enrolled.reference(), &Fault::new(FaultCause::Load, why.clone()));
+    pub fn start(self: &Arc<Self>, ports: PlatformPorts) -> Vec<tokio::task::JoinHandle<()>> {
+        for registered in self.registry().values() {
+            let Some(why) = &registered.why else { continue };
+            ports.healer.faulted(None, &registered.reference(), &Fault::new(FaultCause::Load, why.clone()));
         }
         // Set once, here.
-        let _ = self.stage.set(stage);
+        let _ = self.ports.set(ports);
         if self.idle {
             return Vec::new();
         }
-        for (name, enrolled) in self.roster() {
-            self.follow_trial(&name, &enrolled);
+        for (name, registered) in self.registry() {
+            self.follow_trial(&name, &registered);
         }
         let mut tasks = vec![tokio::spawn(Arc::clone(self).judge_trials()), tokio::spawn(Arc::clone(self).load_late())];
         if let Some(folder) = self.config.plugins.folder.clone() {
@@ -183,23 +186,23 @@ impl Platform {
 
     /// Loads all at once. What is built in is waited for; the others only for a moment, since what takes long to compile must not
     /// keep heald from healing: it comes later.
-    async fn load_all(&self, roster: &mut Roster) {
+    async fn load_all(&self, registry: &mut PluginRegistry) {
         let mut fetching = Vec::new();
-        for enrolled in roster.values_mut().filter(|enrolled| enrolled.why.is_none()) {
-            if enrolled.table.component.starts_with("builtin:") {
-                self.load(enrolled).await;
+        for registered in registry.values_mut().filter(|registered| registered.why.is_none()) {
+            if registered.table.component.starts_with("builtin:") {
+                self.load(registered).await;
                 continue;
             }
-            let (host, table) = (self.host.clone(), effective(enrolled));
-            fetching.push((enrolled.table.name.clone(), tokio::spawn(async move { host.fetch(&table).await })));
+            let (host, table) = (self.host.clone(), effective(registered));
+            fetching.push((registered.table.name.clone(), tokio::spawn(async move { host.fetch(&table).await })));
         }
         let haste = tokio::time::Instant::now() + HASTE;
         for (name, mut fetch) in fetching {
-            let Some(enrolled) = roster.get_mut(&name) else { continue };
+            let Some(registered) = registry.get_mut(&name) else { continue };
             match tokio::time::timeout_at(haste, &mut fetch).await {
-                Ok(fetched) => self.settle(enrolled, joined(fetched)).await,
+                Ok(fetched) => self.settle(registered, joined(fetched)).await,
                 Err(_) => {
-                    enrolled.loading = true;
+                    registered.loading = true;
                     self.late.lock().unwrap_or_else(PoisonError::into_inner).push((name, fetch));
                 }
             }
@@ -212,25 +215,27 @@ impl Platform {
         for (name, fetch) in late {
             let fetched = joined(fetch.await);
             let _turn = self.changing.lock().await;
-            let mut roster = self.roster();
+            let mut registry = self.registry();
             // It may have been reloaded or taken away meanwhile.
-            let Some(mut candidate) = roster.get(&name).filter(|enrolled| enrolled.loading).cloned() else { continue };
+            let Some(mut candidate) = registry.get(&name).filter(|registered| registered.loading).cloned() else {
+                continue;
+            };
             candidate.loading = false;
             self.settle(&mut candidate, fetched).await;
-            let (reference, why, enrolled) = (candidate.reference(), candidate.why.clone(), candidate.clone());
-            roster.insert(name.clone(), candidate);
+            let (reference, why, registered) = (candidate.reference(), candidate.why.clone(), candidate.clone());
+            registry.insert(name.clone(), candidate);
             let refused = match why {
-                None => self.change(roster.clone(), Some(&name)).await.err(),
+                None => self.change(registry.clone(), Some(&name)).await.err(),
                 why => why,
             };
             match refused {
                 None => {
-                    self.follow_trial(&name, &enrolled);
+                    self.follow_trial(&name, &registered);
                     self.tell(reference, "loaded", "heald", "it took longer than the start");
                 }
                 Some(why) => {
-                    let failed = Enrolled { plugin: None, why: Some(why.clone()), ..enrolled };
-                    self.enlist(roster, failed);
+                    let failed = RegisteredPlugin { plugin: None, why: Some(why.clone()), ..registered };
+                    self.list_unused(registry, failed);
                     self.reject(&name, why);
                 }
             }
@@ -238,90 +243,95 @@ impl Platform {
     }
 
     /// Reads, verifies and compiles, off the threads that heal. What ran before is not touched; a failure is noted.
-    async fn load(&self, enrolled: &mut Enrolled) {
-        let fetched = self.host.fetch(&effective(enrolled)).await;
-        self.settle(enrolled, fetched).await;
+    async fn load(&self, registered: &mut RegisteredPlugin) {
+        let fetched = self.host.fetch(&effective(registered)).await;
+        self.settle(registered, fetched).await;
     }
 
     /// Notes what became of a load.
-    async fn settle(&self, enrolled: &mut Enrolled, fetched: Result<Plugin, HostError>) {
+    async fn settle(&self, registered: &mut RegisteredPlugin, fetched: Result<Plugin, HostError>) {
         match fetched {
             Ok(plugin) => {
                 // What was revoked from its name is revoked from this version too.
-                let revoked = enrolled.standing.revoked.iter().filter_map(|word| word.parse::<Capability>().ok());
+                let revoked =
+                    registered.plugin_override.revoked.iter().filter_map(|word| word.parse::<Capability>().ok());
                 revoked.for_each(|capability| {
                     plugin.revoke(capability);
                 });
-                let (kept, component) = (self.components.clone(), enrolled.table.component.clone());
+                let (kept, component) = (self.components.clone(), registered.table.component.clone());
                 let digest = plugin.reference().digest.clone();
                 let keeping = tokio::task::spawn_blocking(move || kept.keep(&component, &digest));
                 // It says itself what goes wrong.
                 let _ = keeping.await;
-                (enrolled.plugin, enrolled.why, enrolled.since) = (Some(plugin), None, self.clock.now());
+                (registered.plugin, registered.why, registered.since) = (Some(plugin), None, self.clock.now());
             }
             Err(error) => {
-                let why = format!("{}: {}", enrolled.table.component, chain(&error));
-                tracing::error!(plugin = %enrolled.table.name, "cannot be used: {why}");
-                (enrolled.plugin, enrolled.why) = (None, Some(why));
+                let why = format!("{}: {}", registered.table.component, chain(&error));
+                tracing::error!(plugin = %registered.table.name, "cannot be used: {why}");
+                (registered.plugin, registered.why) = (None, Some(why));
             }
         }
     }
 
-    /// The one way in which what runs is changed: the roster as it is to be is cast, what is new is tried, and then all is
+    /// The one way in which what runs is changed: the registry as it is to be is cast, what is new is tried, and then all is
     /// swapped. An error leaves everything as it was. Whoever calls it holds `changing`.
-    async fn change(&self, roster: Roster, new: Option<&PluginName>) -> Result<(), String> {
-        let casting = Casting::of(&self.config, &roster).await;
+    async fn change(&self, registry: PluginRegistry, new: Option<&PluginName>) -> Result<(), String> {
+        let resolved = ChainResolver::of(&self.config, &registry).await;
         if let Some(new) = new {
-            if let Some((_, why)) = casting.faults.iter().find(|(name, _)| name == new) {
+            if let Some((_, why)) = resolved.faults.iter().find(|(name, _)| name == new) {
                 return Err(why.clone());
             }
-            rehearsal::rehearse(new, &casting, &self.store, self.clock.now()).await?;
+            self_test::self_test(new, &resolved, &self.store, self.clock.now()).await?;
         }
-        *self.roster_mut() = roster;
-        let Some(stage) = self.stage.get() else { return Ok(()) };
-        stage.hands.offer(casting.actions);
-        stage.consultants.recast(casting.profiles);
-        let mut billed = self.billed();
-        for (service, cast) in casting.casts {
-            let bill = bill(&cast);
-            if billed.insert(service.clone(), bill.clone()).as_ref() != Some(&bill) {
-                stage.healer.recast(&service, cast);
+        *self.registry_mut() = registry;
+        let Some(ports) = self.ports.get() else { return Ok(()) };
+        ports.executor.offer(resolved.actions);
+        ports.consultants.recast(resolved.profiles);
+        let mut in_use = self.in_use();
+        for (service, cast) in resolved.casts {
+            let before = in_use.insert(service.clone(), cast.clone());
+            if !before.is_some_and(|before| same_plugins(&before, &cast)) {
+                ports.healer.recast(&service, cast);
             }
         }
         Ok(())
     }
 
     /// Forgets how a plug-in's trial went, and begins another if it is still on one.
-    fn try_anew(&self, name: &PluginName, enrolled: &Enrolled) {
-        if let Some(stage) = self.stage.get() {
-            stage.healer.end_trial(name);
+    fn try_anew(&self, name: &PluginName, registered: &RegisteredPlugin) {
+        if let Some(ports) = self.ports.get() {
+            ports.healer.end_trial(name);
         }
-        self.follow_trial(name, enrolled);
+        self.follow_trial(name, registered);
     }
 
     /// Begins a plug-in's trial, if it is used so and is on none.
-    fn follow_trial(&self, name: &PluginName, enrolled: &Enrolled) {
-        let Some(stage) = self.stage.get() else { return };
-        match enrolled.used() {
-            Use::Shadow | Use::Canary if stage.healer.trial(name).is_none() => stage.healer.begin_trial(name),
+    fn follow_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
+        let Some(ports) = self.ports.get() else { return };
+        match registered.used() {
+            Use::Shadow | Use::Canary if ports.healer.trial(name).is_none() => ports.healer.begin_trial(name),
             _ => {}
         }
     }
 
     /// Keeps how a plug-in stands, durably.
-    async fn keep_standing(self: &Platform, name: &PluginName, standing: &Standing) -> std::io::Result<()> {
+    async fn keep_override(
+        self: &Platform,
+        name: &PluginName,
+        plugin_override: &PluginOverride,
+    ) -> std::io::Result<()> {
         let all = {
-            let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-            standings.insert(name.clone(), standing.clone());
-            standings.clone()
+            let mut overrides = self.overrides.lock().unwrap_or_else(PoisonError::into_inner);
+            overrides.insert(name.clone(), plugin_override.clone());
+            overrides.clone()
         };
-        let file = self.standing.clone();
+        let file = self.override_file.clone();
         tokio::task::spawn_blocking(move || file.write(all)).await.map_err(std::io::Error::other)?
     }
 
     /// What was decided about the plug-in of that name.
-    fn standing_of(&self, name: &PluginName) -> Standing {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    fn override_of(&self, name: &PluginName) -> PluginOverride {
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
     /// Puts a move of a plug-in on record, and says it in the log.
@@ -332,16 +342,16 @@ impl Platform {
         self.store.write(vec![Entry::of_heald(self.clock.now(), record)]);
     }
 
-    fn roster(&self) -> Roster {
-        self.roster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn registry(&self) -> PluginRegistry {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn roster_mut(&self) -> std::sync::RwLockWriteGuard<'_, Roster> {
-        self.roster.write().unwrap_or_else(PoisonError::into_inner)
+    fn registry_mut(&self) -> std::sync::RwLockWriteGuard<'_, PluginRegistry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn billed(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, String>> {
-        self.billed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_use(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Cast>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Moment {
@@ -349,21 +359,20 @@ impl Platform {
     }
 }
 
-/// A cast in words that differ whenever anybody in it does, or plays another part.
-fn bill(cast: &Cast) -> String {
-    use std::fmt::Write as _;
-    let mut bill = String::new();
-    for member in &cast.detectors {
-        let (at, part) = (Arc::as_ptr(&member.plugin).cast::<()>(), member.part);
-        let _ = write!(bill, "{} {at:p} {part:?} {:?} {:?};", member.plugin.plugin(), member.trial, member.against);
-    }
-    bill.push('/');
-    for member in &cast.policies {
-        let (at, part) = (Arc::as_ptr(&member.plugin).cast::<()>(), member.part);
-        let _ = write!(bill, "{} {at:p} {part:?} {:?} {:?};", member.plugin.plugin(), member.trial, member.against);
-    }
-    let _ = write!(bill, "/{:?}", cast.missing);
-    bill
+/// True if both have the same instances of the same plug-ins, in the same order and the same parts.
+fn same_plugins(one: &Cast, other: &Cast) -> bool {
+    same_members(&one.detectors, &other.detectors)
+        && same_members(&one.policies, &other.policies)
+        && one.missing == other.missing
+}
+
+fn same_members<T: ?Sized>(some: &[Member<T>], others: &[Member<T>]) -> bool {
+    let same = |one: &Member<T>, other: &Member<T>| {
+        // By address: two instances of one plug-in with different settings are different.
+        std::ptr::addr_eq(Arc::as_ptr(&one.plugin), Arc::as_ptr(&other.plugin))
+            && (one.part, &one.trial, &one.against) == (other.part, &other.trial, &other.against)
+    };
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| same(one, other))
 }
 
 /// A plug-in being read and compiled.
@@ -379,9 +388,13 @@ fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) ->
 }
 
 /// A plug-in's table as it is loaded: one that only watches sends nothing and writes nothing, whatever it was granted.
-fn effective(enrolled: &Enrolled) -> PluginConfig {
-    let mut table = enrolled.table.clone();
-    let promoted = enrolled.standing.decided.as_ref().is_some_and(|decided| decided.word == standing::Word::Promoted);
+fn effective(registered: &RegisteredPlugin) -> PluginConfig {
+    let mut table = registered.table.clone();
+    let promoted = registered
+        .plugin_override
+        .decided
+        .as_ref()
+        .is_some_and(|decided| decided.word == overrides::OverrideKind::Promoted);
     if table.mode == PluginMode::Shadow && !promoted {
         let grant = &mut table.grant;
         // The interface stays, with nobody behind it: a guest that imports it still loads.

@@ -7,30 +7,30 @@ use heald_engine::ports::JournalError;
 use heald_host::{Capability, NoCapability};
 use heald_model::{Moment, PluginName, PluginRef};
 
-use super::roster::{Enrolled, Roster, Use};
-use super::standing::{Decided, Standing, Word};
-use super::{Origin, Platform};
+use super::overrides::{Decided, OverrideKind, PluginOverride};
+use super::registry::{PluginRegistry, RegisteredPlugin, Use};
+use super::{Platform, PluginOrigin};
 
 #[async_trait]
 impl Plugins for Platform {
     fn list(&self) -> Vec<PluginStatus> {
-        self.roster().values().map(|enrolled| self.status_of(enrolled)).collect()
+        self.registry().values().map(|registered| self.status_of(registered)).collect()
     }
 
     fn status(&self, name: &str) -> Result<PluginStatus, PluginError> {
-        let roster = self.roster();
-        Ok(self.status_of(enrolled(&roster, name)?))
+        let registry = self.registry();
+        Ok(self.status_of(registered(&registry, name)?))
     }
 
     fn divergence(&self, name: &str) -> Result<Divergence, PluginError> {
-        let roster = self.roster();
-        self.divergence_of(enrolled(&roster, name)?)
+        let registry = self.registry();
+        self.divergence_of(registered(&registry, name)?)
     }
 
     async fn reload(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
+        let mut registry = self.registry();
+        let mut candidate = registered(&registry, name)?.clone();
         let before = candidate.plugin.clone();
         self.mark_loading(&candidate.table.name, true);
         self.load(&mut candidate).await;
@@ -40,15 +40,15 @@ impl Plugins for Platform {
         if candidate.plugin.is_none() {
             return Err(self.keep_old(&plugin, candidate.why.unwrap_or_default(), by));
         }
-        let (reference, enrolled) = (candidate.reference(), candidate.clone());
+        let (reference, registered) = (candidate.reference(), candidate.clone());
         let another = before.is_none_or(|before| before.reference().digest != reference.digest);
-        roster.insert(plugin.clone(), candidate);
-        if let Err(why) = self.change(roster, Some(&plugin)).await {
+        registry.insert(plugin.clone(), candidate);
+        if let Err(why) = self.change(registry, Some(&plugin)).await {
             return Err(self.keep_old(&plugin, why, by));
         }
         match another {
-            true => self.try_anew(&plugin, &enrolled),
-            false => self.follow_trial(&plugin, &enrolled),
+            true => self.try_anew(&plugin, &registered),
+            false => self.follow_trial(&plugin, &registered),
         }
         self.tell(reference, "reloaded", by, if another { "another version" } else { "the same version" });
         self.status(name)
@@ -56,10 +56,10 @@ impl Plugins for Platform {
 
     async fn enable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
-        let standing = std::mem::take(&mut candidate.standing);
-        if standing == Standing::default() {
+        let mut registry = self.registry();
+        let mut candidate = registered(&registry, name)?.clone();
+        let plugin_override = std::mem::take(&mut candidate.plugin_override);
+        if plugin_override == PluginOverride::default() {
             let why =
                 format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
             return Err(PluginError::NothingToDo(why));
@@ -70,20 +70,20 @@ impl Plugins for Platform {
             return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
         }
         let enabled = candidate.clone();
-        let status = self.commit(&mut roster, candidate, "enabled", by, "as it is configured".into()).await?;
+        let status = self.commit(&mut registry, candidate, "enabled", by, "as it is configured".into()).await?;
         self.try_anew(&enabled.table.name, &enabled);
         Ok(status)
     }
 
     async fn disable(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
+        let mut registry = self.registry();
+        let mut candidate = registered(&registry, name)?.clone();
         if candidate.disabled() {
             return Err(PluginError::NothingToDo(format!("{name} is disabled already")));
         }
-        candidate.decide(Word::Disabled, by, self.now(), "an operator's word");
-        self.commit(&mut roster, candidate, "disabled", by, "an operator's word".into()).await
+        candidate.decide(OverrideKind::Disabled, by, self.now(), "an operator's word");
+        self.commit(&mut registry, candidate, "disabled", by, "an operator's word".into()).await
     }
 
     async fn promote(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
@@ -92,26 +92,26 @@ impl Plugins for Platform {
 
     async fn revoke(&self, name: &str, capability: &str, by: &str) -> Result<PluginStatus, PluginError> {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
+        let mut registry = self.registry();
+        let mut candidate = registered(&registry, name)?.clone();
         let known: Capability =
             capability.parse().map_err(|error: NoCapability| PluginError::NothingToDo(error.to_string()))?;
-        if !candidate.standing.revoked.insert(capability.to_owned()) {
+        if !candidate.plugin_override.revoked.insert(capability.to_owned()) {
             return Err(PluginError::NothingToDo(format!("{capability} was revoked from {name} already")));
         }
         // At once, from instances and calls under way; what is loaded later is loaded without it.
         if let Some(plugin) = &candidate.plugin {
             plugin.revoke(known);
         }
-        self.commit(&mut roster, candidate, "revoked", by, capability.to_owned()).await
+        self.commit(&mut registry, candidate, "revoked", by, capability.to_owned()).await
     }
 }
 
-impl Enrolled {
+impl RegisteredPlugin {
     /// Notes what was decided about it as it is now.
-    pub(super) fn decide(&mut self, word: Word, by: &str, at: Moment, why: &str) {
+    pub(super) fn decide(&mut self, word: OverrideKind, by: &str, at: Moment, why: &str) {
         let digest = self.reference().digest;
-        self.standing.decided = Some(Decided { word, digest, by: by.to_owned(), at, why: why.to_owned() });
+        self.plugin_override.decided = Some(Decided { word, digest, by: by.to_owned(), at, why: why.to_owned() });
     }
 }
 
@@ -124,8 +124,8 @@ impl Platform {
         version: Option<&PluginRef>,
     ) -> Result<PluginStatus, PluginError> {
         let _turn = self.changing.lock().await;
-        let mut roster = self.roster();
-        let mut candidate = enrolled(&roster, name)?.clone();
+        let mut registry = self.registry();
+        let mut candidate = registered(&registry, name)?.clone();
         if version.is_some_and(|version| *version != candidate.reference()) {
             return Err(PluginError::NothingToDo(format!("{name} is another version by now")));
         }
@@ -138,7 +138,7 @@ impl Platform {
         }
         let of = self.divergence_of(&candidate).map(|divergence| divergence.agreement).unwrap_or_default();
         let why = format!("after {} of {} compared answers agreed", of.agreed, of.compared);
-        candidate.decide(Word::Promoted, by, self.now(), &why);
+        candidate.decide(OverrideKind::Promoted, by, self.now(), &why);
         if candidate.table.mode == PluginMode::Shadow {
             // As a shadow it had nobody to send to.
             self.load(&mut candidate).await;
@@ -146,23 +146,23 @@ impl Platform {
                 return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
             }
         }
-        self.commit(&mut roster, candidate, "promoted", by, why).await
+        self.commit(&mut registry, candidate, "promoted", by, why).await
     }
 
     /// Puts a decision into effect: on disk first, then in what runs.
     pub(super) async fn commit(
         &self,
-        roster: &mut Roster,
-        candidate: Enrolled,
+        registry: &mut PluginRegistry,
+        candidate: RegisteredPlugin,
         to: &str,
         by: &str,
         why: String,
     ) -> Result<PluginStatus, PluginError> {
         let name = candidate.table.name.clone();
         let (reference, used) = (candidate.reference(), candidate.used());
-        roster.insert(name.clone(), candidate.clone());
-        let before = self.standing_of(&name);
-        let kept = self.keep_standing(&name, &candidate.standing).await;
+        registry.insert(name.clone(), candidate.clone());
+        let before = self.override_of(&name);
+        let kept = self.keep_override(&name, &candidate.plugin_override).await;
         // What makes things safer is done whether or not a disk can be told of it, and never waits for a self-test.
         let safer = matches!(to, "disabled" | "rolled-back" | "revoked");
         if let Err(error) = &kept {
@@ -173,9 +173,9 @@ impl Platform {
             }
         }
         let new = (used != Use::Out && !safer).then_some(&name);
-        if let Err(refused) = self.change(roster.clone(), new).await {
+        if let Err(refused) = self.change(registry.clone(), new).await {
             // As it was before: what was written is taken back.
-            let _ = self.keep_standing(&name, &before).await;
+            let _ = self.keep_override(&name, &before).await;
             return Err(self.keep_old(&name, refused, by));
         }
         self.follow_trial(&name, &candidate);
@@ -185,34 +185,34 @@ impl Platform {
 
     /// A change was refused: what ran goes on, and says so.
     pub(super) fn keep_old(&self, name: &PluginName, why: String, by: &str) -> PluginError {
-        let mut roster = self.roster_mut();
-        let reference = roster.get_mut(name).map(|enrolled| {
-            enrolled.why = Some(why.clone());
-            enrolled.reference()
+        let mut registry = self.registry_mut();
+        let reference = registry.get_mut(name).map(|registered| {
+            registered.why = Some(why.clone());
+            registered.reference()
         });
-        drop(roster);
+        drop(registry);
         self.tell(reference.unwrap_or_else(|| super::nameless(name)), "refused", by, why.clone());
         PluginError::Refused(why)
     }
 
     /// Shows that it is being loaded, or no more.
     pub(super) fn mark_loading(&self, name: &PluginName, loading: bool) {
-        let mut roster = self.roster_mut();
-        if let Some(enrolled) = roster.get_mut(name) {
-            enrolled.loading = loading;
+        let mut registry = self.registry_mut();
+        if let Some(registered) = registry.get_mut(name) {
+            registered.loading = loading;
         }
     }
 }
 
 /// The plug-in of that name.
-fn enrolled<'a>(roster: &'a Roster, name: &str) -> Result<&'a Enrolled, PluginError> {
-    roster.get(&PluginName::from(name)).ok_or_else(|| PluginError::NoPlugin {
+fn registered<'a>(registry: &'a PluginRegistry, name: &str) -> Result<&'a RegisteredPlugin, PluginError> {
+    registry.get(&PluginName::from(name)).ok_or_else(|| PluginError::NoPlugin {
         name: name.to_owned(),
-        known: roster.keys().map(ToString::to_string).collect(),
+        known: registry.keys().map(ToString::to_string).collect(),
     })
 }
 
-impl Origin {
+impl PluginOrigin {
     /// The word for it.
     pub(super) fn word(&self) -> &'static str {
         match self {

@@ -6,28 +6,28 @@ use heald_engine::plugins::{Divergence, PluginCounters, PluginError, PluginStatu
 use heald_model::{PluginName, ServiceName};
 
 use super::Platform;
-use super::roster::{Enrolled, Use};
+use super::registry::{RegisteredPlugin, Use};
 
 impl Platform {
-    pub(super) fn status_of(&self, enrolled: &Enrolled) -> PluginStatus {
-        let name = &enrolled.table.name;
-        let plugin = enrolled.plugin.as_ref();
-        let healer = self.stage.get().map(|stage| &stage.healer);
-        let reference = enrolled.reference();
-        let on_trial = matches!(enrolled.used(), Use::Shadow | Use::Canary);
+    pub(super) fn status_of(&self, registered: &RegisteredPlugin) -> PluginStatus {
+        let name = &registered.table.name;
+        let plugin = registered.plugin.as_ref();
+        let healer = self.ports.get().map(|ports| &ports.healer);
+        let reference = registered.reference();
+        let on_trial = matches!(registered.used(), Use::Shadow | Use::Canary);
         let trial = healer.and_then(|healer| healer.trial(name));
         PluginStatus {
             name: name.clone(),
-            state: enrolled.state(),
-            why: enrolled.why.clone().or_else(|| {
-                let decided = enrolled.standing.decided.as_ref()?;
-                enrolled.standing.word(&reference.digest).map(|_| format!("{}: {}", decided.by, decided.why))
+            state: registered.state(),
+            why: registered.why.clone().or_else(|| {
+                let decided = registered.plugin_override.decided.as_ref()?;
+                registered.plugin_override.word(&reference.digest).map(|_| format!("{}: {}", decided.by, decided.why))
             }),
-            mode: enrolled.table.mode,
-            component: enrolled.table.component.clone(),
-            origin: enrolled.origin.word().to_owned(),
+            mode: registered.table.mode,
+            component: registered.table.component.clone(),
+            origin: registered.origin.word().to_owned(),
             loaded: plugin.map(|plugin| plugin.reference().clone()),
-            since: plugin.map(|_| enrolled.since),
+            since: plugin.map(|_| registered.since),
             summary: plugin.map(|plugin| plugin.metadata().summary.clone()).unwrap_or_default(),
             roles: plugin.map(|plugin| plugin.roles().iter().map(ToString::to_string).collect()).unwrap_or_default(),
             actions: self.actions_of(name),
@@ -37,29 +37,31 @@ impl Platform {
                 .map(heald_host::Plugin::granted)
                 .unwrap_or_default()
                 .into_iter()
-                .filter(|capability| !enrolled.standing.revoked.contains(capability))
+                .filter(|capability| !registered.plugin_override.revoked.contains(capability))
                 .collect(),
-            revoked: enrolled.standing.revoked.iter().cloned().collect(),
-            instead_of: enrolled.table.instead_of.clone(),
+            revoked: registered.plugin_override.revoked.iter().cloned().collect(),
+            instead_of: registered.table.instead_of.clone(),
             services: self.services_of(name).into_iter().collect(),
             counters: plugin.map(|plugin| counters(&plugin.stats())).unwrap_or_default(),
             quarantine: plugin.and(healer).map(|healer| healer.quarantine(&reference)).unwrap_or_default(),
             last_fault: healer.and_then(|healer| healer.last_fault(name)),
-            agreement: trial.filter(|_| on_trial || enrolled.standing.decided.is_some()).map(|trial| trial.agreement),
+            agreement: trial
+                .filter(|_| on_trial || registered.plugin_override.decided.is_some())
+                .map(|trial| trial.agreement),
             schema: plugin.map(|plugin| plugin.metadata().config.clone()).unwrap_or_default(),
         }
     }
 
-    pub(super) fn divergence_of(&self, enrolled: &Enrolled) -> Result<Divergence, PluginError> {
-        let name = &enrolled.table.name;
-        let trial = self.stage.get().and_then(|stage| stage.healer.trial(name));
+    pub(super) fn divergence_of(&self, registered: &RegisteredPlugin) -> Result<Divergence, PluginError> {
+        let name = &registered.table.name;
+        let trial = self.ports.get().and_then(|ports| ports.healer.trial(name));
         let trial = trial.ok_or_else(|| {
             PluginError::NothingToDo(format!("{name} is compared with nothing: it is neither a shadow nor a canary"))
         })?;
         Ok(Divergence {
-            plugin: enrolled.reference(),
-            mode: enrolled.table.mode,
-            instead_of: enrolled.table.instead_of.clone(),
+            plugin: registered.reference(),
+            mode: registered.table.mode,
+            instead_of: registered.table.instead_of.clone(),
             since: trial.since,
             agreement: trial.agreement,
             differences: trial.differences.into_iter().rev().collect(),
@@ -69,14 +71,14 @@ impl Platform {
 
     /// The services that it is asked about, or whose actions it offers.
     fn services_of(&self, name: &PluginName) -> BTreeSet<ServiceName> {
-        let Some(stage) = self.stage.get() else { return BTreeSet::new() };
-        let mut services = stage.healer.audience(name);
-        services.extend(stage.hands.audience(name));
+        let Some(ports) = self.ports.get() else { return BTreeSet::new() };
+        let mut services = ports.healer.audience(name);
+        services.extend(ports.executor.audience(name));
         services
     }
 
     fn actions_of(&self, name: &PluginName) -> Vec<String> {
-        self.stage.get().map(|stage| stage.hands.offered_by(name)).unwrap_or_default()
+        self.ports.get().map(|ports| ports.executor.offered_by(name)).unwrap_or_default()
     }
 }
 

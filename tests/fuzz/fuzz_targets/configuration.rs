@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use heald_config::{Config, Environment, File, Problems, parse};
+use heald_config::{Config, Environment, File, ConfigProblems, parse};
 use heald_author::plugin::scenario::{Scenario, errands};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-fn read(text: &str) -> Result<Config, Problems> {
+fn read(text: &str) -> Result<Config, ConfigProblems> {
     static ENVIRONMENT: OnceLock<(Environment, Vec<&'static str>)> = OnceLock::new();
     let (environment, builtin) = ENVIRONMENT.get_or_init(|| {
         let values = [("A", "1"), ("B", ""), ("C", "a\"b\\c\n'"), ("D", "true"), ("E", "${A}")];

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::run::{self, RunArgs, Stage};
+use crate::run::{self, RunArgs, RunMode};
 
 use patient::{ILLNESSES, Illness};
 
@@ -29,12 +29,12 @@ pub fn demo(mut args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(directory) = std::env::var_os(DIRECTORY).filter(|_| heald_keeper::client::is_runtime()) {
         let file = run::file_in(Path::new(&directory));
-        return run::run(&args, Some(&file), Stage { narrated: true, env: Vec::new() });
+        return run::run(&args, Some(&file), RunMode { narrated: true, env: Vec::new() });
     }
     let directory = prepare()?;
     let file = run::file_in(&directory);
     let env = vec![(DIRECTORY.to_owned(), directory.display().to_string())];
-    let code = run::run(&args, Some(&file), Stage { narrated: true, env });
+    let code = run::run(&args, Some(&file), RunMode { narrated: true, env });
     // Nothing in it outlives the demo.
     let _ = std::fs::remove_dir_all(&directory);
     code

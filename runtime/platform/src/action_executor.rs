@@ -27,7 +27,7 @@ const NO_ANSWER: [&str; 2] = ["timeout", "unreachable"];
 const NATIVE: [&str; 5] = ["restart", "start", "stop", "signal", "notify"];
 
 /// All that can be done, for every service.
-pub struct Hands {
+pub struct ActionExecutor {
     /// The processes heald runs; None: it runs none.
     pub supervisor: Option<Supervisor>,
     /// Every service, by name.
@@ -58,7 +58,7 @@ fn replica() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "one copy; all if left out" })
 }
 
-impl Hands {
+impl ActionExecutor {
     fn supervised(&self, service: &ServiceName) -> Option<(&Supervisor, &ServiceSpec)> {
         let spec = self.specs.get(service).filter(|spec| spec.supervised)?;
         Some((self.supervisor.as_ref()?, spec))
@@ -195,7 +195,7 @@ fn check_names(info: &ActionInfo, parameters: &Value) -> Result<(), ActionError>
 }
 
 #[async_trait]
-impl Actions for Hands {
+impl Actions for ActionExecutor {
     fn offers(&self, service: &ServiceName) -> Vec<Offer> {
         let mut offers = Vec::new();
         if self.supervised(service).is_some() {
@@ -272,7 +272,7 @@ impl Actions for Hands {
     }
 }
 
-impl Hands {
+impl ActionExecutor {
     fn task<'a>(&self, intent: &'a Intent, incident: Option<&'a Incident>, service: &'a ServiceView) -> Task<'a> {
         Task {
             now: self.clock.now(),
@@ -286,7 +286,7 @@ impl Hands {
     }
 }
 
-impl Processes for Hands {
+impl Processes for ActionExecutor {
     fn of(&self, service: &ServiceName) -> Vec<ProcessState> {
         self.supervised(service).map(|(supervisor, _)| states(supervisor, service)).unwrap_or_default()
     }
@@ -294,7 +294,7 @@ impl Processes for Hands {
 
 /// What a plug-in's action does to processes goes the way of heald's own actions: the supervisor starts, the keeper spawns.
 #[async_trait]
-impl Touch for Hands {
+impl Touch for ActionExecutor {
     async fn start(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError> {
         let (supervisor, which, id) = self.hold(service, replica)?;
         supervisor.start(service, which, &id).await.map(drop).map_err(untouched)
@@ -326,7 +326,7 @@ fn untouched(error: heald_supervisor::SupervisorError) -> TouchError {
     TouchError::Failed(error.to_string())
 }
 
-impl Hands {
+impl ActionExecutor {
     /// What touching needs: the supervisor, which copies, and an id for what is started.
     fn hold(&self, service: &ServiceName, replica: Option<&str>) -> Result<(&Supervisor, Which, String), TouchError> {
         let (supervisor, _) = self

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Word {
+pub enum OverrideKind {
     /// By an operator: it is not to be used.
     Disabled,
     /// It counts everywhere, in the place of what it was compared with.
@@ -30,7 +30,7 @@ pub enum Word {
 #[serde(deny_unknown_fields)]
 pub struct Decided {
     /// What.
-    pub word: Word,
+    pub word: OverrideKind,
     /// About which version.
     pub digest: String,
     /// Who.
@@ -44,7 +44,7 @@ pub struct Decided {
 /// How a plug-in stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Standing {
+pub struct PluginOverride {
     /// The last decision, if one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
@@ -53,31 +53,31 @@ pub struct Standing {
     pub revoked: BTreeSet<String>,
 }
 
-impl Standing {
+impl PluginOverride {
     /// What was decided about this version.
-    pub fn word(&self, digest: &str) -> Option<Word> {
+    pub fn word(&self, digest: &str) -> Option<OverrideKind> {
         let decided = self.decided.as_ref()?;
-        (decided.word == Word::Disabled || decided.digest == digest).then_some(decided.word)
+        (decided.word == OverrideKind::Disabled || decided.digest == digest).then_some(decided.word)
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct OverrideDocument {
     version: u32,
-    plugins: BTreeMap<PluginName, Standing>,
+    plugins: BTreeMap<PluginName, PluginOverride>,
 }
 
 /// The file.
 #[derive(Clone, Debug)]
-pub(super) struct StandingFile {
+pub(super) struct OverrideFile {
     path: PathBuf,
 }
 
-impl StandingFile {
+impl OverrideFile {
     /// Reads it; that there is none is fine. One that cannot be read is moved aside and told in the note: then every plug-in
     /// stands as it is configured.
-    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, Standing>, Option<String>) {
+    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, PluginOverride>, Option<String>) {
         match read(&path) {
             Ok(plugins) => (Self { path }, plugins, None),
             Err(why) => {
@@ -97,21 +97,22 @@ impl StandingFile {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn write(&self, plugins: BTreeMap<PluginName, Standing>) -> std::io::Result<()> {
-        let plugins = plugins.into_iter().filter(|(_, standing)| *standing != Standing::default()).collect();
-        let mut text = serde_json::to_vec_pretty(&Document { version: VERSION, plugins })?;
+    pub(super) fn write(&self, plugins: BTreeMap<PluginName, PluginOverride>) -> std::io::Result<()> {
+        let plugins =
+            plugins.into_iter().filter(|(_, plugin_override)| *plugin_override != PluginOverride::default()).collect();
+        let mut text = serde_json::to_vec_pretty(&OverrideDocument { version: VERSION, plugins })?;
         text.push(b'\n');
         heald_store::replace_file(&self.path, &text)
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<PluginName, Standing>, String> {
+fn read(path: &Path) -> Result<BTreeMap<PluginName, PluginOverride>, String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(error.to_string()),
     };
-    let document: Document = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let document: OverrideDocument = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     match document.version {
         VERSION => Ok(document.plugins),
         newer => Err(format!("it has version {newer}, this heald knows version {VERSION}")),
@@ -122,33 +123,36 @@ fn read(path: &Path) -> Result<BTreeMap<PluginName, Standing>, String> {
 mod tests {
     use super::*;
 
-    fn decided(word: Word) -> Standing {
+    fn decided(word: OverrideKind) -> PluginOverride {
         let decided =
             Decided { word, digest: "d1".into(), by: "op".into(), at: Moment::from_millis(1), why: "x".into() };
-        Standing { decided: Some(decided), ..Standing::default() }
+        PluginOverride { decided: Some(decided), ..PluginOverride::default() }
     }
 
     #[test]
     fn another_version_gets_a_new_chance_unless_an_operator_disabled_it() {
-        assert_eq!(decided(Word::RolledBack).word("d1"), Some(Word::RolledBack));
-        assert_eq!(decided(Word::RolledBack).word("d2"), None);
-        assert_eq!(decided(Word::Promoted).word("d2"), None);
-        assert_eq!(decided(Word::Disabled).word("d2"), Some(Word::Disabled));
+        assert_eq!(decided(OverrideKind::RolledBack).word("d1"), Some(OverrideKind::RolledBack));
+        assert_eq!(decided(OverrideKind::RolledBack).word("d2"), None);
+        assert_eq!(decided(OverrideKind::Promoted).word("d2"), None);
+        assert_eq!(decided(OverrideKind::Disabled).word("d2"), Some(OverrideKind::Disabled));
     }
 
     #[test]
     fn it_holds_after_a_restart_and_a_broken_file_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("heald.plugins.json");
-        let (file, plugins, note) = StandingFile::open(path.clone());
+        let (file, plugins, note) = OverrideFile::open(path.clone());
         assert!(plugins.is_empty() && note.is_none());
         let name = PluginName::from("next");
-        file.write(BTreeMap::from([(name.clone(), decided(Word::Disabled)), ("same".into(), Standing::default())]))
-            .unwrap();
-        let (_, plugins, _) = StandingFile::open(path.clone());
-        assert_eq!(plugins, BTreeMap::from([(name, decided(Word::Disabled))]));
+        file.write(BTreeMap::from([
+            (name.clone(), decided(OverrideKind::Disabled)),
+            ("same".into(), PluginOverride::default()),
+        ]))
+        .unwrap();
+        let (_, plugins, _) = OverrideFile::open(path.clone());
+        assert_eq!(plugins, BTreeMap::from([(name, decided(OverrideKind::Disabled))]));
         std::fs::write(&path, "{").unwrap();
-        let (_, plugins, note) = StandingFile::open(path.clone());
+        let (_, plugins, note) = OverrideFile::open(path.clone());
         assert!(plugins.is_empty() && note.unwrap().contains("cannot be read"));
         assert!(!path.exists() && path.with_extension("unreadable").exists());
     }

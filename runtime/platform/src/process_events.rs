@@ -79,7 +79,7 @@ fn status(end: End) -> Option<i32> {
 
 /// Those who look after the processes.
 #[derive(Clone)]
-pub struct Crew {
+pub struct ProcessEvents {
     /// The processes.
     pub supervisor: Supervisor,
     /// The healer.
@@ -96,7 +96,7 @@ pub struct Crew {
     pub heard: Arc<Mutex<BTreeSet<String>>>,
 }
 
-impl Crew {
+impl ProcessEvents {
     /// Puts starts and ends on record, and shows the loop what ended unasked.
     pub async fn witness_processes(self, mut events: UnboundedReceiver<Event>) {
         while let Some(event) = events.recv().await {

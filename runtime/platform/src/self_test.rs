@@ -17,7 +17,7 @@ use heald_model::{
 use heald_store::Store;
 use uuid::Uuid;
 
-use super::Casting;
+use super::ChainResolver;
 
 /// Recorded calls that a plug-in is tried with.
 const CALLS: u32 = 8;
@@ -26,12 +26,17 @@ const CALLS: u32 = 8;
 ///
 /// # Errors
 /// The first fault, and in which call.
-pub(super) async fn rehearse(name: &PluginName, casting: &Casting, store: &Store, now: Moment) -> Result<(), String> {
+pub(super) async fn self_test(
+    name: &PluginName,
+    resolved: &ChainResolver,
+    store: &Store,
+    now: Moment,
+) -> Result<(), String> {
     let query = CallQuery { plugin: Some(name.clone()), limit: CALLS, newest: true, ..CallQuery::default() };
     // A journal that cannot be read keeps nobody from being used.
     let recorded = store.calls(query).await.unwrap_or_default().calls;
     let mut tried = BTreeSet::new();
-    for (service, cast) in &casting.casts {
+    for (service, cast) in &resolved.casts {
         for member in cast.detectors.iter().filter(|member| member.plugin.plugin().name == *name) {
             // Services with the same configuration share one detector.
             if !tried.insert(Arc::as_ptr(&member.plugin).cast::<()>().addr()) {

@@ -7,11 +7,11 @@ use heald_engine::plugins::{PluginMode, PluginState};
 use heald_host::{Plugin, PluginConfig, Role};
 use heald_model::{Moment, PluginName, PluginRef, ServiceName};
 
-use super::standing::{Standing, Word};
+use super::overrides::{OverrideKind, PluginOverride};
 
 /// Where a plug-in was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum PluginOrigin {
     /// In the configuration.
     Configuration,
     /// By lying in the watched folder.
@@ -23,11 +23,11 @@ pub enum Origin {
 
 /// One plug-in.
 #[derive(Clone)]
-pub struct Enrolled {
+pub struct RegisteredPlugin {
     /// As it is configured.
     pub table: PluginConfig,
     /// Where it was named.
-    pub origin: Origin,
+    pub origin: PluginOrigin,
     /// One of the folder: the services it is for; None: all.
     pub services: Option<BTreeSet<ServiceName>>,
     /// What runs; None if nothing could be loaded.
@@ -37,7 +37,7 @@ pub struct Enrolled {
     /// When it was loaded.
     pub since: Moment,
     /// What was decided about it.
-    pub standing: Standing,
+    pub plugin_override: PluginOverride,
     /// It is being loaded just now.
     pub loading: bool,
 }
@@ -55,18 +55,27 @@ pub enum Use {
     Canary,
 }
 
-impl Enrolled {
+impl RegisteredPlugin {
     /// As configured, not loaded yet.
-    pub fn new(table: PluginConfig, origin: Origin, standing: Standing) -> Self {
-        Self { table, origin, services: None, plugin: None, why: None, since: Moment::EPOCH, standing, loading: false }
+    pub fn new(table: PluginConfig, origin: PluginOrigin, plugin_override: PluginOverride) -> Self {
+        Self {
+            table,
+            origin,
+            services: None,
+            plugin: None,
+            why: None,
+            since: Moment::EPOCH,
+            plugin_override,
+            loading: false,
+        }
     }
 
     /// How it is used, by its configuration and by what was decided about it.
     pub fn used(&self) -> Use {
         let Some(plugin) = &self.plugin else { return Use::Out };
-        match (self.standing.word(&plugin.reference().digest), self.table.mode) {
-            (Some(Word::Disabled | Word::RolledBack), _) => Use::Out,
-            (Some(Word::Promoted), _) | (None, PluginMode::Active) => Use::Active,
+        match (self.plugin_override.word(&plugin.reference().digest), self.table.mode) {
+            (Some(OverrideKind::Disabled | OverrideKind::RolledBack), _) => Use::Out,
+            (Some(OverrideKind::Promoted), _) | (None, PluginMode::Active) => Use::Active,
             (None, PluginMode::Shadow) => Use::Shadow,
             // A canary that is to replace nobody has nothing to be compared with.
             (None, PluginMode::Canary) if self.table.instead_of.is_none() => Use::Shadow,
@@ -76,11 +85,11 @@ impl Enrolled {
 
     /// Where it is in its life.
     pub fn state(&self) -> PluginState {
-        let word = self.standing.word(self.plugin.as_ref().map_or("", |plugin| &plugin.reference().digest));
+        let word = self.plugin_override.word(self.plugin.as_ref().map_or("", |plugin| &plugin.reference().digest));
         match word {
             _ if self.loading => PluginState::Loading,
-            Some(Word::Disabled) => PluginState::Disabled,
-            Some(Word::RolledBack) => PluginState::RolledBack,
+            Some(OverrideKind::Disabled) => PluginState::Disabled,
+            Some(OverrideKind::RolledBack) => PluginState::RolledBack,
             _ if self.plugin.is_none() => PluginState::Failed,
             _ => PluginState::Running,
         }
@@ -113,7 +122,7 @@ pub fn nameless(name: &PluginName) -> PluginRef {
 }
 
 /// All of them, by name.
-pub type Roster = BTreeMap<PluginName, Enrolled>;
+pub type PluginRegistry = BTreeMap<PluginName, RegisteredPlugin>;
 
 /// The services for which a canary's answers count: so many of these as its share says, at least one, always the same ones.
 pub(super) fn chosen<'a>(

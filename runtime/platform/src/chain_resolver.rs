@@ -1,4 +1,4 @@
-//! From the roster to who is asked about each service, in which part. It configures plug-ins, and with that tries them out; it
+//! From the registry to who is asked about each service, in which part. It configures plug-ins, and with that tries them out; it
 //! changes nothing that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +11,12 @@ use heald_host::{HostError, Plugin, PluginActions, Role};
 use heald_model::{PluginName, ServiceName};
 use serde_json::{Map, Value};
 
-use super::roster::{Enrolled, Origin, Roster, Use, chosen};
+use super::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, Use, chosen};
 use heald_config::{Config, ServiceConfig, chain};
 
-/// Who is asked about what, made from one state of the roster.
+/// Who is asked about what, made from one state of the registry.
 #[derive(Default)]
-pub struct Casting {
+pub struct ChainResolver {
     /// Detectors and policies of each service.
     pub casts: BTreeMap<ServiceName, Cast>,
     /// Actions of each service.
@@ -28,20 +28,20 @@ pub struct Casting {
 }
 
 /// Whoever takes part in one slot of a chain.
-struct Slot<'a> {
-    enrolled: &'a Enrolled,
+struct ChainSlot<'a> {
+    registered: &'a RegisteredPlugin,
     part: Part,
     trial: Option<PluginName>,
     against: Option<PluginName>,
 }
 
-impl<'a> Slot<'a> {
-    fn active(enrolled: &'a Enrolled) -> Self {
-        Self { enrolled, part: Part::Active, trial: None, against: None }
+impl<'a> ChainSlot<'a> {
+    fn active(registered: &'a RegisteredPlugin) -> Self {
+        Self { registered, part: Part::Active, trial: None, against: None }
     }
 
-    fn shadow(enrolled: &'a Enrolled, trial: &PluginName, against: Option<&PluginName>) -> Self {
-        Self { enrolled, part: Part::Shadow, trial: Some(trial.clone()), against: against.cloned() }
+    fn shadow(registered: &'a RegisteredPlugin, trial: &PluginName, against: Option<&PluginName>) -> Self {
+        Self { registered, part: Part::Shadow, trial: Some(trial.clone()), against: against.cloned() }
     }
 
     fn member<T: ?Sized>(self, plugin: Arc<T>) -> Member<T> {
@@ -49,53 +49,54 @@ impl<'a> Slot<'a> {
     }
 }
 
-impl Casting {
+impl ChainResolver {
     /// Casts every service of the configuration.
-    pub async fn of(config: &Config, roster: &Roster) -> Self {
-        let mut casting = Self::default();
+    pub async fn of(config: &Config, registry: &PluginRegistry) -> Self {
+        let mut resolved = Self::default();
         for service in &config.service {
-            let cast = casting.cast(config, roster, service).await;
-            casting.casts.insert(service.name.clone(), cast);
-            let actions = casting.actions_for(config, roster, service).await;
-            casting.actions.insert(service.name.clone(), actions);
+            let cast = resolved.cast(config, registry, service).await;
+            resolved.casts.insert(service.name.clone(), cast);
+            let actions = resolved.actions_for(config, registry, service).await;
+            resolved.actions.insert(service.name.clone(), actions);
         }
-        casting.consult(config, roster).await;
-        casting
+        resolved.consult(config, registry).await;
+        resolved
     }
 
-    async fn cast(&mut self, config: &Config, roster: &Roster, service: &ServiceConfig) -> Cast {
+    async fn cast(&mut self, config: &Config, registry: &PluginRegistry, service: &ServiceConfig) -> Cast {
         let mut cast = Cast::default();
-        let listed = config.detectors(service).iter().chain(of_folder(roster, &service.name, Role::Detector));
+        let listed = config.detectors(service).iter().chain(of_folder(registry, &service.name, Role::Detector));
         for name in listed {
             // Whether somebody's word counts here, under whatever name.
             let (mut there, mut refused) = (false, false);
-            for slot in slots(config, roster, name, &service.name, Role::Detector) {
-                let detector = slot.enrolled.plugin.as_ref();
+            for slot in slots(config, registry, name, &service.name, Role::Detector) {
+                let detector = slot.registered.plugin.as_ref();
                 let Some(plugin) = detector else { continue };
-                match plugin.detector(&settings(config, slot.enrolled, Some(service))).await {
+                match plugin.detector(&settings(config, slot.registered, Some(service))).await {
                     Ok(detector) => {
                         there |= slot.part == Part::Active;
                         cast.detectors.push(slot.member(detector as Arc<dyn Detector>));
                     }
                     Err(error) => {
                         refused = true;
-                        self.refused(slot.enrolled, "as a detector", &error);
+                        self.refused(slot.registered, "as a detector", &error);
                     }
                 }
             }
-            let wanted = roster.get(name).is_some_and(|enrolled| !enrolled.disabled());
-            if wanted && !there && (refused || roster.get(name).is_some_and(|enrolled| enrolled.plugin.is_none())) {
+            let wanted = registry.get(name).is_some_and(|registered| !registered.disabled());
+            if wanted && !there && (refused || registry.get(name).is_some_and(|registered| registered.plugin.is_none()))
+            {
                 cast.missing.push(name.clone());
             }
         }
         // A policy that was dropped into the folder is there to be heard: those of the configuration usually answer everything.
-        let listed = of_folder(roster, &service.name, Role::Policy).chain(config.policies(service));
+        let listed = of_folder(registry, &service.name, Role::Policy).chain(config.policies(service));
         for name in listed {
-            for slot in slots(config, roster, name, &service.name, Role::Policy) {
-                let Some(plugin) = slot.enrolled.plugin.as_ref() else { continue };
-                match plugin.policy(&settings(config, slot.enrolled, Some(service))).await {
+            for slot in slots(config, registry, name, &service.name, Role::Policy) {
+                let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
+                match plugin.policy(&settings(config, slot.registered, Some(service))).await {
                     Ok(policy) => cast.policies.push(slot.member(policy as Arc<dyn Policy>)),
-                    Err(error) => self.refused(slot.enrolled, "as a policy", &error),
+                    Err(error) => self.refused(slot.registered, "as a policy", &error),
                 }
             }
         }
@@ -105,36 +106,36 @@ impl Casting {
     async fn actions_for(
         &mut self,
         config: &Config,
-        roster: &Roster,
+        registry: &PluginRegistry,
         service: &ServiceConfig,
     ) -> Vec<Arc<PluginActions>> {
         let mut actions = Vec::new();
-        let listed = config.actions(service).iter().chain(of_folder(roster, &service.name, Role::Action));
+        let listed = config.actions(service).iter().chain(of_folder(registry, &service.name, Role::Action));
         for name in listed {
             // What an action would have done cannot be compared: one in the shadow is not offered.
             for slot in
-                slots(config, roster, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
+                slots(config, registry, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
             {
-                let Some(plugin) = slot.enrolled.plugin.as_ref() else { continue };
-                match plugin.actions(&settings(config, slot.enrolled, Some(service))).await {
+                let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
+                match plugin.actions(&settings(config, slot.registered, Some(service))).await {
                     Ok(offered) => actions.push(offered),
-                    Err(error) => self.refused(slot.enrolled, "as an action", &error),
+                    Err(error) => self.refused(slot.registered, "as an action", &error),
                 }
             }
         }
         actions
     }
 
-    async fn consult(&mut self, config: &Config, roster: &Roster) {
+    async fn consult(&mut self, config: &Config, registry: &PluginRegistry) {
         for (name, consult) in &config.consult {
             let mut profile = Profile { detectors: Vec::new(), policies: Vec::new() };
-            for plugin in consult.detectors.iter().filter_map(|name| answering(roster, name, Role::Detector)) {
+            for plugin in consult.detectors.iter().filter_map(|name| answering(registry, name, Role::Detector)) {
                 match plugin.1.detector(&settings(config, plugin.0, None)).await {
                     Ok(detector) => profile.detectors.push(detector),
                     Err(error) => self.refused(plugin.0, "as a detector", &error),
                 }
             }
-            for plugin in consult.policies.iter().filter_map(|name| answering(roster, name, Role::Policy)) {
+            for plugin in consult.policies.iter().filter_map(|name| answering(registry, name, Role::Policy)) {
                 match plugin.1.policy(&settings(config, plugin.0, None)).await {
                     Ok(policy) => profile.policies.push(policy),
                     Err(error) => self.refused(plugin.0, "as a policy", &error),
@@ -144,9 +145,9 @@ impl Casting {
         }
     }
 
-    fn refused(&mut self, enrolled: &Enrolled, role: &str, error: &HostError) {
+    fn refused(&mut self, registered: &RegisteredPlugin, role: &str, error: &HostError) {
         let text = format!("{role}: {}", chain(error));
-        let fault = (enrolled.table.name.clone(), text);
+        let fault = (registered.table.name.clone(), text);
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -154,18 +155,22 @@ impl Casting {
 }
 
 /// A plug-in's configuration for a service, with the service's overrides merged in.
-fn settings(config: &Config, enrolled: &Enrolled, service: Option<&ServiceConfig>) -> Map<String, Value> {
+fn settings(config: &Config, registered: &RegisteredPlugin, service: Option<&ServiceConfig>) -> Map<String, Value> {
     match service {
-        Some(service) => config.plugin_for(&enrolled.table, service),
-        None => enrolled.table.config.clone(),
+        Some(service) => config.plugin_for(&registered.table, service),
+        None => registered.table.config.clone(),
     }
 }
 
 /// The plug-ins of the watched folder that are for this service and are not there in the place of another.
-fn of_folder<'a>(roster: &'a Roster, service: &'a ServiceName, role: Role) -> impl Iterator<Item = &'a PluginName> {
-    let dropped = roster.iter().filter(|(_, enrolled)| matches!(enrolled.origin, Origin::Folder { .. }));
-    let here = dropped.filter(move |(_, enrolled)| {
-        enrolled.table.instead_of.is_none() && enrolled.serves(service) && enrolled.playing(role).is_some()
+fn of_folder<'a>(
+    registry: &'a PluginRegistry,
+    service: &'a ServiceName,
+    role: Role,
+) -> impl Iterator<Item = &'a PluginName> {
+    let dropped = registry.iter().filter(|(_, registered)| matches!(registered.origin, PluginOrigin::Folder { .. }));
+    let here = dropped.filter(move |(_, registered)| {
+        registered.table.instead_of.is_none() && registered.serves(service) && registered.playing(role).is_some()
     });
     here.map(|(name, _)| name)
 }
@@ -173,39 +178,39 @@ fn of_folder<'a>(roster: &'a Roster, service: &'a ServiceName, role: Role) -> im
 /// Who takes part where the configuration names this plug-in: it, what is there in its place, what is compared with it.
 fn slots<'a>(
     config: &Config,
-    roster: &'a Roster,
+    registry: &'a PluginRegistry,
     name: &'a PluginName,
     service: &ServiceName,
     role: Role,
-) -> impl Iterator<Item = Slot<'a>> + use<'a> {
+) -> impl Iterator<Item = ChainSlot<'a>> + use<'a> {
     let mut slots = Vec::new();
-    let named = roster.get(name);
-    let mut rivals: Vec<&Enrolled> = Vec::new();
-    for enrolled in roster.values() {
-        let aims = enrolled.table.instead_of.as_ref() == Some(name) && enrolled.table.name != *name;
-        if aims && enrolled.serves(service) && enrolled.playing(role).is_some() {
-            rivals.push(enrolled);
+    let named = registry.get(name);
+    let mut rivals: Vec<&RegisteredPlugin> = Vec::new();
+    for registered in registry.values() {
+        let aims = registered.table.instead_of.as_ref() == Some(name) && registered.table.name != *name;
+        if aims && registered.serves(service) && registered.playing(role).is_some() {
+            rivals.push(registered);
         }
     }
     for rival in rivals.iter().filter(|rival| rival.used() == Use::Shadow) {
-        slots.push(Slot::shadow(rival, &rival.table.name, Some(name)));
+        slots.push(ChainSlot::shadow(rival, &rival.table.name, Some(name)));
     }
     let heir = rivals.iter().find(|rival| rival.used() == Use::Active);
     let canary = rivals
         .iter()
-        .find(|rival| rival.used() == Use::Canary && on_duty(config, roster, rival, name, role).contains(service));
+        .find(|rival| rival.used() == Use::Canary && on_duty(config, registry, rival, name, role).contains(service));
     match (heir, canary, named) {
-        (Some(heir), ..) => slots.push(Slot::active(heir)),
+        (Some(heir), ..) => slots.push(ChainSlot::active(heir)),
         (None, Some(canary), _) => {
             let trial = &canary.table.name;
             if let Some(stable) = named.filter(|stable| stable.used() == Use::Active) {
-                slots.push(Slot::shadow(stable, trial, Some(trial)));
+                slots.push(ChainSlot::shadow(stable, trial, Some(trial)));
             }
-            slots.push(Slot { trial: Some(trial.clone()), ..Slot::active(canary) });
+            slots.push(ChainSlot { trial: Some(trial.clone()), ..ChainSlot::active(canary) });
         }
         (None, None, Some(named)) => match named.used() {
-            Use::Active => slots.push(Slot::active(named)),
-            Use::Shadow | Use::Canary => slots.push(Slot::shadow(named, &named.table.name, None)),
+            Use::Active => slots.push(ChainSlot::active(named)),
+            Use::Shadow | Use::Canary => slots.push(ChainSlot::shadow(named, &named.table.name, None)),
             Use::Out => {}
         },
         (None, None, None) => {}
@@ -216,8 +221,8 @@ fn slots<'a>(
 /// The services for which a canary's answers count, of those that ask the plug-in it is to replace.
 fn on_duty(
     config: &Config,
-    roster: &Roster,
-    canary: &Enrolled,
+    registry: &PluginRegistry,
+    canary: &RegisteredPlugin,
     stable: &PluginName,
     role: Role,
 ) -> BTreeSet<ServiceName> {
@@ -227,7 +232,7 @@ fn on_duty(
             Role::Policy => config.policies(service),
             Role::Action => config.actions(service),
         };
-        let dropped = of_folder(roster, &service.name, role).any(|name| name == stable);
+        let dropped = of_folder(registry, &service.name, role).any(|name| name == stable);
         (listed.contains(stable) || dropped) && canary.serves(&service.name)
     };
     let services = config.service.iter().filter(asks).map(|service| &service.name);
@@ -239,10 +244,14 @@ fn on_duty(
 }
 
 /// The plug-in that answers where a profile names one.
-fn answering<'a>(roster: &'a Roster, name: &PluginName, role: Role) -> Option<(&'a Enrolled, &'a Plugin)> {
-    let heir = roster.values().find(|rival| {
+fn answering<'a>(
+    registry: &'a PluginRegistry,
+    name: &PluginName,
+    role: Role,
+) -> Option<(&'a RegisteredPlugin, &'a Plugin)> {
+    let heir = registry.values().find(|rival| {
         rival.table.instead_of.as_ref() == Some(name) && rival.used() == Use::Active && rival.playing(role).is_some()
     });
-    let enrolled = heir.or_else(|| roster.get(name)).filter(|enrolled| enrolled.used() == Use::Active)?;
-    Some((enrolled, enrolled.playing(role)?))
+    let registered = heir.or_else(|| registry.get(name)).filter(|registered| registered.used() == Use::Active)?;
+    Some((registered, registered.playing(role)?))
 }
