@@ -23,7 +23,7 @@ const LONGEST: usize = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(super) enum RequestError {
     /// Not an address.
     #[error(
         "`{0}` is no address of heald; write http://HOST:PORT (https needs a proxy that heald's own client cannot speak to yet)"
@@ -73,8 +73,8 @@ impl Client {
     ///
     /// # Errors
     /// When that is no such address, or the key cannot be sent.
-    pub(super) fn new(url: &str, key: Option<String>) -> Result<Self, ClientError> {
-        let bad = || ClientError::Url(url.to_owned());
+    pub(super) fn new(url: &str, key: Option<String>) -> Result<Self, RequestError> {
+        let bad = || RequestError::Url(url.to_owned());
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = with_scheme.parse().map_err(|_| bad())?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(bad)?;
@@ -97,7 +97,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it is a no.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, ClientError> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, RequestError> {
         self.answer(Method::GET, path, Bytes::new()).await
     }
 
@@ -105,11 +105,11 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer, or it is a no.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, RequestError> {
         self.answer(Method::POST, path, Bytes::from(body.to_string())).await
     }
 
-    async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<Value, ClientError> {
+    async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<Value, RequestError> {
         let asked = async {
             let response = self.send(method, path, body, &[]).await?;
             let status = response.status();
@@ -119,7 +119,7 @@ impl Client {
             match answer {
                 Ok(answer) if status.is_success() => Ok(answer),
                 Ok(answer) => Err(refused(status, &answer)),
-                Err(_) => Err(ClientError::Stranger(self.url.clone())),
+                Err(_) => Err(RequestError::Stranger(self.url.clone())),
             }
         };
         timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(self.unreachable("it takes too long")))
@@ -130,7 +130,7 @@ impl Client {
         &self,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let response = self.send(Method::GET, path, Bytes::new(), headers).await?;
         let status = response.status();
         if status.is_success() {
@@ -146,7 +146,7 @@ impl Client {
         path: &str,
         body: Bytes,
         headers: &[(HeaderName, HeaderValue)],
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let connected = timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port))).await;
         let stream = connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -167,20 +167,20 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).map_err(|_| ClientError::Url(format!("{}{path}", self.url)))?;
+        let request = request.body(Full::new(body)).map_err(|_| RequestError::Url(format!("{}{path}", self.url)))?;
         sender.send_request(request).await.map_err(|error| self.broken(&error))
     }
 
-    fn unreachable(&self, why: &str) -> ClientError {
-        ClientError::Unreachable { url: self.url.clone(), why: why.to_owned() }
+    fn unreachable(&self, why: &str) -> RequestError {
+        RequestError::Unreachable { url: self.url.clone(), why: why.to_owned() }
     }
 
-    pub(super) fn broken(&self, error: &dyn std::error::Error) -> ClientError {
-        ClientError::Broken { url: self.url.clone(), why: error.to_string() }
+    pub(super) fn broken(&self, error: &dyn std::error::Error) -> RequestError {
+        RequestError::Broken { url: self.url.clone(), why: error.to_string() }
     }
 }
 
-fn refused(status: StatusCode, answer: &Value) -> ClientError {
+fn refused(status: StatusCode, answer: &Value) -> RequestError {
     let mut error = answer["error"].as_str().map_or_else(|| format!("heald answers {status}"), str::to_owned);
     let offered: Vec<&str> = answer["offered"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !offered.is_empty() {
@@ -189,7 +189,7 @@ fn refused(status: StatusCode, answer: &Value) -> ClientError {
     if status == StatusCode::UNAUTHORIZED {
         error.push_str("; show a key with --api-key or HEALD_API_KEY");
     }
-    ClientError::Refused { status, error }
+    RequestError::Refused { status, error }
 }
 
 /// Without the number that the system's own words end with.

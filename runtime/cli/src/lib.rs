@@ -65,7 +65,7 @@ fn converse(asking: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 }
 
 /// Who reads the output has seen enough (`heald events | head`): that is an end, and no fault. Only writing it can fail in
-/// this way; a connection that breaks is a [`http::ClientError`].
+/// this way; a connection that breaks is a [`http::RequestError`].
 fn nobody_reads(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -17,31 +17,31 @@ use super::line::plain;
 const WIDEST: usize = 60;
 
 #[derive(Debug, Deserialize)]
-struct Services {
-    services: Vec<Service>,
+struct ServicesJson {
+    services: Vec<ServiceJson>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Service {
+struct ServiceJson {
     name: String,
     health: String,
     breaker: String,
     desired: String,
     mode: String,
     incidents: Vec<String>,
-    processes: Vec<Process>,
+    processes: Vec<ProcessJson>,
     metrics: BTreeMap<String, f64>,
     error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Process {
+struct ProcessJson {
     pid: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Incidents {
-    incidents: Vec<Incident>,
+struct IncidentsJson {
+    incidents: Vec<IncidentJson>,
     pagination: Pagination,
 }
 
@@ -51,7 +51,7 @@ struct Pagination {
 }
 
 #[derive(Debug, Deserialize)]
-struct Incident {
+struct IncidentJson {
     id: String,
     service: String,
     condition: String,
@@ -62,24 +62,24 @@ struct Incident {
     resolved: Option<When>,
     reopened: u32,
     message: Option<String>,
-    attempts: Vec<Attempt>,
-    held: Option<Held>,
+    attempts: Vec<AttemptJson>,
+    held: Option<HeldJson>,
     #[serde(default)]
-    timeline: Vec<Event>,
+    timeline: Vec<EventJson>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Attempt {}
+struct AttemptJson {}
 
 #[derive(Debug, Deserialize)]
-struct Held {
+struct HeldJson {
     rule: String,
     why: String,
     until: Option<When>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Event {
+struct EventJson {
     at: When,
     kind: String,
     source: String,
@@ -87,7 +87,7 @@ struct Event {
 }
 
 #[derive(Debug, Deserialize)]
-struct Checks {
+struct ChecksJson {
     health: String,
     response_time_ms: Option<f64>,
     error_message: Option<String>,
@@ -130,8 +130,8 @@ pub(super) fn status(
     plugins: &Value,
     url: &str,
 ) -> anyhow::Result<String> {
-    let Services { services } = read(services)?;
-    let plugins: Vec<Incident> = read(plugins)?;
+    let ServicesJson { services } = read(services)?;
+    let plugins: Vec<IncidentJson> = read(plugins)?;
     let word = health["health"].as_str().unwrap_or("there");
     let mut details = vec![url.to_owned()];
     details.extend(health["version"].as_str().map(|version| format!("version {version}")));
@@ -173,7 +173,7 @@ pub(super) fn status(
     Ok(text)
 }
 
-impl Service {
+impl ServiceJson {
     /// Its health, unless the operator wants something that says more.
     fn word(&self) -> &str {
         if self.desired == "running" { &self.health } else { &self.desired }
@@ -182,8 +182,8 @@ impl Service {
 
 /// `heald services`.
 pub(super) fn services(answer: &Value) -> anyhow::Result<String> {
-    let Services { services } = read(answer)?;
-    let row = |service: &Service| {
+    let ServicesJson { services } = read(answer)?;
+    let row = |service: &ServiceJson| {
         let pids: Vec<String> = service.processes.iter().filter_map(|p| p.pid).map(|pid| pid.to_string()).collect();
         let metric = |name: &str| service.metrics.get(name).map_or_else(|| "-".to_owned(), |v| format!("{v:.0} %"));
         vec![
@@ -205,11 +205,11 @@ pub(super) fn services(answer: &Value) -> anyhow::Result<String> {
 
 /// `heald incidents`.
 pub(super) fn incidents(answer: &Value, now: Timestamp) -> anyhow::Result<String> {
-    let Incidents { incidents, pagination } = read(answer)?;
+    let IncidentsJson { incidents, pagination } = read(answer)?;
     if incidents.is_empty() {
         return Ok("no incidents\n".into());
     }
-    let row = |incident: &Incident| {
+    let row = |incident: &IncidentJson| {
         vec![
             incident.id.clone(),
             format!("{} ago", lasting(since(incident.updated.0, now))),
@@ -234,7 +234,7 @@ pub(super) fn incidents(answer: &Value, now: Timestamp) -> anyhow::Result<String
     Ok(text)
 }
 
-impl Incident {
+impl IncidentJson {
     fn state(&self) -> String {
         match (&self.held, self.resolved) {
             (Some(held), None) => format!("{}, held ({})", self.stage, held.rule),
@@ -248,7 +248,7 @@ impl Incident {
 
 /// `heald why`: what was found, decided, permitted, intended, done, proved, and what came of it.
 pub(super) fn story(answer: &Value, now: Timestamp) -> anyhow::Result<String> {
-    let incident: Incident = read(answer)?;
+    let incident: IncidentJson = read(answer)?;
     let mut text = format!(
         "{}: {} ({}), {}\n",
         plain(&incident.service),
@@ -286,7 +286,7 @@ pub(super) fn story(answer: &Value, now: Timestamp) -> anyhow::Result<String> {
 }
 
 /// Who said it, where that is not plain from what it is.
-fn by(event: &Event) -> String {
+fn by(event: &EventJson) -> String {
     let plainly = matches!(
         (event.kind.as_str(), event.source.as_str()),
         (_, "heald") | ("permit" | "withheld", "guard") | ("proof" | "cleared", "probes")
@@ -296,8 +296,8 @@ fn by(event: &Event) -> String {
 
 /// `heald trigger`.
 pub(super) fn checks(answer: &Value) -> anyhow::Result<String> {
-    let services: BTreeMap<String, Checks> = read(&answer["services"])?;
-    let row = |(name, checks): (&String, &Checks)| {
+    let services: BTreeMap<String, ChecksJson> = read(&answer["services"])?;
+    let row = |(name, checks): (&String, &ChecksJson)| {
         vec![
             name.clone(),
             checks.health.clone(),

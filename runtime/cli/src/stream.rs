@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::http::{Client, ClientError};
+use super::http::{Client, RequestError};
 
 /// The first pause before the connection is tried again, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -24,20 +24,20 @@ pub(super) enum Next {
     /// A row, and its text as it came.
     Event(Box<Row>, String),
     /// The connection is lost.
-    Lost(ClientError),
+    Lost(RequestError),
 }
 
 /// The stream, wherever it is.
 pub(super) struct Events {
     body: Incoming,
     parser: Parser,
-    ready: VecDeque<Message>,
+    ready: VecDeque<SseMessage>,
     last: Option<u64>,
     client: Client,
 }
 
 impl Events {
-    pub(super) async fn open(client: &Client, after: Option<u64>) -> Result<Self, ClientError> {
+    pub(super) async fn open(client: &Client, after: Option<u64>) -> Result<Self, RequestError> {
         let body = connect(client, after).await?;
         let (parser, ready) = (Parser::default(), VecDeque::new());
         Ok(Self { body, parser, ready, last: after, client: client.clone() })
@@ -52,7 +52,7 @@ impl Events {
                     return Next::Event(Box::new(row), message.data);
                 }
             }
-            let lost = |why: &str| ClientError::Broken { url: self.client.url().to_owned(), why: why.to_owned() };
+            let lost = |why: &str| RequestError::Broken { url: self.client.url().to_owned(), why: why.to_owned() };
             let frame = match tokio::time::timeout(DEAD, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Next::Lost(self.client.broken(&error)),
@@ -83,7 +83,7 @@ impl Events {
     }
 }
 
-async fn connect(client: &Client, after: Option<u64>) -> Result<Incoming, ClientError> {
+async fn connect(client: &Client, after: Option<u64>) -> Result<Incoming, RequestError> {
     let header = after.map(|after| (HeaderName::from_static("last-event-id"), HeaderValue::from(after)));
     let response = client.open("/events", header.as_slice()).await?;
     Ok(response.into_body())
@@ -91,7 +91,7 @@ async fn connect(client: &Client, after: Option<u64>) -> Result<Incoming, Client
 
 /// One event as it came.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Message {
+struct SseMessage {
     id: Option<u64>,
     data: String,
 }
@@ -100,11 +100,11 @@ struct Message {
 #[derive(Debug, Default)]
 struct Parser {
     bytes: Vec<u8>,
-    message: Message,
+    message: SseMessage,
 }
 
 impl Parser {
-    fn take(&mut self, bytes: &[u8]) -> Vec<Message> {
+    fn take(&mut self, bytes: &[u8]) -> Vec<SseMessage> {
         self.bytes.extend_from_slice(bytes);
         let mut done = Vec::new();
         while let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
@@ -147,7 +147,7 @@ mod tests {
     fn events_are_found_however_the_bytes_come() {
         let text = "retry: 1000\n: heald\n\nid: 7\nevent: note\ndata: {\"a\":\ndata: \"ä\"}\n\n: \n\nid:8\r\ndata:x\r\n\r\nid: 9\ndata: half";
         let expected =
-            [Message { id: Some(7), data: "{\"a\":\n\"ä\"}".into() }, Message { id: Some(8), data: "x".into() }];
+            [SseMessage { id: Some(7), data: "{\"a\":\n\"ä\"}".into() }, SseMessage { id: Some(8), data: "x".into() }];
         for size in [1, 2, 3, 7, 1_000] {
             let mut parser = Parser::default();
             let messages: Vec<_> = text.as_bytes().chunks(size).flat_map(|chunk| parser.take(chunk)).collect();

@@ -39,8 +39,8 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::demo(args),
         Command::DemoService(raw) => {
             let words = std::iter::once("heald demo-service".into()).chain(raw.args);
-            let args = demo::patient::PatientArgs::parse_from(words);
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::patient::serve(args))?;
+            let args = demo::service::DemoServiceArgs::parse_from(words);
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::service::serve(args))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::CompilePlugin(args) => {

@@ -48,7 +48,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const OWN: &str = "heald";
 
 /// The way to the writer's thread, for as long as the process lives.
-static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+static LINES: OnceLock<SyncSender<LogLine>> = OnceLock::new();
 
 /// Writes out what waits when it is dropped. The log itself goes on until the process ends.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub fn start_without_thread(config: &LogConfig, format: LogFormat, narrated: boo
     Ok(tracing_subscriber::registry().with(layer.with_filter(filter(config.level))).try_init()?)
 }
 
-fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<(Shape, Option<File>)> {
+fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<(LogShape, Option<File>)> {
     let file = if config.file.as_os_str().is_empty() { None } else { Some(open(&config.file)?) };
     let terminal = stdout().is_terminal();
     let text = match format {
@@ -99,7 +99,7 @@ fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Resul
         (false, false) => Stdout::Json,
         (false, true) => Stdout::Text { colour: terminal && std::env::var_os("NO_COLOR").is_none() },
     };
-    Ok((Shape { stdout, file: file.is_some() }, file))
+    Ok((LogShape { stdout, file: file.is_some() }, file))
 }
 
 /// Returns when all that was logged so far is written, or is not going to be. For whoever ends the process without returning
@@ -107,7 +107,7 @@ fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Resul
 pub fn flush() {
     let (done, written) = sync_channel(1);
     // Behind everything that waits; a full queue in front of a reader that stalled is not waited for.
-    if LINES.get().is_some_and(|lines| lines.try_send(Line::Flush(done)).is_ok()) {
+    if LINES.get().is_some_and(|lines| lines.try_send(LogLine::Flush(done)).is_ok()) {
         let _ = written.recv_timeout(LAST_WORDS);
     }
 }
@@ -132,18 +132,18 @@ fn filter(level: LogLevel) -> Targets {
 
 /// What goes to whom.
 #[derive(Debug)]
-enum Line {
+enum LogLine {
     /// Ready text, with its newline.
     Text { stdout: Option<String>, file: Option<String> },
     /// Say so when everything before this is written.
     Flush(SyncSender<()>),
 }
 
-fn write(lines: &Receiver<Line>, mut file: Option<File>) {
+fn write(lines: &Receiver<LogLine>, mut file: Option<File>) {
     for line in lines {
         match line {
-            Line::Text { stdout, file: copy } => put(stdout.as_deref(), file.as_mut().zip(copy.as_deref())),
-            Line::Flush(done) => {
+            LogLine::Text { stdout, file: copy } => put(stdout.as_deref(), file.as_mut().zip(copy.as_deref())),
+            LogLine::Flush(done) => {
                 let _ = done.try_send(());
             }
         }
@@ -169,7 +169,7 @@ enum Stdout {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Shape {
+struct LogShape {
     stdout: Stdout,
     file: bool,
 }
@@ -177,20 +177,20 @@ struct Shape {
 /// How a line gets out.
 enum Way {
     /// By the writer's thread.
-    Thread(SyncSender<Line>),
+    Thread(SyncSender<LogLine>),
     /// Where it arises.
     Here(Mutex<Option<File>>),
 }
 
 struct LogLayer {
-    shape: Shape,
+    shape: LogShape,
     way: Way,
     dropped: AtomicU64,
 }
 
 impl LogLayer {
     /// False: there was no room.
-    fn say(&self, entry: &Entry) -> bool {
+    fn say(&self, entry: &LogEntry) -> bool {
         let json = || entry.json() + "\n";
         let (stdout, file) = match self.shape.stdout {
             Stdout::Nothing => (None, self.shape.file.then(json)),
@@ -201,7 +201,7 @@ impl LogLayer {
             Stdout::Text { colour } => (Some(entry.text(colour) + "\n"), self.shape.file.then(json)),
         };
         match &self.way {
-            Way::Thread(lines) => lines.try_send(Line::Text { stdout, file }).is_ok(),
+            Way::Thread(lines) => lines.try_send(LogLine::Text { stdout, file }).is_ok(),
             Way::Here(own) => {
                 let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
                 put(stdout.as_deref(), own.as_mut().zip(file.as_deref()));
@@ -215,7 +215,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Spans<'_, S>) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let mut entry = Entry::new(Timestamp::now(), LogLevel::Warning, "heald::logging");
+            let mut entry = LogEntry::new(Timestamp::now(), LogLevel::Warning, "heald::logging");
             entry.message = format!("{dropped} lines of the log were dropped: nobody read them in time");
             if !self.say(&entry) {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -227,7 +227,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             tracing::Level::INFO => LogLevel::Info,
             _ => LogLevel::Debug,
         };
-        let mut entry = Entry::new(Timestamp::now(), level, event.metadata().target());
+        let mut entry = LogEntry::new(Timestamp::now(), level, event.metadata().target());
         event.record(&mut entry);
         if !self.say(&entry) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +237,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
 /// One line before it has a form.
 #[derive(Debug)]
-struct Entry {
+struct LogEntry {
     at: Timestamp,
     level: LogLevel,
     logger: String,
@@ -245,7 +245,7 @@ struct Entry {
     fields: Map<String, Value>,
 }
 
-impl Entry {
+impl LogEntry {
     fn new(at: Timestamp, level: LogLevel, target: &str) -> Self {
         Self { at, level, logger: target.replace("::", "."), message: String::new(), fields: Map::new() }
     }
@@ -317,7 +317,7 @@ const fn colour_of(level: LogLevel) -> &'static str {
     }
 }
 
-impl Visit for Entry {
+impl Visit for LogEntry {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.add(field, value.into());
     }
@@ -353,19 +353,19 @@ mod tests {
     use super::*;
 
     /// What is logged within, as it would reach standard output.
-    fn logged(shape: Shape, level: LogLevel, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
+    fn logged(shape: LogShape, level: LogLevel, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
         let (lines, waiting) = sync_channel(64);
         let layer = LogLayer { shape, way: Way::Thread(lines), dropped: AtomicU64::new(0) };
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter(level)));
         tracing::subscriber::with_default(subscriber, within);
         let text = |line| match line {
-            Line::Text { stdout, file } => (stdout.unwrap_or_default(), file),
-            Line::Flush(_) => panic!("nobody said so"),
+            LogLine::Text { stdout, file } => (stdout.unwrap_or_default(), file),
+            LogLine::Flush(_) => panic!("nobody said so"),
         };
         waiting.try_iter().map(text).collect()
     }
 
-    const JSON: Shape = Shape { stdout: Stdout::Json, file: false };
+    const JSON: LogShape = LogShape { stdout: Stdout::Json, file: false };
 
     #[test]
     fn a_line_is_one_json_object_with_its_four_keys_first() {
@@ -416,13 +416,13 @@ mod tests {
 
     #[test]
     fn text_is_for_people_and_the_file_still_gets_json() {
-        let shape = Shape { stdout: Stdout::Text { colour: false }, file: true };
+        let shape = LogShape { stdout: Stdout::Text { colour: false }, file: true };
         let lines = logged(shape, LogLevel::Info, || tracing::warn!(target: "heald::x", port = 8002, "evil \u{1b}[2J"));
         let (text, file) = &lines[0];
         assert!(text.contains("WARNING  evil \u{fffd}[2J port=8002 (heald.x)"), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(serde_json::from_str::<Value>(file.as_deref().unwrap()).is_ok());
-        let colour = Shape { stdout: Stdout::Text { colour: true }, file: false };
+        let colour = LogShape { stdout: Stdout::Text { colour: true }, file: false };
         assert!(logged(colour, LogLevel::Info, || tracing::warn!(target: "heald", "x"))[0].0.contains("\u{1b}[33m"));
     }
 

@@ -16,7 +16,7 @@ const CYAN: &str = "36";
 const DIM: &str = "2";
 
 /// One line: its column word, its colour, and the rest.
-struct Line {
+struct NarrationLine {
     stage: &'static str,
     colour: &'static str,
     text: String,
@@ -39,7 +39,7 @@ pub async fn narrate(history: Arc<dyn History>) {
     }
 }
 
-fn tell(row: &Row, line: &Line, colours: bool) {
+fn tell(row: &Row, line: &NarrationLine, colours: bool) {
     let service = row.entry.service.as_ref().map_or("heald", |service| service.as_str());
     let time = jiff::Timestamp::from_nanosecond(i128::from(row.entry.at.nanos()))
         .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string())
@@ -50,8 +50,8 @@ fn tell(row: &Row, line: &Line, colours: bool) {
     let _ = writeln!(out.lock(), "{time}  {service:<10} {on}{:<8}{off} {}", line.stage, line.text);
 }
 
-fn line(row: &Row) -> Option<Line> {
-    let line = |stage, colour, text| Some(Line { stage, colour, text });
+fn line(row: &Row) -> Option<NarrationLine> {
+    let line = |stage, colour, text| Some(NarrationLine { stage, colour, text });
     match &row.entry.record {
         Record::Opened { concern, .. } => {
             line("detect", RED, format!("{} ({})", concern.finding.message, concern.source))

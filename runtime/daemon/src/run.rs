@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct TestLine {
         #[command(flatten)]
         args: RunArgs,
     }
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn options_go_over_the_configured_addresses() {
         let configured = ["127.0.0.1:8003".to_owned(), "127.0.0.1:8000".to_owned()];
-        let over = |line: &str| match Line::try_parse_from(line.split_whitespace()) {
+        let over = |line: &str| match TestLine::try_parse_from(line.split_whitespace()) {
             Ok(line) => line.args.listen_over(&configured),
             Err(error) => panic!("{line}: {error}"),
         };

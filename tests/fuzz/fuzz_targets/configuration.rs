@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use heald_config::{Config, Environment, File, ConfigProblems, parse};
-use heald_author::plugin::scenario::{Scenario, errands};
+use heald_author::plugin::scenario::{CheckedScenario, task_inputs};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -44,10 +44,10 @@ fn configuration(text: &str) {
 }
 
 fn scenario(text: &str) {
-    match Scenario::read("scenario.toml", text) {
+    match CheckedScenario::read("scenario.toml", text) {
         Ok(scenario) => {
             assert!(!scenario.roles().is_empty(), "it is for somebody");
-            errands(&scenario);
+            task_inputs(&scenario);
         }
         Err(error) => drop(error.to_string()),
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use heald_host::Role;
 use serde::Serialize;
 
-use super::scenario::{self, Judged, Scenario, Turn};
+use super::scenario::{self, CheckedScenario, Judged, ScenarioCall};
 use super::subject::{Subject, SubjectArgs};
 
 /// `heald plugin test`.
@@ -34,7 +34,7 @@ pub struct TestArgs {
 
 /// One scenario, played by a plug-in in one role.
 #[derive(Debug, Serialize)]
-pub struct Played {
+pub struct ScenarioResult {
     scenario: String,
     role: &'static str,
     passed: bool,
@@ -65,19 +65,19 @@ pub fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Files first, in the order in which they were named; of a folder, every scenario in it, by name.
-pub(super) fn scenarios(files: &[PathBuf], names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+pub(super) fn scenarios(files: &[PathBuf], names: &[String]) -> anyhow::Result<Vec<CheckedScenario>> {
     let mut all = Vec::new();
     for path in files {
         if path.is_dir() {
             for file in within(path)? {
-                all.push(Scenario::open(&file)?);
+                all.push(CheckedScenario::open(&file)?);
             }
         } else {
-            all.push(Scenario::open(path)?);
+            all.push(CheckedScenario::open(path)?);
         }
     }
     for name in names {
-        all.push(Scenario::shipped(name)?);
+        all.push(CheckedScenario::shipped(name)?);
     }
     Ok(all)
 }
@@ -94,7 +94,7 @@ fn within(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Every part of every scenario that is for a role of the plug-in.
-pub async fn play_all(subject: &Subject, scenarios: &[Scenario]) -> anyhow::Result<Vec<Played>> {
+pub async fn play_all(subject: &Subject, scenarios: &[CheckedScenario]) -> anyhow::Result<Vec<ScenarioResult>> {
     let mut all = Vec::new();
     for scenario in scenarios {
         let roles = subject.plugin.roles();
@@ -106,7 +106,7 @@ pub async fn play_all(subject: &Subject, scenarios: &[Scenario]) -> anyhow::Resu
         for role in parts {
             let turns = Box::pin(play(subject, scenario, role)).await?;
             let expectations = scenario.judge(role, &turns);
-            all.push(Played {
+            all.push(ScenarioResult {
                 scenario: scenario.name.clone(),
                 role: role.as_str(),
                 passed: expectations.iter().all(|each| each.met),
@@ -123,7 +123,11 @@ fn article(role: Role) -> String {
 }
 
 /// One part.
-pub(super) async fn play(subject: &Subject, scenario: &Scenario, role: Role) -> anyhow::Result<Vec<Turn>> {
+pub(super) async fn play(
+    subject: &Subject,
+    scenario: &CheckedScenario,
+    role: Role,
+) -> anyhow::Result<Vec<ScenarioCall>> {
     let config = subject.config(&scenario.form.config);
     Ok(match role {
         Role::Detector => scenario::play_samples(scenario, &*subject.plugin.detector(&config).await?).await,
@@ -133,7 +137,7 @@ pub(super) async fn play(subject: &Subject, scenario: &Scenario, role: Role) -> 
 }
 
 /// For a person: a line for each part, and under it what was not met.
-fn tell(played: &[Played], verbose: bool) -> String {
+fn tell(played: &[ScenarioResult], verbose: bool) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     for one in played {
@@ -172,8 +176,8 @@ mod tests {
         SubjectArgs { component: component.into(), ..SubjectArgs::default() }.load().unwrap()
     }
 
-    async fn play_shipped(component: &str, name: &str) -> Vec<Played> {
-        play_all(&subject(component), &[Scenario::shipped(name).unwrap()]).await.unwrap()
+    async fn play_shipped(component: &str, name: &str) -> Vec<ScenarioResult> {
+        play_all(&subject(component), &[CheckedScenario::shipped(name).unwrap()]).await.unwrap()
     }
 
     #[tokio::test]
@@ -219,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn a_scenario_for_another_role_is_refused() {
         let text = "[[task]]\naction = \"x\"\n";
-        let scenario = Scenario::read("t.toml", text).unwrap();
+        let scenario = CheckedScenario::read("t.toml", text).unwrap();
         let error = play_all(&subject("builtin:decide-rules"), &[scenario]).await.unwrap_err();
         assert_eq!(error.to_string(), "t.toml is for an action; this plug-in is a policy");
     }
@@ -259,7 +263,7 @@ action = "dance"
 done = false
 says = "unknown action `dance`"
 "#;
-        let scenario = Scenario::read("t.toml", text).unwrap();
+        let scenario = CheckedScenario::read("t.toml", text).unwrap();
         let played = Box::pin(play_all(&args.load().unwrap(), &[scenario])).await.unwrap();
         assert!(played[0].passed, "{}", tell(&played, true));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -10,7 +10,7 @@ use heald_model::{Incident, IncidentId};
 use heald_store::{Archive, UnreadableCall};
 use serde_json::{Value, json};
 
-use super::players::{Again, Players, heard};
+use super::recorded_plugins::{Again, RecordedPlugins, heard};
 use super::{DIFFERS, ExplainArgs, TROUBLE, short, stamp};
 
 /// The shortest beginning of an id that is taken for one: all of a UUIDv7's early digits are the time.
@@ -18,7 +18,11 @@ const SHORTEST: usize = 4;
 /// Decisions read at once.
 const PAGE: u32 = 256;
 
-pub(super) async fn explain(args: &ExplainArgs, archive: &Archive, players: &mut Players) -> anyhow::Result<u8> {
+pub(super) async fn explain(
+    args: &ExplainArgs,
+    archive: &Archive,
+    plugins: &mut RecordedPlugins,
+) -> anyhow::Result<u8> {
     let incident = find(archive, &args.incident)?;
     let mut decisions = Vec::new();
     let mut unreadable = Vec::new();
@@ -29,7 +33,7 @@ pub(super) async fn explain(args: &ExplainArgs, archive: &Archive, players: &mut
         query.after = next;
         unreadable.extend(page.unreadable);
         for decision in page.calls {
-            let again = players.again(&decision.call).await;
+            let again = plugins.again(&decision.call).await;
             decisions.push((decision, again));
         }
     }

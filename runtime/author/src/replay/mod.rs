@@ -5,14 +5,14 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `players` | the component and the configuration of back then |
+//! | `recorded_plugins` | the component and the configuration of back then |
 //! | `explain` | the decisions of one incident, each made again |
 //! | `verify` | every kept call, made again by who answered it |
-//! | `rival` | other logic over the record |
+//! | `comparison` | other logic over the record |
 
+mod comparison;
 mod explain;
-mod players;
-mod rival;
+mod recorded_plugins;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub struct ExplainArgs {
 pub struct ReplayArgs {
     /// Ask this component what the plug-in NAME was asked; without it, every plug-in is asked again itself
     #[arg(long, value_name = "NAME=FILE.wasm")]
-    pub plugin: Option<Rival>,
+    pub plugin: Option<Candidate>,
     /// Not what is older: a time such as 24h before now, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
@@ -76,14 +76,14 @@ pub struct ReplayArgs {
 
 /// A component in the place of a plug-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rival {
+pub struct Candidate {
     /// Whose place.
     pub name: PluginName,
     /// Its file, or `builtin:NAME`.
     pub component: String,
 }
 
-impl FromStr for Rival {
+impl FromStr for Candidate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -136,8 +136,8 @@ struct Span {
 /// Makes every decision of an incident again.
 pub fn explain(args: &ExplainArgs) -> ExitCode {
     finish(begin(args.config.as_deref()).and_then(|(config, archive, runtime)| {
-        let mut players = players::Players::new(&config)?;
-        runtime.block_on(Box::pin(explain::explain(args, &archive, &mut players)))
+        let mut plugins = recorded_plugins::RecordedPlugins::new(&config)?;
+        runtime.block_on(Box::pin(explain::explain(args, &archive, &mut plugins)))
     }))
 }
 
@@ -149,12 +149,12 @@ pub fn replay(args: &ReplayArgs) -> ExitCode {
             since: args.since.map_or(Moment::EPOCH, |since| since.moment(now)),
             service: args.service.as_deref().map(ServiceName::from),
         };
-        let mut players = players::Players::new(&config)?;
+        let mut plugins = recorded_plugins::RecordedPlugins::new(&config)?;
         match &args.plugin {
-            None => runtime.block_on(Box::pin(verify::verify(args, &span, &archive, &mut players))),
-            Some(rival) => {
-                let rival = rival::Contest::new(args, rival, &config, &archive, &players)?;
-                runtime.block_on(Box::pin(rival.run(args, &span)))
+            None => runtime.block_on(Box::pin(verify::verify(args, &span, &archive, &mut plugins))),
+            Some(candidate) => {
+                let candidate = comparison::CandidateComparison::new(args, candidate, &config, &archive, &plugins)?;
+                runtime.block_on(Box::pin(candidate.run(args, &span)))
             }
         }
     }))
@@ -221,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_is_a_name_and_a_file() {
-        let rival = "rules=a=b.wasm".parse::<Rival>().unwrap();
-        assert_eq!((rival.name.as_str(), rival.component.as_str()), ("rules", "a=b.wasm"));
+    fn a_candidate_is_a_name_and_a_file() {
+        let candidate = "rules=a=b.wasm".parse::<Candidate>().unwrap();
+        assert_eq!((candidate.name.as_str(), candidate.component.as_str()), ("rules", "a=b.wasm"));
         for wrong in ["rules", "=x.wasm", "rules=", ""] {
-            assert!(wrong.parse::<Rival>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Candidate>().is_err(), "{wrong}");
         }
     }
 

@@ -10,7 +10,7 @@ use heald_store::Archive;
 use serde_json::{Value, json};
 
 use super::explain::{outcome, said, unread};
-use super::players::{Again, Players};
+use super::recorded_plugins::{Again, RecordedPlugins};
 use super::{DIFFERS, ReplayArgs, Span, TROUBLE, stamp};
 
 /// Calls read at once.
@@ -18,7 +18,7 @@ const PAGE: u32 = 512;
 
 /// What was counted.
 #[derive(Debug, Default)]
-struct Count {
+struct ReplayCount {
     calls: u64,
     same: u64,
     differ: u64,
@@ -32,10 +32,10 @@ pub(super) async fn verify(
     args: &ReplayArgs,
     span: &Span,
     archive: &Archive,
-    players: &mut Players,
+    plugins: &mut RecordedPlugins,
 ) -> anyhow::Result<u8> {
     let began = Instant::now();
-    let (count, shown) = again(args.limit_differences, span, archive, players).await?;
+    let (count, shown) = again(args.limit_differences, span, archive, plugins).await?;
     let seconds = began.elapsed().as_secs_f64();
     let told = match args.json {
         true => serde_json::to_string_pretty(&whole(&count, &shown, seconds))? + "\n",
@@ -45,7 +45,7 @@ pub(super) async fn verify(
     Ok(count.code())
 }
 
-impl Count {
+impl ReplayCount {
     fn code(&self) -> u8 {
         match () {
             () if self.differ > 0 => DIFFERS,
@@ -62,9 +62,9 @@ async fn again(
     limit: usize,
     span: &Span,
     archive: &Archive,
-    players: &mut Players,
-) -> anyhow::Result<(Count, Vec<(Numbered, Again)>)> {
-    let mut count = Count::default();
+    plugins: &mut RecordedPlugins,
+) -> anyhow::Result<(ReplayCount, Vec<(Numbered, Again)>)> {
+    let mut count = ReplayCount::default();
     let mut shown: Vec<(Numbered, Again)> = Vec::new();
     let mut query =
         CallQuery { since: Some(span.since), service: span.service.clone(), limit: PAGE, ..CallQuery::default() };
@@ -75,7 +75,7 @@ async fn again(
         count.unreadable.extend(page.unreadable.iter().map(unread));
         for numbered in page.calls {
             count.calls += 1;
-            let again = players.again(&numbered.call).await;
+            let again = plugins.again(&numbered.call).await;
             let whose = |why: &String| format!("{}: {why}", numbered.call.plugin);
             match &again {
                 Again::Same => count.same += 1,
@@ -93,7 +93,7 @@ async fn again(
     Ok((count, shown))
 }
 
-fn report(count: &Count, shown: &[(Numbered, Again)], seconds: f64) -> String {
+fn report(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> String {
     let mut text = String::new();
     for (Numbered { seq, call }, again) in shown {
         let now = match again {
@@ -109,13 +109,13 @@ fn report(count: &Count, shown: &[(Numbered, Again)], seconds: f64) -> String {
     if !count.unreadable.is_empty() {
         let _ = writeln!(text, "{} calls cannot be read", count.unreadable.len());
     }
-    let Count { calls, same, differ, .. } = count;
+    let ReplayCount { calls, same, differ, .. } = count;
     let _ =
         writeln!(text, "{calls} calls: {same} give the same answer, bit for bit; {differ} another ({seconds:.1} s)");
     text
 }
 
-fn whole(count: &Count, shown: &[(Numbered, Again)], seconds: f64) -> Value {
+fn whole(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> Value {
     let differences = shown.iter().map(|(Numbered { seq, call }, again)| {
         json!({
             "seq": seq,
@@ -278,13 +278,13 @@ mod tests {
         calls
     }
 
-    async fn replayed(path: &Path) -> (Count, Vec<(Numbered, Again)>) {
+    async fn replayed(path: &Path) -> (ReplayCount, Vec<(Numbered, Again)>) {
         let loaded = config::parse(None, &Environment::new(), &builtins::names()).unwrap();
         let mut config = loaded.config;
         config.store = StoreConfig::at(path);
-        let mut players = Players::new(&config).unwrap();
+        let mut plugins = RecordedPlugins::new(&config).unwrap();
         let span = Span { since: Moment::EPOCH, service: None };
-        again(10, &span, &Archive::open(path).unwrap(), &mut players).await.unwrap()
+        again(10, &span, &Archive::open(path).unwrap(), &mut plugins).await.unwrap()
     }
 
     async fn replay_bit_for_bit(decisions: u64) -> usize {

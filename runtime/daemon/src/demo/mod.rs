@@ -1,6 +1,6 @@
 //! `heald demo`: five real processes that crash, hang, leak, turn slow, and say that they are down, healed live.
 
-pub mod patient;
+pub mod service;
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use crate::run::{self, RunArgs, RunMode};
 
-use patient::{ILLNESSES, Illness};
+use service::{DEMO_FAULTS, DemoFault};
 
 /// Where the demo's runtime finds its configuration: the keeper made it, and every runtime after it uses it again.
 const DIRECTORY: &str = "HEALD_DEMO_DIR";
@@ -55,7 +55,7 @@ fn prepare() -> anyhow::Result<PathBuf> {
 fn configuration(heald: &Path, directory: &Path, cache: &Path) -> anyhow::Result<String> {
     // Taken together and let go together, so that no two get the same.
     let ports: Vec<TcpListener> =
-        ILLNESSES.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+        DEMO_FAULTS.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let mut text = format!(
         r#"# The demo's configuration, made by `heald demo`.
@@ -82,13 +82,12 @@ grant = {{ files = [{cache}] }}
         log = quoted(&directory.join("heald.log")),
         cache = quoted(cache),
     );
-    for (illness, port) in ILLNESSES.iter().zip(&ports) {
+    for (fault, port) in DEMO_FAULTS.iter().zip(&ports) {
         let address = port.local_addr()?;
-        let word =
-            clap::ValueEnum::to_possible_value(illness).map(|word| word.get_name().to_owned()).unwrap_or_default();
-        let name = illness.patient();
-        let (more, option) = match illness {
-            Illness::Leak => ("actions = [\"clear-cache\"]\n", format!(", \"--cache\", {}", quoted(cache))),
+        let word = clap::ValueEnum::to_possible_value(fault).map(|word| word.get_name().to_owned()).unwrap_or_default();
+        let name = fault.service();
+        let (more, option) = match fault {
+            DemoFault::Leak => ("actions = [\"clear-cache\"]\n", format!(", \"--cache\", {}", quoted(cache))),
             _ => ("", String::new()),
         };
         write!(

@@ -19,9 +19,9 @@ enum Bound {
 
 /// Every bound, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Budget(Vec<(String, Bound)>);
+pub struct BenchBudget(Vec<(String, Bound)>);
 
-impl Budget {
+impl BenchBudget {
     /// From the command line.
     ///
     /// # Errors
@@ -97,14 +97,14 @@ mod tests {
 
     #[test]
     fn budgets_are_read() {
-        let budget = Budget::parse("p99=50us, memory=8MiB,guest=5µs").unwrap();
+        let budget = BenchBudget::parse("p99=50us, memory=8MiB,guest=5µs").unwrap();
         let expected = [
             ("p99".to_owned(), Bound::Time(Duration::from_micros(50))),
             ("memory".to_owned(), Bound::Size(8 << 20)),
             ("guest".to_owned(), Bound::Time(Duration::from_micros(5))),
         ];
         assert_eq!(budget.0, expected);
-        assert_eq!(Budget::parse("out=10"), Ok(Budget(vec![("out".into(), Bound::Size(10))])));
+        assert_eq!(BenchBudget::parse("out=10"), Ok(BenchBudget(vec![("out".into(), Bound::Size(10))])));
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
             ("memory=1.5MiB", "whole number"),
             ("memory=99999999999999GiB", "no size"),
         ] {
-            let error = Budget::parse(text).unwrap_err();
+            let error = BenchBudget::parse(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::weight;
-use crate::plugin::scenario::{Errand, Scenario, errands};
+use crate::plugin::scenario::{CheckedScenario, TaskInput, task_inputs};
 use crate::plugin::subject::Subject;
 use crate::plugin::test::play;
 
@@ -122,7 +122,7 @@ impl Callable for Arc<PluginPolicy> {
 }
 
 impl Callable for Arc<PluginActions> {
-    type Input = Errand;
+    type Input = TaskInput;
     const WHAT: &'static str = "check";
 
     async fn make(subject: &Subject, config: &Map<String, Value>) -> anyhow::Result<Self> {
@@ -146,7 +146,7 @@ impl Callable for Arc<PluginActions> {
 /// Measures one role.
 pub(super) async fn measure(
     subject: &Subject,
-    scenario: &Scenario,
+    scenario: &CheckedScenario,
     role: Role,
     calls: u32,
 ) -> anyhow::Result<Measured> {
@@ -169,10 +169,10 @@ pub(super) async fn measure(
             Box::pin(run::<Arc<PluginPolicy>>(subject, &config, role, inputs.collect(), calls)).await
         }
         Role::Action => {
-            let mut inputs = errands(scenario);
+            let mut inputs = task_inputs(scenario);
             if inputs.is_empty() {
                 let actions = subject.plugin.actions(&config).await?;
-                inputs = actions.infos().iter().map(|info| Errand::checking(scenario, &info.name)).collect();
+                inputs = actions.infos().iter().map(|info| TaskInput::checking(scenario, &info.name)).collect();
             }
             Box::pin(run::<Arc<PluginActions>>(subject, &config, role, inputs, calls)).await
         }
@@ -180,7 +180,7 @@ pub(super) async fn measure(
 }
 
 /// What the plug-in was asked when it played the scenario: with the states that are its own.
-async fn asked(subject: &Subject, scenario: &Scenario, role: Role) -> anyhow::Result<Vec<Asked>> {
+async fn asked(subject: &Subject, scenario: &CheckedScenario, role: Role) -> anyhow::Result<Vec<Asked>> {
     Ok(Box::pin(play(subject, scenario, role)).await?.into_iter().filter_map(|turn| turn.asked).collect())
 }
 

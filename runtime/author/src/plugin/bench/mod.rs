@@ -19,9 +19,9 @@ use clap::Args;
 use heald_host::Role;
 use serde::Serialize;
 
-use super::scenario::Scenario;
+use super::scenario::CheckedScenario;
 use super::subject::SubjectArgs;
-use budget::Budget;
+use budget::BenchBudget;
 use measure::Measured;
 
 /// What is called when no scenario is named: a healthy service with a rich sample, and an incident in the middle of its story.
@@ -40,8 +40,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub scenario: Option<String>,
     /// What must not be exceeded: p50, p99, max, instantiate_p99, fresh_p99, guest, load, memory, in, out
-    #[arg(long, value_name = "p99=50us,memory=8MiB,...", value_parser = Budget::parse)]
-    pub budget: Option<Budget>,
+    #[arg(long, value_name = "p99=50us,memory=8MiB,...", value_parser = BenchBudget::parse)]
+    pub budget: Option<BenchBudget>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -77,9 +77,9 @@ impl Report {
 
 fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
     let scenario = match &args.scenario {
-        None => Scenario::read("synthetic calls", SYNTHETIC)?,
-        Some(path) if Path::new(path).extension().is_some() => Scenario::open(Path::new(path))?,
-        Some(name) => Scenario::shipped(name)?,
+        None => CheckedScenario::read("synthetic calls", SYNTHETIC)?,
+        Some(path) if Path::new(path).extension().is_some() => CheckedScenario::open(Path::new(path))?,
+        Some(name) => CheckedScenario::shipped(name)?,
     };
     let subject = args.subject.load()?;
     let roles: Vec<Role> = match args.scenario {
@@ -181,7 +181,7 @@ mod tests {
             subject: SubjectArgs { component: component.into(), ..SubjectArgs::default() },
             calls,
             scenario: None,
-            budget: budget.map(|text| Budget::parse(text).unwrap()),
+            budget: budget.map(|text| BenchBudget::parse(text).unwrap()),
             json: false,
         }
     }

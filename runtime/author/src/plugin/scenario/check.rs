@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::form::{Deed, ExpectForm, Form, Holds};
+use super::form::{ExpectForm, Holds, ScenarioForm, TaskKind};
 use super::world;
 
 /// Samples or questions of one file. A detector that needs more to be tested has a day of a real service in mind: that is a replay.
@@ -10,7 +10,7 @@ const LONGEST: u64 = 100_000;
 
 /// Which expectations can be kept at a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ExpectationScope {
     Whole,
     Sample,
     Question,
@@ -18,7 +18,7 @@ enum Place {
 }
 
 /// Every problem.
-pub(super) fn problems(form: &Form) -> Vec<(usize, String)> {
+pub(super) fn problems(form: &ScenarioForm) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     if form.sample.is_empty() && form.question.is_empty() && form.task.is_empty() {
         found.push((0, "nothing is asked here; write [[sample]], [[question]] or [[task]] steps".to_owned()));
@@ -33,7 +33,7 @@ pub(super) fn problems(form: &Form) -> Vec<(usize, String)> {
             let text = format!("no probe is called `{}`; there are {}", probe.get_ref(), probes.join(", "));
             found.push((probe.span().start, text));
         }
-        found.extend(step.expect.iter().flat_map(|expect| expected(expect, Place::Sample, form)));
+        found.extend(step.expect.iter().flat_map(|expect| expected(expect, ExpectationScope::Sample, form)));
     }
     for step in &form.question {
         let (at, step) = (step.span().start, step.get_ref());
@@ -43,7 +43,7 @@ pub(super) fn problems(form: &Form) -> Vec<(usize, String)> {
         if let Some(name) = step.blocked.keys().find(offered) {
             found.push((at, format!("`{name}` is blocked and not on offer; write an [[offer]] of it")));
         }
-        found.extend(step.expect.iter().flat_map(|expect| expected(expect, Place::Question, form)));
+        found.extend(step.expect.iter().flat_map(|expect| expected(expect, ExpectationScope::Question, form)));
     }
     if form.question.first().is_some_and(|first| first.get_ref().findings.as_ref().is_none_or(Vec::is_empty)) {
         let at = form.question.first().map_or(0, |first| first.span().start);
@@ -53,13 +53,13 @@ pub(super) fn problems(form: &Form) -> Vec<(usize, String)> {
         ));
     }
     for (place, step) in form.task.iter().enumerate() {
-        let performed = form.task.iter().take(place).any(|before| before.get_ref().deed == Deed::Perform);
-        if step.get_ref().deed == Deed::Undo && !performed {
+        let performed = form.task.iter().take(place).any(|before| before.get_ref().deed == TaskKind::Perform);
+        if step.get_ref().deed == TaskKind::Undo && !performed {
             found.push((step.span().start, "nothing was performed before that could be undone".to_owned()));
         }
-        found.extend(step.get_ref().expect.iter().flat_map(|expect| expected(expect, Place::Task, form)));
+        found.extend(step.get_ref().expect.iter().flat_map(|expect| expected(expect, ExpectationScope::Task, form)));
     }
-    found.extend(form.expect.iter().flat_map(|expect| expected(expect, Place::Whole, form)));
+    found.extend(form.expect.iter().flat_map(|expect| expected(expect, ExpectationScope::Whole, form)));
     if count > LONGEST {
         found.push((0, format!("{count} samples and questions are too many; {LONGEST} are the most")));
     }
@@ -72,13 +72,13 @@ fn repeated(at: usize, repeat: u32) -> Option<(usize, String)> {
 }
 
 /// What is wrong with one expectation.
-fn expected(expect: &Spanned<ExpectForm>, place: Place, form: &Form) -> Vec<(usize, String)> {
+fn expected(expect: &Spanned<ExpectForm>, place: ExpectationScope, form: &ScenarioForm) -> Vec<(usize, String)> {
     let (at, expect) = (expect.span().start, expect.get_ref());
     let subjects = [
-        ("finding", expect.finding.is_some(), matches!(place, Place::Sample | Place::Whole)),
-        ("gauge", expect.gauge.is_some(), matches!(place, Place::Sample | Place::Whole)),
-        ("decides", expect.decides.is_some(), matches!(place, Place::Question | Place::Whole)),
-        ("done", expect.done.is_some(), place == Place::Task),
+        ("finding", expect.finding.is_some(), matches!(place, ExpectationScope::Sample | ExpectationScope::Whole)),
+        ("gauge", expect.gauge.is_some(), matches!(place, ExpectationScope::Sample | ExpectationScope::Whole)),
+        ("decides", expect.decides.is_some(), matches!(place, ExpectationScope::Question | ExpectationScope::Whole)),
+        ("done", expect.done.is_some(), place == ExpectationScope::Task),
     ];
     let about: Vec<&str> = subjects.iter().filter(|(_, said, _)| *said).map(|(name, ..)| *name).collect();
     let fitting: Vec<String> =
@@ -127,7 +127,7 @@ fn expected(expect: &Spanned<ExpectForm>, place: Place, form: &Form) -> Vec<(usi
         "decides" => ("[[question]]", form.question.is_empty()),
         _ => ("[[sample]]", form.sample.is_empty()),
     };
-    if place == Place::Whole && part.1 {
+    if place == ExpectationScope::Whole && part.1 {
         found.push((at, format!("`{one}` is said of {} steps, and there are none", part.0)));
     }
     found

@@ -13,7 +13,7 @@ use super::maker::{Maker, Time};
 /// One file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Form {
+pub struct ScenarioForm {
     /// What it tells, in a line.
     #[serde(default)]
     pub about: String,
@@ -390,7 +390,7 @@ pub struct RelatedForm {
 /// What an action is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deed {
+pub enum TaskKind {
     /// Could it be done?
     Check,
     /// Do it.
@@ -408,7 +408,7 @@ pub struct TaskForm {
     pub action: String,
     /// What of it.
     #[serde(default, rename = "do")]
-    pub deed: Deed,
+    pub deed: TaskKind,
     /// With what.
     #[serde(default)]
     pub parameters: Map<String, Value>,

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::form::{ExpectForm, Holds, OneOrMore};
 use super::maker::Time;
-use super::{Said, Scenario, Turn};
+use super::{CheckedScenario, PluginAnswer, ScenarioCall};
 
 /// Faults that are told one by one; a plug-in that always fails would fill the screen.
 const FAULTS_TOLD: usize = 3;
@@ -34,7 +34,7 @@ pub struct Judged {
 }
 
 /// Every expectation that is for a plug-in in this role, in the order of the file.
-pub(super) fn judge(scenario: &Scenario, role: Role, turns: &[Turn]) -> Vec<Judged> {
+pub(super) fn judge(scenario: &CheckedScenario, role: Role, turns: &[ScenarioCall]) -> Vec<Judged> {
     let form = &scenario.form;
     let steps: Vec<(usize, &[Spanned<ExpectForm>])> = match role {
         Role::Detector => {
@@ -47,7 +47,7 @@ pub(super) fn judge(scenario: &Scenario, role: Role, turns: &[Turn]) -> Vec<Judg
     };
     let mut judged = faults(scenario, &steps, turns);
     for (step, (begin, expects)) in steps.iter().enumerate() {
-        let own: Vec<&Turn> = turns.iter().filter(|turn| turn.steps.contains(&step)).collect();
+        let own: Vec<&ScenarioCall> = turns.iter().filter(|turn| turn.steps.contains(&step)).collect();
         for expect in *expects {
             judged.push(one(scenario, expect, &own));
         }
@@ -56,7 +56,7 @@ pub(super) fn judge(scenario: &Scenario, role: Role, turns: &[Turn]) -> Vec<Judg
             judged.push(held(scenario.line(*begin), &done, &own));
         }
     }
-    let all: Vec<&Turn> = turns.iter().collect();
+    let all: Vec<&ScenarioCall> = turns.iter().collect();
     let ours = |expect: &&Spanned<ExpectForm>| match role {
         Role::Detector => expect.get_ref().finding.is_some() || expect.get_ref().gauge.is_some(),
         Role::Policy => expect.get_ref().decides.is_some(),
@@ -68,8 +68,12 @@ pub(super) fn judge(scenario: &Scenario, role: Role, turns: &[Turn]) -> Vec<Judg
 }
 
 /// No fault is ever expected.
-fn faults(scenario: &Scenario, steps: &[(usize, &[Spanned<ExpectForm>])], turns: &[Turn]) -> Vec<Judged> {
-    let faulted: Vec<&Turn> = turns.iter().filter(|turn| matches!(turn.said, Said::Fault(_))).collect();
+fn faults(
+    scenario: &CheckedScenario,
+    steps: &[(usize, &[Spanned<ExpectForm>])],
+    turns: &[ScenarioCall],
+) -> Vec<Judged> {
+    let faulted: Vec<&ScenarioCall> = turns.iter().filter(|turn| matches!(turn.said, PluginAnswer::Fault(_))).collect();
     let told = faulted.iter().take(FAULTS_TOLD).map(|turn| {
         let step = turn.steps.first().and_then(|step| steps.get(*step)).map_or(0, |(begin, _)| *begin);
         let more = match faulted.len() {
@@ -88,15 +92,15 @@ fn faults(scenario: &Scenario, steps: &[(usize, &[Spanned<ExpectForm>])], turns:
     told.collect()
 }
 
-fn one(scenario: &Scenario, expect: &Spanned<ExpectForm>, turns: &[&Turn]) -> Judged {
+fn one(scenario: &CheckedScenario, expect: &Spanned<ExpectForm>, turns: &[&ScenarioCall]) -> Judged {
     held(scenario.line(expect.span().start), expect.get_ref(), turns)
 }
 
-fn held(line: usize, expect: &ExpectForm, turns: &[&Turn]) -> Judged {
-    let fits = |turn: &&&Turn| meets(expect, &turn.said);
+fn held(line: usize, expect: &ExpectForm, turns: &[&ScenarioCall]) -> Judged {
+    let fits = |turn: &&&ScenarioCall| meets(expect, &turn.said);
     let first = turns.iter().find(fits);
     // None: it is met; else the turn that shows that it is not, if one does.
-    let broken: Option<Option<&&Turn>> = match (expect.first, expect.holds) {
+    let broken: Option<Option<&&ScenarioCall>> = match (expect.first, expect.holds) {
         (Some([from, to]), _) if first.is_some_and(|turn| turn.at < from || turn.at > to) => Some(first),
         (Some([_, to]), _) if first.is_none() => {
             // The last word when it should have been seen.
@@ -115,29 +119,29 @@ fn held(line: usize, expect: &ExpectForm, turns: &[&Turn]) -> Judged {
 }
 
 /// Whether what was said at one time is what is expected, leaving aside when.
-fn meets(expect: &ExpectForm, said: &Said) -> bool {
+fn meets(expect: &ExpectForm, said: &PluginAnswer) -> bool {
     match said {
-        Said::Verdict(verdict) => match &expect.gauge {
+        PluginAnswer::Verdict(verdict) => match &expect.gauge {
             Some(name) => gauges(expect, name, verdict),
             None => verdict.findings.iter().any(|finding| finds(expect, finding)),
         },
-        Said::Answer(answer) => decides(expect, answer),
-        Said::Plan(plan) => {
+        PluginAnswer::Answer(answer) => decides(expect, answer),
+        PluginAnswer::Plan(plan) => {
             expect.done == Some(true)
                 && expect.changed.is_none()
                 && expect.undoable.is_none()
                 && says(expect, &plan.summary)
                 && knows(expect, &plan.facts)
         }
-        Said::Receipt(receipt) => {
+        PluginAnswer::Receipt(receipt) => {
             expect.done == Some(true)
                 && expect.changed.is_none_or(|changed| changed == receipt.changed)
                 && expect.undoable.is_none_or(|undoable| undoable == receipt.undo.is_some())
                 && says(expect, &receipt.summary)
                 && knows(expect, &receipt.facts)
         }
-        Said::Undone(why) => expect.done == Some(false) && says(expect, why),
-        Said::Fault(_) => false,
+        PluginAnswer::Undone(why) => expect.done == Some(false) && says(expect, why),
+        PluginAnswer::Fault(_) => false,
     }
 }
 
@@ -256,9 +260,9 @@ fn alternatives(named: &OneOrMore, none: &str, star: &str) -> String {
 }
 
 /// What was said, in words.
-fn told(said: &Said) -> String {
+fn told(said: &PluginAnswer) -> String {
     match said {
-        Said::Verdict(verdict) => {
+        PluginAnswer::Verdict(verdict) => {
             let mut all: Vec<String> = verdict.findings.iter().map(found).collect();
             all.extend(verdict.gauges.iter().map(|(name, value)| format!("gauge {name} {value}")));
             if verdict.findings.is_empty() {
@@ -266,7 +270,7 @@ fn told(said: &Said) -> String {
             }
             all.join("; ")
         }
-        Said::Answer(answer) => {
+        PluginAnswer::Answer(answer) => {
             let decision = &answer.decision;
             let parameters = match &decision.choice {
                 Choice::Act(proposal) if proposal.parameters.as_object().is_some_and(|given| !given.is_empty()) => {
@@ -277,14 +281,14 @@ fn told(said: &Said) -> String {
             let reason = &decision.reason;
             format!("{}{parameters} (confidence {:.2}): {reason}", decision.verb(), decision.confidence)
         }
-        Said::Plan(plan) => format!("it would be done: {}{}", plan.summary, listed(&plan.facts)),
-        Said::Receipt(receipt) => {
+        PluginAnswer::Plan(plan) => format!("it would be done: {}{}", plan.summary, listed(&plan.facts)),
+        PluginAnswer::Receipt(receipt) => {
             let changed = if receipt.changed { "changed" } else { "unchanged" };
             let undo = if receipt.undo.is_some() { ", undoable" } else { "" };
             format!("done ({changed}{undo}): {}{}", receipt.summary, listed(&receipt.facts))
         }
-        Said::Undone(why) => format!("not done: {why}"),
-        Said::Fault(fault) => format!("a fault: {fault}"),
+        PluginAnswer::Undone(why) => format!("not done: {why}"),
+        PluginAnswer::Fault(fault) => format!("a fault: {fault}"),
     }
 }
 

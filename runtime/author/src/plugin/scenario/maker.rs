@@ -19,7 +19,7 @@ impl fmt::Display for Time {
 }
 
 /// What a value of this kind can be made of.
-pub trait Kind: Clone {
+pub trait MadeValue: Clone {
     /// Between two of them: 0 is the first, 1 the second; None: there is nothing between.
     fn between(_: &Self, _: &Self, _: f64) -> Option<Self> {
         None
@@ -30,26 +30,26 @@ pub trait Kind: Clone {
     }
 }
 
-impl Kind for f64 {
+impl MadeValue for f64 {
     fn between(from: &Self, to: &Self, share: f64) -> Option<Self> {
         Some((to - from).mul_add(share, *from))
     }
 }
 
-impl Kind for Time {
+impl MadeValue for Time {
     fn between(from: &Self, to: &Self, share: f64) -> Option<Self> {
         let seconds = f64::between(&from.0.as_secs_f64(), &to.0.as_secs_f64(), share)?;
         Duration::try_from_secs_f64(seconds).ok().map(Self)
     }
 }
 
-impl Kind for bool {
+impl MadeValue for bool {
     fn swinging(first: bool) -> Option<Self> {
         Some(first)
     }
 }
 
-impl Kind for String {}
+impl MadeValue for String {}
 
 /// How a value is made for each sample of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,7 @@ pub enum Maker<T> {
     Flap(u32),
 }
 
-impl<T: Kind> Maker<T> {
+impl<T: MadeValue> Maker<T> {
     /// The value of the sample at `place` of `count`, with these dice.
     pub fn make(&self, place: u32, count: u32, dice: u64) -> Option<T> {
         match self {
@@ -106,31 +106,35 @@ const FORMS: &str =
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Form<T> {
-    Table(Table<T>),
+enum MakerForm<T> {
+    Table(MakerTable<T>),
     Plain(T),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table<T> {
+struct MakerTable<T> {
     ramp: Option<[T; 2]>,
     noise: Option<[T; 2]>,
     cycle: Option<Vec<T>>,
     flap: Option<u32>,
 }
 
-impl<'de, T: Kind + Deserialize<'de>> Deserialize<'de> for Maker<T> {
+impl<'de, T: MadeValue + Deserialize<'de>> Deserialize<'de> for Maker<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let wanted = || D::Error::custom(format!("wanted is {FORMS}"));
-        let form = Form::deserialize(from).map_err(|_| wanted())?;
+        let form = MakerForm::deserialize(from).map_err(|_| wanted())?;
         let maker = match form {
-            Form::Plain(value) => Self::Constant(value),
-            Form::Table(Table { ramp: Some([a, b]), noise: None, cycle: None, flap: None }) => Self::Ramp(a, b),
-            Form::Table(Table { ramp: None, noise: Some([a, b]), cycle: None, flap: None }) => Self::Noise(a, b),
-            Form::Table(Table { ramp: None, noise: None, cycle: Some(all), flap: None }) => Self::Cycle(all),
-            Form::Table(Table { ramp: None, noise: None, cycle: None, flap: Some(run) }) => Self::Flap(run),
-            Form::Table(_) => return Err(wanted()),
+            MakerForm::Plain(value) => Self::Constant(value),
+            MakerForm::Table(MakerTable { ramp: Some([a, b]), noise: None, cycle: None, flap: None }) => {
+                Self::Ramp(a, b)
+            }
+            MakerForm::Table(MakerTable { ramp: None, noise: Some([a, b]), cycle: None, flap: None }) => {
+                Self::Noise(a, b)
+            }
+            MakerForm::Table(MakerTable { ramp: None, noise: None, cycle: Some(all), flap: None }) => Self::Cycle(all),
+            MakerForm::Table(MakerTable { ramp: None, noise: None, cycle: None, flap: Some(run) }) => Self::Flap(run),
+            MakerForm::Table(_) => return Err(wanted()),
         };
         // A ramp of words makes nothing, an empty cycle neither.
         if maker.make(0, 1, 0).is_none() { Err(wanted()) } else { Ok(maker) }
@@ -142,13 +146,13 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct Line<T: Kind> {
+    struct TestLine<T: MadeValue> {
         #[serde(bound(deserialize = "T: Deserialize<'de>"))]
         v: Maker<T>,
     }
 
     fn numbers(text: &str, count: u32) -> Vec<f64> {
-        let line: Line<f64> = toml::from_str(text).unwrap();
+        let line: TestLine<f64> = toml::from_str(text).unwrap();
         (0..count).map(|place| line.v.make(place, count, dice(7, 0, place)).unwrap()).collect()
     }
 
@@ -158,10 +162,10 @@ mod tests {
         assert_eq!(numbers("v = { ramp = [10, 20.0] }", 5), [10.0, 12.5, 15.0, 17.5, 20.0]);
         assert_eq!(numbers("v = { ramp = [10, 20] }", 1), [10.0]);
         assert_eq!(numbers("v = { cycle = [1, 2, 3] }", 5), [1.0, 2.0, 3.0, 1.0, 2.0]);
-        let flap: Line<bool> = toml::from_str("v = { flap = 2 }").unwrap();
+        let flap: TestLine<bool> = toml::from_str("v = { flap = 2 }").unwrap();
         let made: Vec<_> = (0..5).map(|place| flap.v.make(place, 5, 0).unwrap()).collect();
         assert_eq!(made, [true, true, false, false, true]);
-        let time: Line<Time> = toml::from_str("v = { ramp = [\"20ms\", \"40ms\"] }").unwrap();
+        let time: TestLine<Time> = toml::from_str("v = { ramp = [\"20ms\", \"40ms\"] }").unwrap();
         assert_eq!(time.v.make(1, 3, 0), Some(Time(Duration::from_millis(30))));
     }
 
@@ -183,9 +187,9 @@ mod tests {
             "v = { flap = 1 }",
             "v = { ramp = [1, 2], cycle = [1] }",
         ] {
-            let error = toml::from_str::<Line<f64>>(wrong).err().unwrap().to_string();
+            let error = toml::from_str::<TestLine<f64>>(wrong).err().unwrap().to_string();
             assert!(error.contains("{ ramp = [from, to] }") && error.contains("line 1"), "{wrong}: {error}");
         }
-        assert!(toml::from_str::<Line<String>>("v = { ramp = [\"a\", \"b\"] }").is_err());
+        assert!(toml::from_str::<TestLine<String>>("v = { ramp = [\"a\", \"b\"] }").is_err());
     }
 }

@@ -32,13 +32,13 @@ use heald_engine::ports::{Answer, Verdict};
 use heald_host::{Plan, Role};
 use heald_model::Receipt;
 
-pub use form::Form;
+pub use form::ScenarioForm;
 pub use judge::Judged;
 pub use maker::Time;
 pub use questions::play as play_questions;
 pub use samples::play as play_samples;
 pub use tasks::play as play_tasks;
-pub use tasks::{Errand, errands};
+pub use tasks::{TaskInput, task_inputs};
 
 /// Those in the binary, by name.
 const SHIPPED: [(&str, &str); 4] = [
@@ -50,12 +50,12 @@ const SHIPPED: [(&str, &str); 4] = [
 
 /// One scenario, read and found to make sense.
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub struct CheckedScenario {
     /// The name of its file, or of the one in the binary.
     pub name: String,
     /// What it says.
-    pub form: Form,
-    lines: Lines,
+    pub form: ScenarioForm,
+    lines: LineStarts,
 }
 
 /// Why there is no scenario.
@@ -94,7 +94,7 @@ pub enum ScenarioError {
     },
 }
 
-impl Scenario {
+impl CheckedScenario {
     /// From a file.
     ///
     /// # Errors
@@ -126,9 +126,9 @@ impl Scenario {
     /// # Errors
     /// When it is no scenario, or makes no sense.
     pub fn read(name: &str, text: &str) -> Result<Self, ScenarioError> {
-        let form: Form = toml::from_str(text)
+        let form: ScenarioForm = toml::from_str(text)
             .map_err(|error| ScenarioError::Form { name: name.to_owned(), why: error.to_string() })?;
-        let lines = Lines::of(text);
+        let lines = LineStarts::of(text);
         let problems = check::problems(&form);
         if problems.is_empty() {
             return Ok(Self { name: name.to_owned(), form, lines });
@@ -139,7 +139,7 @@ impl Scenario {
 
     /// The roles it has a part for.
     pub fn roles(&self) -> Vec<Role> {
-        let Form { sample, question, task, .. } = &self.form;
+        let ScenarioForm { sample, question, task, .. } = &self.form;
         let asks_samples = !sample.is_empty() && question.is_empty();
         // Samples before questions are what the policy is shown; a detector plays them too.
         let parts = [
@@ -159,7 +159,7 @@ impl Scenario {
     }
 
     /// What must hold, held against what was said by a plug-in in this role.
-    pub fn judge(&self, role: Role, turns: &[Turn]) -> Vec<Judged> {
+    pub fn judge(&self, role: Role, turns: &[ScenarioCall]) -> Vec<Judged> {
         judge::judge(self, role, turns)
     }
 
@@ -171,9 +171,9 @@ impl Scenario {
 
 /// Where the lines of a text begin.
 #[derive(Clone, Debug)]
-struct Lines(Vec<usize>);
+struct LineStarts(Vec<usize>);
 
-impl Lines {
+impl LineStarts {
     fn of(text: &str) -> Self {
         Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
     }
@@ -185,7 +185,7 @@ impl Lines {
 
 /// One call, and what came of it.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct ScenarioCall {
     /// The steps it belongs to, by their places in the file.
     pub steps: Vec<usize>,
     /// When, from the beginning of the scenario.
@@ -193,12 +193,12 @@ pub struct Turn {
     /// What it was asked; None: it was given a task.
     pub asked: Option<Asked>,
     /// What it said.
-    pub said: Said,
+    pub said: PluginAnswer,
 }
 
 /// What a plug-in said.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum PluginAnswer {
     /// A detector.
     Verdict(Verdict),
     /// A policy.

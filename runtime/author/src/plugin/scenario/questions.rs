@@ -12,11 +12,11 @@ use heald_model::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::form::{ExperienceForm, FindingForm, Form, OfferForm, OutcomeWord, QuestionForm, RelatedForm};
+use super::form::{ExperienceForm, FindingForm, OfferForm, OutcomeWord, QuestionForm, RelatedForm, ScenarioForm};
 use super::maker::Time;
 use super::samples::{seed, until};
 use super::world::{World, events, moment};
-use super::{Said, Scenario, Turn};
+use super::{CheckedScenario, PluginAnswer, ScenarioCall};
 
 /// Between two questions, unless said: about what an action with its proof takes.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -26,14 +26,14 @@ const LINES: usize = 16;
 const VERIFY: Duration = Duration::from_secs(5);
 
 /// Plays it.
-pub async fn play(scenario: &Scenario, policy: &dyn Policy) -> Vec<Turn> {
+pub async fn play(scenario: &CheckedScenario, policy: &dyn Policy) -> Vec<ScenarioCall> {
     let form = &scenario.form;
     let newest = Window { samples: 1, ..Window::default() };
     let mut world = World::of(form, newest);
     let mut samples = events(form).into_iter().peekable();
     let mut story = Story::of(form);
     let mut state = None;
-    let mut turns: Vec<Turn> = Vec::new();
+    let mut turns: Vec<ScenarioCall> = Vec::new();
     let mut next = Duration::ZERO;
     for (step, written) in form.question.iter().enumerate() {
         let written = written.get_ref();
@@ -75,14 +75,14 @@ pub async fn play(scenario: &Scenario, policy: &dyn Policy) -> Vec<Turn> {
                 Ok(answer) => {
                     state = answer.state.clone().or(state);
                     story.decided(now, &answer.decision);
-                    Said::Answer(Box::new(answer))
+                    PluginAnswer::Answer(Box::new(answer))
                 }
                 Err(fault) => {
                     story.asked_for = None;
-                    Said::Fault(fault.to_string())
+                    PluginAnswer::Fault(fault.to_string())
                 }
             };
-            turns.push(Turn { steps: vec![step], at, asked: Some(Asked::Policy(Box::new(question))), said });
+            turns.push(ScenarioCall { steps: vec![step], at, asked: Some(Asked::Policy(Box::new(question))), said });
         }
     }
     turns
@@ -101,7 +101,7 @@ struct Story {
 }
 
 impl Story {
-    fn of(form: &Form) -> Self {
+    fn of(form: &ScenarioForm) -> Self {
         let service = ServiceName::from(form.service.name.as_str());
         Self { service, incident: None, earlier: Vec::new(), asked_for: None, cause: cause(form), ids: 0 }
     }
@@ -274,7 +274,7 @@ fn learned(line: &ExperienceForm, incident: &Incident) -> Experience {
 }
 
 /// The others. One that explains this one is its parent, which is seen by its id.
-fn related(form: &Form, now: Moment) -> Vec<Incident> {
+fn related(form: &ScenarioForm, now: Moment) -> Vec<Incident> {
     let other = |(place, written): (usize, &RelatedForm)| {
         let concern = Concern {
             finding: Finding {
@@ -302,6 +302,6 @@ fn related_id(place: usize) -> IncidentId {
 }
 
 /// The incident that explains the one asked about.
-fn cause(form: &Form) -> Option<IncidentId> {
+fn cause(form: &ScenarioForm) -> Option<IncidentId> {
     form.related.iter().position(|other| other.cause).map(related_id)
 }

@@ -5,11 +5,11 @@ use heald_engine::ports::{Detector, Observation};
 
 use super::maker::{Time, dice};
 use super::world::{World, events, moment};
-use super::{Said, Scenario, Turn};
+use super::{CheckedScenario, PluginAnswer, ScenarioCall};
 
 /// Plays it, as the loop would: what comes in at the same time is one look, the state goes from call to call, a call that fails
 /// leaves it as it was.
-pub async fn play(scenario: &Scenario, detector: &dyn Detector) -> Vec<Turn> {
+pub async fn play(scenario: &CheckedScenario, detector: &dyn Detector) -> Vec<ScenarioCall> {
     let form = &scenario.form;
     let mut world = World::of(form, detector.window());
     let mut state = None;
@@ -41,12 +41,12 @@ pub async fn play(scenario: &Scenario, detector: &dyn Detector) -> Vec<Turn> {
         let said = match detector.evaluate(&input).await {
             Ok(verdict) => {
                 state = verdict.state.clone().or(state);
-                Said::Verdict(verdict)
+                PluginAnswer::Verdict(verdict)
             }
-            Err(fault) => Said::Fault(fault.to_string()),
+            Err(fault) => PluginAnswer::Fault(fault.to_string()),
         };
         world.looked();
-        turns.push(Turn { steps, at, asked: Some(Asked::Detector(Box::new(input))), said });
+        turns.push(ScenarioCall { steps, at, asked: Some(Asked::Detector(Box::new(input))), said });
     }
     turns
 }
@@ -57,6 +57,6 @@ pub(super) fn seed(seed: u64, call: usize) -> u64 {
 }
 
 /// The time of the newest event not after this.
-pub(super) fn until(at: Time) -> impl Fn(&super::world::Event) -> bool {
+pub(super) fn until(at: Time) -> impl Fn(&super::world::SampleEvent) -> bool {
     move |event| event.at <= at
 }

@@ -9,18 +9,18 @@ use uuid::Uuid;
 
 use heald_engine::ports::Window;
 
-use super::form::Deed;
+use super::form::TaskKind;
 use super::maker::Time;
 use super::samples::seed;
 use super::world::{World, moment};
-use super::{Said, Scenario, Turn};
+use super::{CheckedScenario, PluginAnswer, ScenarioCall};
 
 /// Between two tasks, unless said.
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// One task, all that the action is told in it.
 #[derive(Clone, Debug)]
-pub struct Errand {
+pub struct TaskInput {
     /// When, from the beginning.
     at: Time,
     now: Moment,
@@ -29,10 +29,10 @@ pub struct Errand {
     service: ServiceView,
     action: String,
     parameters: Value,
-    deed: Deed,
+    deed: TaskKind,
 }
 
-impl Errand {
+impl TaskInput {
     /// As the host takes it.
     pub fn task(&self) -> Task<'_> {
         Task {
@@ -47,7 +47,7 @@ impl Errand {
     }
 
     /// An action checked without parameters, for a plug-in that offers it.
-    pub fn checking(scenario: &Scenario, action: &str) -> Self {
+    pub fn checking(scenario: &CheckedScenario, action: &str) -> Self {
         let world = World::of(&scenario.form, Window::default());
         Self {
             at: Time::default(),
@@ -57,17 +57,17 @@ impl Errand {
             service: world.view(),
             action: action.to_owned(),
             parameters: Value::Object(serde_json::Map::new()),
-            deed: Deed::Check,
+            deed: TaskKind::Check,
         }
     }
 }
 
 /// Every task of a scenario.
-pub fn errands(scenario: &Scenario) -> Vec<Errand> {
+pub fn task_inputs(scenario: &CheckedScenario) -> Vec<TaskInput> {
     let form = &scenario.form;
     let mut world = World::of(form, Window::default());
     let mut next = Duration::ZERO;
-    let mut errands: Vec<Errand> = Vec::new();
+    let mut task_inputs: Vec<TaskInput> = Vec::new();
     for (step, written) in form.task.iter().enumerate() {
         let written = written.get_ref();
         let at = Time(written.at.map_or(next, |at| at.0));
@@ -75,10 +75,12 @@ pub fn errands(scenario: &Scenario) -> Vec<Errand> {
         world.change(&written.service);
         let attempt = match written.deed {
             // To take back is to name the same attempt again.
-            Deed::Undo => errands.iter().rev().find(|errand| errand.deed == Deed::Perform).map(|done| done.attempt),
-            Deed::Check | Deed::Perform => None,
+            TaskKind::Undo => {
+                task_inputs.iter().rev().find(|input| input.deed == TaskKind::Perform).map(|done| done.attempt)
+            }
+            TaskKind::Check | TaskKind::Perform => None,
         };
-        errands.push(Errand {
+        task_inputs.push(TaskInput {
             at,
             now: moment(at),
             seed: seed(form.seed, step),
@@ -89,41 +91,41 @@ pub fn errands(scenario: &Scenario) -> Vec<Errand> {
             deed: written.deed,
         });
     }
-    errands
+    task_inputs
 }
 
 /// Plays it. What the action is granted, it can do: this is no dry run.
-pub async fn play(scenario: &Scenario, actions: &PluginActions) -> Vec<Turn> {
+pub async fn play(scenario: &CheckedScenario, actions: &PluginActions) -> Vec<ScenarioCall> {
     let mut turns = Vec::new();
     let mut token = None;
-    for (step, errand) in errands(scenario).into_iter().enumerate() {
-        let task = errand.task();
-        let said = match errand.deed {
-            Deed::Check => actions.check(&task).await.map(Said::Plan),
-            Deed::Perform => actions.perform(&task).await.map(Said::Receipt),
-            Deed::Undo => match token.take() {
+    for (step, input) in task_inputs(scenario).into_iter().enumerate() {
+        let task = input.task();
+        let said = match input.deed {
+            TaskKind::Check => actions.check(&task).await.map(PluginAnswer::Plan),
+            TaskKind::Perform => actions.perform(&task).await.map(PluginAnswer::Receipt),
+            TaskKind::Undo => match token.take() {
                 Some(token) => {
                     let token: Vec<u8> = token;
-                    actions.undo(&task, &token).await.map(Said::Receipt)
+                    actions.undo(&task, &token).await.map(PluginAnswer::Receipt)
                 }
-                None => Ok(Said::Undone("no receipt before this one can be undone".into())),
+                None => Ok(PluginAnswer::Undone("no receipt before this one can be undone".into())),
             },
         };
-        if let (Deed::Perform, Ok(Said::Receipt(receipt))) = (errand.deed, &said) {
+        if let (TaskKind::Perform, Ok(PluginAnswer::Receipt(receipt))) = (input.deed, &said) {
             token.clone_from(&receipt.undo);
         }
         let said = said.unwrap_or_else(undone);
-        turns.push(Turn { steps: vec![step], at: errand.at, asked: None, said });
+        turns.push(ScenarioCall { steps: vec![step], at: input.at, asked: None, said });
     }
     turns
 }
 
 /// An action that says no is no fault of the plug-in; one that traps is.
-fn undone(failure: ActionFailure) -> Said {
+fn undone(failure: ActionFailure) -> PluginAnswer {
     match failure {
         ActionFailure::Fault(fault) if fault.cause != heald_model::FaultCause::Refused => {
-            Said::Fault(fault.to_string())
+            PluginAnswer::Fault(fault.to_string())
         }
-        failure => Said::Undone(failure.to_string()),
+        failure => PluginAnswer::Undone(failure.to_string()),
     }
 }

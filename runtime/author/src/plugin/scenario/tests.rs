@@ -61,7 +61,7 @@ impl Detector for Odd {
 }
 
 async fn judge_samples(detector: &Odd, text: &str) -> Vec<Judged> {
-    let scenario = Scenario::read("t.toml", text).unwrap();
+    let scenario = CheckedScenario::read("t.toml", text).unwrap();
     let turns = play_samples(&scenario, detector).await;
     scenario.judge(Role::Detector, &turns)
 }
@@ -265,7 +265,7 @@ decides = "restart"
 parameters = { grace = 4 }
 holds = "ever"
 "#;
-    let scenario = Scenario::read("t.toml", text).unwrap();
+    let scenario = CheckedScenario::read("t.toml", text).unwrap();
     let policy = Twice(Mutex::default());
     let turns = play_questions(&scenario, &policy).await;
     let met: Vec<bool> = scenario.judge(Role::Policy, &turns).iter().map(|each| each.met).collect();
@@ -307,7 +307,7 @@ fn what_is_misspelt_is_told_with_its_line() {
         ("[[task]]\naction = \"a\"\ndo = \"undo\"\n", vec!["line 1", "nothing was performed"]),
         ("[[sample]]\nrepeat = 200000\n", vec!["too many"]),
     ] {
-        let error = Scenario::read("t.toml", text).unwrap_err().to_string();
+        let error = CheckedScenario::read("t.toml", text).unwrap_err().to_string();
         for word in words {
             assert!(error.contains(word), "{text}\n{error}\nlacks {word}");
         }
@@ -317,10 +317,10 @@ fn what_is_misspelt_is_told_with_its_line() {
 #[test]
 fn the_shipped_ones_make_sense_and_others_are_not_known() {
     for (name, _) in SHIPPED {
-        let scenario = Scenario::shipped(name).unwrap();
+        let scenario = CheckedScenario::shipped(name).unwrap();
         assert_eq!(scenario.roles(), [Role::Detector, Role::Policy], "{name}");
         assert!(!scenario.form.about.is_empty());
     }
-    let error = Scenario::shipped("fire").unwrap_err().to_string();
+    let error = CheckedScenario::shipped("fire").unwrap_err().to_string();
     assert_eq!(error, "no scenario is named `fire`; there are crash-loop, dependency-down, flap, slow-burn");
 }

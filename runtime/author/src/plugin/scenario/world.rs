@@ -9,7 +9,7 @@ use heald_model::{
 };
 use serde_json::Value;
 
-use super::form::{ChangeForm, Form, ProbeForm, SampleForm, ServiceForm};
+use super::form::{ChangeForm, ProbeForm, SampleForm, ScenarioForm, ServiceForm};
 use super::maker::{Time, dice};
 
 /// When scenarios begin: 2024-01-01, UTC. A plug-in must not care, and one that does must not see another day in every run.
@@ -21,7 +21,7 @@ pub(super) fn moment(at: Time) -> Moment {
 }
 
 /// The probes: those written, or one called `http`.
-pub(super) fn probes(form: &Form) -> Vec<ProbeForm> {
+pub(super) fn probes(form: &ScenarioForm) -> Vec<ProbeForm> {
     if form.probe.is_empty() { vec![ProbeForm::default()] } else { form.probe.clone() }
 }
 
@@ -35,7 +35,7 @@ pub(super) struct World {
 
 impl World {
     /// With nothing seen yet. `window` is what is asked for of the past.
-    pub(super) fn of(form: &Form, window: Window) -> Self {
+    pub(super) fn of(form: &ScenarioForm, window: Window) -> Self {
         let probes = probes(form).iter().map(spec).collect();
         Self { service: form.service.clone(), probes, seen: Seen::new(), kept: shown::kept([window]) }
     }
@@ -99,7 +99,7 @@ fn spec(probe: &ProbeForm) -> ProbeSpec {
 }
 
 /// One sample of a step, and when.
-pub(super) struct Event {
+pub(super) struct SampleEvent {
     pub(super) at: Time,
     pub(super) step: usize,
     /// It is the first of its step.
@@ -108,7 +108,7 @@ pub(super) struct Event {
 }
 
 /// Every sample of a scenario, in the order in which they are taken.
-pub(super) fn events(form: &Form) -> Vec<Event> {
+pub(super) fn events(form: &ScenarioForm) -> Vec<SampleEvent> {
     let probes = probes(form);
     let mut events = Vec::new();
     let mut next = Duration::ZERO;
@@ -121,7 +121,7 @@ pub(super) fn events(form: &Form) -> Vec<Event> {
         for place in 0..written.repeat {
             let at = Time(begin + every * place);
             let sample = sample(form, probe, (step, written), place, at);
-            events.push(Event { at, step, first: place == 0, sample });
+            events.push(SampleEvent { at, step, first: place == 0, sample });
         }
         next = begin + every * written.repeat;
     }
@@ -130,7 +130,13 @@ pub(super) fn events(form: &Form) -> Vec<Event> {
     events
 }
 
-fn sample(form: &Form, probe: &ProbeForm, (step, written): (usize, &SampleForm), place: u32, at: Time) -> Sample {
+fn sample(
+    form: &ScenarioForm,
+    probe: &ProbeForm,
+    (step, written): (usize, &SampleForm),
+    place: u32,
+    at: Time,
+) -> Sample {
     let count = written.repeat;
     // Each field has dice of its own, or else processor and memory would be noisy in step.
     let roll = |field: u64| dice(form.seed ^ field, step, place);

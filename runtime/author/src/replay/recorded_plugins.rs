@@ -27,7 +27,7 @@ pub(super) enum Again {
 }
 
 /// The plug-ins of the record.
-pub(super) struct Players {
+pub(super) struct RecordedPlugins {
     host: Host,
     tables: Vec<PluginConfig>,
     kept: Components,
@@ -35,7 +35,7 @@ pub(super) struct Players {
     loaded: HashMap<PluginRef, Result<Plugin, String>>,
 }
 
-impl Players {
+impl RecordedPlugins {
     /// Nobody yet.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
         // Whom the operator trusts is about what runs; here nothing of it has an effect.

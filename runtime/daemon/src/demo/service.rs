@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 /// How a patient falls ill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Illness {
+pub enum DemoFault {
     /// Ends itself with an abort.
     Crash,
     /// Stops itself (SIGSTOP): every connection is accepted by the kernel and never answered.
@@ -33,11 +33,12 @@ pub enum Illness {
 }
 
 /// All of them, in the order of their turns.
-pub const ILLNESSES: [Illness; 5] = [Illness::Crash, Illness::Hang, Illness::Leak, Illness::Slow, Illness::Down];
+pub const DEMO_FAULTS: [DemoFault; 5] =
+    [DemoFault::Crash, DemoFault::Hang, DemoFault::Leak, DemoFault::Slow, DemoFault::Down];
 
-impl Illness {
+impl DemoFault {
     /// The name of the patient that has it.
-    pub const fn patient(self) -> &'static str {
+    pub const fn service(self) -> &'static str {
         match self {
             Self::Crash => "shop",
             Self::Hang => "search",
@@ -51,10 +52,10 @@ impl Illness {
 /// The options of `heald demo-service`.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "heald demo-service")]
-pub struct PatientArgs {
+pub struct DemoServiceArgs {
     /// What it suffers from; without it, it stays well.
-    #[arg(long, value_enum)]
-    pub illness: Option<Illness>,
+    #[arg(long = "illness", value_enum)]
+    pub fault: Option<DemoFault>,
     /// Where it listens.
     #[arg(long)]
     pub listen: SocketAddr,
@@ -84,12 +85,12 @@ struct Condition {
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn serve(args: PatientArgs) -> anyhow::Result<()> {
+pub async fn serve(args: DemoServiceArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let condition = Arc::new(Condition::default());
-    if let Some(illness) = args.illness {
-        tokio::spawn(fall_ill(
-            illness,
+    if let Some(fault) = args.fault {
+        tokio::spawn(fail_in_turn(
+            fault,
             Duration::from_secs(args.turn.max(1)),
             args.cache.clone(),
             Arc::clone(&condition),
@@ -121,19 +122,19 @@ async fn answer(
     Response::builder().status(status).header("content-type", "application/json").body(Full::from(body))
 }
 
-/// Waits for each turn of this illness, and has it.
-async fn fall_ill(illness: Illness, turn: Duration, cache: Option<PathBuf>, condition: Arc<Condition>) {
-    let place = ILLNESSES.iter().position(|other| *other == illness).unwrap_or(0) as u64;
+/// Waits for each turn of this fault, and has it.
+async fn fail_in_turn(fault: DemoFault, turn: Duration, cache: Option<PathBuf>, condition: Arc<Condition>) {
+    let place = DEMO_FAULTS.iter().position(|other| *other == fault).unwrap_or(0) as u64;
     loop {
         tokio::time::sleep(until_turn(place, turn)).await;
-        match illness {
-            Illness::Crash => std::process::abort(),
-            Illness::Hang => {
+        match fault {
+            DemoFault::Crash => std::process::abort(),
+            DemoFault::Hang => {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
             }
-            Illness::Slow => condition.slow.store(true, Ordering::Relaxed),
-            Illness::Down => condition.down.store(true, Ordering::Relaxed),
-            Illness::Leak => leak(cache.as_deref()).await,
+            DemoFault::Slow => condition.slow.store(true, Ordering::Relaxed),
+            DemoFault::Down => condition.down.store(true, Ordering::Relaxed),
+            DemoFault::Leak => leak(cache.as_deref()).await,
         }
         // Past the beginning of this turn, so that the next one waited for is another.
         tokio::time::sleep(turn).await;
@@ -142,7 +143,7 @@ async fn fall_ill(illness: Illness, turn: Duration, cache: Option<PathBuf>, cond
 
 /// From now to the next beginning of this place's turn on the wall clock.
 fn until_turn(place: u64, turn: Duration) -> Duration {
-    let round = turn.as_millis().max(1) as u64 * ILLNESSES.len() as u64;
+    let round = turn.as_millis().max(1) as u64 * DEMO_FAULTS.len() as u64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64 % round;
     let begin = place * turn.as_millis() as u64;
     Duration::from_millis((begin + round - now) % round)

@@ -18,27 +18,27 @@ use heald_model::{Moment, ServiceName};
 use heald_store::{Archive, Strip};
 use serde_json::{Map, Value, json};
 
-use super::players::{Players, heard, said_by_detector, said_by_policy, table};
-use super::{DIFFERS, ReplayArgs, Rival, Span, TROUBLE, object, stamp};
+use super::recorded_plugins::{RecordedPlugins, heard, said_by_detector, said_by_policy, table};
+use super::{Candidate, DIFFERS, ReplayArgs, Span, TROUBLE, object, stamp};
 use heald_config::Config;
 
 /// Calls read at once.
 const PAGE: u32 = 512;
 
 /// A plug-in against the record of another.
-pub(super) struct Contest<'a> {
+pub(super) struct CandidateComparison<'a> {
     config: &'a Config,
     archive: &'a Archive,
     table: PluginConfig,
     plugin: Plugin,
     /// What the command line says of its configuration.
     settings: Option<Map<String, Value>>,
-    outcome: Outcome,
+    outcome: ComparisonResult,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-struct Outcome {
+struct ComparisonResult {
     review: Review,
     shown: Vec<Difference>,
     limit: usize,
@@ -50,26 +50,29 @@ struct Outcome {
     fault: Option<String>,
 }
 
-impl<'a> Contest<'a> {
+impl<'a> CandidateComparison<'a> {
     /// Loads the component.
     ///
     /// # Errors
     /// When it cannot be loaded, is neither detector nor policy, or its configuration is no object.
     pub(super) fn new(
         args: &ReplayArgs,
-        rival: &Rival,
+        candidate: &Candidate,
         config: &'a Config,
         archive: &'a Archive,
-        players: &Players,
+        plugins: &RecordedPlugins,
     ) -> anyhow::Result<Self> {
-        let table = table(&config.plugin, &rival.name);
-        let table = PluginConfig { component: rival.component.clone(), ..table };
-        let plugin = players.host().load(&table)?;
+        let table = table(&config.plugin, &candidate.name);
+        let table = PluginConfig { component: candidate.component.clone(), ..table };
+        let plugin = plugins.host().load(&table)?;
         if !plugin.roles().iter().any(|role| matches!(role, Role::Detector | Role::Policy)) {
-            bail!("{} is neither a detector nor a policy; what an action did cannot be tried again", rival.component);
+            bail!(
+                "{} is neither a detector nor a policy; what an action did cannot be tried again",
+                candidate.component
+            );
         }
         let settings = args.settings.as_deref().map(|text| object("--settings", text)).transpose()?;
-        let outcome = Outcome { limit: args.limit_differences, ..Outcome::default() };
+        let outcome = ComparisonResult { limit: args.limit_differences, ..ComparisonResult::default() };
         Ok(Self { config, archive, table, plugin, settings, outcome })
     }
 
@@ -226,7 +229,7 @@ impl<'a> Contest<'a> {
 
     fn report(&self) -> String {
         let mut text = String::new();
-        let Outcome { review, shown, asked, lost, fault, .. } = &self.outcome;
+        let ComparisonResult { review, shown, asked, lost, fault, .. } = &self.outcome;
         for difference in shown {
             let Difference { at, service, incident, would, did, .. } = difference;
             let incident = incident.map(|id| format!("  incident {id}")).unwrap_or_default();
@@ -261,7 +264,7 @@ impl<'a> Contest<'a> {
     }
 
     fn whole(&self) -> Value {
-        let Outcome { review, shown, asked, lost, fault, .. } = &self.outcome;
+        let ComparisonResult { review, shown, asked, lost, fault, .. } = &self.outcome;
         json!({
             "plugin": self.plugin.reference(),
             "asked": asked,
@@ -281,7 +284,7 @@ struct Seat {
     settings: String,
 }
 
-impl Outcome {
+impl ComparisonResult {
     fn note(&mut self, said: &Said) {
         self.asked += 1;
         if let (Said::Fault(fault), None) = (said, &self.fault) {
