@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 /// The commands that talk to a running heald, but those of `heald plugin`.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Is heald well, and are its services?
+    /// Show whether heald and its services are healthy
     Status(ClientArgs),
     /// List the services
     Services(ClientArgs),
@@ -13,13 +13,13 @@ pub enum ClientCommand {
     Incidents(IncidentsArgs),
     /// Tell an incident's story: finding, decision, permit, intent, receipt, proof, outcome
     Why(WhyArgs),
-    /// Show what happens
+    /// Show the events of the journal
     Events(EventsArgs),
     /// Check the health of all services now
     Trigger(TriggerArgs),
-    /// Keep hands off a service: it is watched and not touched
+    /// Pause a service: heald watches it and does not act on it
     Pause(ServiceArgs),
-    /// Take a service up again, or with --all all healing
+    /// Resume a paused service, or with --all all healing
     Resume(ResumeArgs),
     /// Forget a service's back-off, start limit, cooldowns and exhausted attempts
     Reset(ServiceArgs),
@@ -33,7 +33,7 @@ pub enum ClientCommand {
     Approve(ServiceArgs),
     /// Stop all healing at once; `heald resume --all` ends it
     Halt(ClientArgs),
-    /// Have an action done, under the guard
+    /// Order an action, under the guard
     Act(ActArgs),
 }
 
@@ -42,19 +42,19 @@ pub enum ClientCommand {
 pub enum RunningPluginCommand {
     /// List the plug-ins of a running heald
     List(ClientArgs),
-    /// All about one of them: what it is, what it may, what it cost, how it failed
+    /// Show one plug-in: what it is, what it may do, what it cost, how it failed
     Show(NamedArgs),
-    /// Read its file again and put it in place of what runs; nothing changes if that cannot be used
+    /// Read a plug-in's file again and replace what runs; nothing changes if the file cannot be used
     Reload(NamedArgs),
-    /// Take it into use again
+    /// Enable a disabled plug-in, as it is configured
     Enable(NamedArgs),
-    /// Take it out of use; the next in its place, in the end the native rules, answers
+    /// Disable a plug-in; the next one in its place answers, in the end the native rules
     Disable(NamedArgs),
     /// Make a shadow or a canary active
     Promote(NamedArgs),
-    /// Take back what it was granted, also from calls under way
+    /// Revoke a capability of a plug-in, also from calls under way
     Revoke(RevokeArgs),
-    /// How a shadow or a canary compares with what was done
+    /// Show how the answers of a shadow or a canary compare with what was done
     Divergence(NamedArgs),
 }
 
@@ -75,7 +75,7 @@ pub struct RevokeArgs {
     /// Its name in the configuration
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// What to take back: http, files, kv, process, process-control, clock or random
+    /// The capability: http, files, kv, process, process-control, clock or random
     #[arg(value_name = "CAPABILITY")]
     pub capability: String,
     /// How to reach heald.
@@ -86,7 +86,7 @@ pub struct RevokeArgs {
 /// How to reach a running heald.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClientArgs {
-    /// Where heald listens, such as http://127.0.0.1:8003; else where the configuration says
+    /// The address of heald, such as http://127.0.0.1:8003; by default the configured one
     #[arg(long, value_name = "URL", env = "HEALD_URL", conflicts_with_all = ["host", "port"])]
     pub url: Option<String>,
     /// heald's host
@@ -95,7 +95,7 @@ pub struct ClientArgs {
     /// heald's port
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// The key to show
+    /// The API key to send
     #[arg(long, value_name = "KEY", env = "HEALD_API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
     /// Print JSON
@@ -106,13 +106,13 @@ pub struct ClientArgs {
 /// `heald incidents`.
 #[derive(Debug, Args)]
 pub struct IncidentsArgs {
-    /// Only those of this service
+    /// Show only incidents of this service
     #[arg(long, value_name = "SERVICE")]
     pub service: Option<String>,
-    /// Only those that are not resolved
+    /// Show only incidents that are not resolved
     #[arg(long)]
     pub open: bool,
-    /// How many
+    /// Show at most this many
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20)]
     pub limit: u32,
     /// How to reach heald.
@@ -134,10 +134,10 @@ pub struct WhyArgs {
 /// `heald events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Go on as they come, until interrupted
+    /// Keep showing new events until interrupted
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin behind this sequence number
+    /// Show only events after this sequence number
     #[arg(long, value_name = "SEQ")]
     pub after: Option<u64>,
     /// How to reach heald.
@@ -148,7 +148,7 @@ pub struct EventsArgs {
 /// `heald trigger`.
 #[derive(Debug, Args)]
 pub struct TriggerArgs {
-    /// Say how this one is; all are checked
+    /// Show only this service; heald checks all of them
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
     /// How to reach heald.
@@ -159,7 +159,7 @@ pub struct TriggerArgs {
 /// A command about one service.
 #[derive(Debug, Args)]
 pub struct ServiceArgs {
-    /// Which
+    /// The service
     #[arg(value_name = "SERVICE")]
     pub service: String,
     /// How to reach heald.
@@ -170,7 +170,7 @@ pub struct ServiceArgs {
 /// `heald resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// Which
+    /// The service
     #[arg(value_name = "SERVICE", required_unless_present = "all", conflicts_with = "all")]
     pub service: Option<String>,
     /// End a halt of all healing
@@ -187,7 +187,7 @@ pub struct ActArgs {
     /// The action, such as restart or clear-cache
     #[arg(value_name = "ACTION")]
     pub action: String,
-    /// On which service
+    /// The service that it is for
     #[arg(long, value_name = "SERVICE")]
     pub service: Option<String>,
     /// Its parameters as a JSON object

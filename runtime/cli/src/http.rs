@@ -26,7 +26,7 @@ const LONGEST: usize = 64 << 20;
 pub(super) enum RequestError {
     /// Not an address.
     #[error(
-        "`{0}` is no address of heald; write http://HOST:PORT (https needs a proxy that heald's own client cannot speak to yet)"
+        "`{0}` is not an address of heald; write http://HOST:PORT (https needs a proxy that heald's own client cannot speak to yet)"
     )]
     Url(String),
     /// Nobody there.
@@ -54,7 +54,7 @@ pub(super) enum RequestError {
         error: String,
     },
     /// Something else listens there.
-    #[error("what answers at {0} is not heald")]
+    #[error("what answers at {0} is not heald; --url or --port names another address")]
     Stranger(String),
 }
 

@@ -88,10 +88,10 @@ async fn ask(command: &ClientCommand, configured: &[String], who: &str, out: &mu
         ClientCommand::Approve(args) => session(&args.client)?.verb(&args.service, "approve", out).await,
         ClientCommand::Resume(args) => match &args.service {
             Some(service) => session(&args.client)?.verb(service, "resume", out).await,
-            None => session(&args.client)?.halt("/api/resume", "heald heals again", out).await,
+            None => session(&args.client)?.halt("/api/resume", "all healing is resumed", out).await,
         },
         ClientCommand::Halt(args) => {
-            let said = "all healing is stopped; `heald resume --all` takes it up again";
+            let said = "all healing is stopped; `heald resume --all` resumes it";
             session(args)?.halt("/api/halt", said, out).await
         }
         ClientCommand::Act(args) => session(&args.client)?.act(args, out).await,
@@ -219,7 +219,7 @@ impl Session {
         }
         let like_an_id = subject.len() >= SHORTEST_ID && subject.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
         if !like_an_id {
-            bail!("no incident of a service `{subject}` is known; `heald incidents` lists them");
+            bail!("heald knows no incident of a service `{subject}`; `heald incidents` lists the incidents");
         }
         let all = self.client.get(&format!("/api/incidents?limit={LOOKED_THROUGH}")).await?;
         let meant: Vec<&str> = ids(&all).filter(|id| id.starts_with(&subject.to_ascii_lowercase())).collect();
@@ -275,11 +275,15 @@ impl Session {
         let path = format!("/api/services/{}/{verb}", http::escaped(service));
         let answer = self.client.post(&path, &json!({ "by": self.who })).await?;
         let said = match verb {
-            "pause" => format!("{service} is paused: watched, and not touched"),
-            "resume" => format!("{service} is healed again"),
-            "reset" => format!("{service} starts anew: back-off, limits and attempts are forgotten"),
-            "start" => format!("{service} is to run"),
-            "stop" => format!("{service} is to be stopped, and stays so"),
+            "pause" => format!(
+                "{service} is paused: heald watches it and does not act on it; `heald resume {service}` resumes it"
+            ),
+            "resume" => format!("{service} is resumed: heald acts on it again"),
+            "reset" => {
+                format!("{service} is reset: its back-off, start limit, cooldowns and used attempts are forgotten")
+            }
+            "start" => format!("{service} is to run: heald starts it and keeps it running"),
+            "stop" => format!("{service} is to be stopped: heald stops it and keeps it stopped"),
             "approve" => format!("the next disruptive action on {service} is allowed"),
             _ => show::done(&answer),
         };

@@ -101,7 +101,7 @@ fn told(record: &Record) -> (&'static str, Tone, String) {
         }
         Record::PluginFaulted { plugin, about, fault, rested_until, .. } => {
             let about = about.as_ref().map(|about| format!(" about {about}")).unwrap_or_default();
-            let rest = if rested_until.is_some() { "; it is rested" } else { "" };
+            let rest = if rested_until.is_some() { "; it is quarantined" } else { "" };
             ("plug-in", Tone::Bad, format!("{plugin}{about}: {fault}{rest}"))
         }
         Record::PluginRecovered { plugin, .. } => ("plug-in", Tone::Good, format!("{plugin} answers again")),

@@ -48,7 +48,7 @@ impl Session {
         let answer = self.client.post(&path, &order).await?;
         self.put(out, &answer, || {
             let status: PluginStatus = read(&answer)?;
-            Ok(format!("{} is granted {capability} no more; it keeps {}\n", status.name, words(&status.granted)))
+            Ok(format!("{capability} is revoked from {}; it still has: {}\n", status.name, words(&status.granted)))
         })
     }
 }
@@ -58,9 +58,9 @@ fn told(answer: &Value, verb: &str) -> anyhow::Result<String> {
     let (name, loaded) = (&status.name, identity(&status));
     Ok(match verb {
         "reload" => format!("{name} is reloaded: {loaded}\n"),
-        "enable" => format!("{name} is in use again: {loaded}\n"),
+        "enable" => format!("{name} is enabled: {loaded}\n"),
         "disable" => {
-            format!("{name} is out of use, also after a restart; `heald plugin enable {name}` takes it up again\n")
+            format!("{name} is disabled, also after a restart; `heald plugin enable {name}` enables it again\n")
         }
         "promote" => format!("{name} is {}: its answers count from now on\n", mode(status.mode)),
         other => format!("{name}: {other}\n"),
@@ -113,7 +113,7 @@ fn list(answer: &Value) -> anyhow::Result<String> {
             status.services.len().to_string(),
             status.counters.calls.to_string(),
             faults.to_string(),
-            rested(status).to_string(),
+            quarantined(status).to_string(),
             status.why.clone().unwrap_or_default(),
         ]
     };
@@ -123,7 +123,7 @@ fn list(answer: &Value) -> anyhow::Result<String> {
 }
 
 /// Services about which it is not asked now.
-fn rested(status: &PluginStatus) -> usize {
+fn quarantined(status: &PluginStatus) -> usize {
     status.quarantine.iter().filter(|service| service.until.is_some()).count()
 }
 
@@ -167,11 +167,11 @@ fn whole(answer: &Value, now: Timestamp) -> anyhow::Result<String> {
     }
     for one in &status.quarantine {
         let rest = match one.until.map(|until| since(now, instant(until))) {
-            Some(left) if !left.is_zero() => format!("rested for another {}", lasting(left)),
-            Some(_) => "tried once more at the next look".to_owned(),
-            None => "not rested yet".to_owned(),
+            Some(left) if !left.is_zero() => format!("quarantined for another {}", lasting(left)),
+            Some(_) => "tried again at the next sample".to_owned(),
+            None => "not quarantined yet".to_owned(),
         };
-        line("struck", format!("{}: {} in a row, {rest}", one.service, many(one.strikes as usize, "failure")));
+        line("quarantine", format!("{}: {} in a row, {rest}", one.service, many(one.strikes as usize, "failure")));
     }
     if let Some(agreement) = &status.agreement {
         line("agreement", agreed(agreement));
@@ -215,8 +215,10 @@ fn agreed(agreement: &Agreement) -> String {
     let Agreement { compared, agreed, disagreed, abstained, faulted, .. } = agreement;
     let share = agreement.disagreement() * 100.0;
     format!(
-        "{compared} answers compared: {agreed} the same, {disagreed} different ({share:.1} %); {abstained} times it passed, \
-         {faulted} times it failed"
+        "{} compared: {agreed} the same, {disagreed} different ({share:.1} %); it passed {}, it failed {}",
+        many(usize::try_from(*compared).unwrap_or(usize::MAX), "answer"),
+        times(*abstained),
+        times(*faulted)
     )
 }
 
@@ -316,9 +318,9 @@ calls       1200, in 12.5 ms of processor time
 memory      1.5 MiB at most
 faults      deadline 1, trap 2
 last fault  trap: index out of bounds
-struck      api: 3 failures in a row, rested for another 30.0 s
-struck      web: 1 failure in a row, not rested yet
-agreement   40 answers compared: 39 the same, 1 different (2.5 %); 2 times it passed, 3 times it failed
+quarantine  api: 3 failures in a row, quarantined for another 30.0 s
+quarantine  web: 1 failure in a row, not quarantined yet
+agreement   40 answers compared: 39 the same, 1 different (2.5 %); it passed 2 times, it failed 3 times
 ";
         assert_eq!(text, expected);
     }
@@ -334,7 +336,7 @@ agreement   40 answers compared: 39 the same, 1 different (2.5 %); 2 times it pa
         let text = compared(&answer, now()).unwrap();
         let expected = "\
 queue@0123456789ab (canary) compared with old, for 1 h
-40 answers compared: 39 the same, 1 different (2.5 %); 2 times it passed, 3 times it failed
+40 answers compared: 39 the same, 1 different (2.5 %); it passed 2 times, it failed 3 times
 it would have acted once, and would have withheld 0 times
 
 WHEN       SERVICE  WOULD    DID        BY

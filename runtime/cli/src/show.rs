@@ -139,7 +139,7 @@ pub(super) fn status(
     details.extend(uptime.map(|uptime| format!("up {}", lasting(uptime))));
     let mut text = format!("heald is {word} ({})\n", details.join(", "));
     if halted["halted"].as_bool() == Some(true) {
-        text.push_str("ALL HEALING IS STOPPED; `heald resume --all` takes it up again\n");
+        text.push_str("ALL HEALING IS STOPPED; `heald resume --all` resumes it\n");
     }
     if health["database"].as_str().is_some_and(|word| word != "connected") {
         text.push_str("the journal cannot be written\n");

@@ -110,7 +110,7 @@ async fn no_heald_is_a_clear_sentence() {
         error,
         "no heald answers at http://127.0.0.1:1: connection refused; `heald run` starts one, --url or --port names another"
     );
-    assert!(say("heald status --url https://h").await.unwrap_err().contains("`https://h` is no address"));
+    assert!(say("heald status --url https://h").await.unwrap_err().contains("`https://h` is not an address"));
 }
 
 #[tokio::test]
@@ -130,7 +130,10 @@ async fn an_order_names_who_gives_it_and_shows_the_key() {
     });
     let mut out = Vec::new();
     Box::pin(ask(&command, &[], "ada", &mut out)).await.unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "a b is paused: watched, and not touched\n");
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "a b is paused: heald watches it and does not act on it; `heald resume a b` resumes it\n"
+    );
     let done = say(&format!("heald act restart --service web --parameters {{\"x\":1}} --url {url}")).await.unwrap();
     assert_eq!(done, "restart web: started pid 7\n");
     let asked = stub.asked();
@@ -173,7 +176,7 @@ async fn orders_about_plugins_name_the_capability_and_fail_in_healds_words() {
     .await;
     let url = &stub.url;
     let revoked = say(&format!("heald plugin revoke queue kv --url {url}")).await.unwrap();
-    assert_eq!(revoked, "queue is granted kv no more; it keeps http\n");
+    assert_eq!(revoked, "kv is revoked from queue; it still has: http\n");
     let error = say(&format!("heald plugin show cue --url {url}")).await.unwrap_err();
     assert_eq!(error, "no plug-in is named `cue`; there are queue");
     let error = say(&format!("heald plugin promote queue --url {url}")).await.unwrap_err();

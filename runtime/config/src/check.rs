@@ -228,8 +228,10 @@ impl<'a> Check<'a> {
                 // Relative to where the process is to run, as `execve` will have it.
                 let found = process.cwd.as_deref().unwrap_or_else(|| Path::new("")).join(program);
                 if !found.is_file() {
-                    let message =
-                        format!("there is no file `{}`; the service cannot be started until there is", found.display());
+                    let message = format!(
+                        "there is no file `{}`; heald cannot start the service until there is",
+                        found.display()
+                    );
                     self.warn(&["service", name, "process", "command", "0"], message);
                 }
             }
@@ -257,7 +259,10 @@ impl<'a> Check<'a> {
             }
         }
         if service.process.is_none() && service.probe.is_empty() {
-            self.warn(&["service", name], "has neither a process nor a probe, so nothing is known of it");
+            self.warn(
+                &["service", name],
+                "has neither a process nor a probe, so heald knows nothing about it; add one of them",
+            );
         }
         let services = super::names(self.tree, "service");
         for (index, needed) in service.depends_on.iter().enumerate() {
@@ -289,7 +294,7 @@ impl<'a> Check<'a> {
             if let Some(ring) = ring(&service.name, &needs, &mut done) {
                 let words: Vec<&str> = ring.iter().map(|name| name.as_str()).collect();
                 let first = words.first().copied().unwrap_or_default().to_owned();
-                let message = format!("{} is a ring; one of them must start first", words.join(" → "));
+                let message = format!("{} is a cycle of dependencies; take one of them out", words.join(" → "));
                 self.wrong(&["service", &first, "depends_on"], message);
             }
         }

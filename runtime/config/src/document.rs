@@ -86,14 +86,14 @@ fn node(
         DeValue::Integer(number) => {
             let digits = number.as_str().replace('_', "");
             NodeValue::Whole(i64::from_str_radix(&digits, number.radix()).unwrap_or_else(|_| {
-                wrong(format!("{number} is more than heald can count"));
+                wrong(format!("{number} is too large; the largest number is {}", i64::MAX));
                 0
             }))
         }
         DeValue::Float(number) => match number.as_str().replace('_', "").parse::<f64>() {
             Ok(number) if number.is_finite() => NodeValue::Real(number),
             _ => {
-                wrong(format!("{number} is no finite number"));
+                wrong(format!("{number} is not a finite number"));
                 NodeValue::Real(0.0)
             }
         },

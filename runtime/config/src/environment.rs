@@ -53,10 +53,10 @@ fn assignment(line: &str) -> Result<Option<(String, String)>, String> {
         return Ok(None);
     }
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-    let (key, value) = line.split_once('=').ok_or("this is no variable; write KEY=value")?;
+    let (key, value) = line.split_once('=').ok_or("this is not a variable; write KEY=value")?;
     let key = key.trim_end();
     if !is_name(key) {
-        return Err(format!("`{key}` is no variable's name; it must be letters, digits and _"));
+        return Err(format!("`{key}` is not the name of a variable; write letters, digits and _"));
     }
     let value = value.trim_start();
     let value = match value.chars().next() {
@@ -100,7 +100,7 @@ fn quoted(text: &str, quote: char) -> Result<String, String> {
                 return if after.is_empty() || after.starts_with('#') {
                     Ok(value)
                 } else {
-                    Err(format!("`{after}` stands behind the closing quote"))
+                    Err(format!("`{after}` follows the closing quote; begin a comment with #"))
                 };
             }
             c => value.push(c),

@@ -144,7 +144,7 @@ impl TryFrom<String> for LogLevel {
             "WARNING" | "WARN" => Ok(Self::Warning),
             "ERROR" => Ok(Self::Error),
             "CRITICAL" | "FATAL" => Ok(Self::Critical),
-            _ => Err(format!("`{text}` is no level; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL")),
+            _ => Err(format!("`{text}` is not a level; allowed: DEBUG, INFO, WARNING, ERROR, CRITICAL")),
         }
     }
 }

@@ -199,7 +199,7 @@ fn every_kind_of_problem_is_named_with_its_line() {
     one("[[service]]\nname = \"a:b\"\n", 2, &["cannot be a name"]);
     one("[[service]]\nname = \"a\"\n[[service]]\nname = \"a\"\n", 4, &["second [[service]]"]);
     one(&service("depends_on = [\"ab\"]"), 3, &["no service is named `ab`", "did you mean `a`?"]);
-    one(&service("depends_on = [\"a\"]"), 3, &["a → a is a ring"]);
+    one(&service("depends_on = [\"a\"]"), 3, &["a → a is a cycle"]);
     one(&service("config.nobody = { x = 1 }"), 3, &["no plug-in is named `nobody`"]);
     one(&service("policies = [\"rulez\"]"), 3, &["did you mean `rules`?"]);
     one(&service("process = { command = [] }"), 3, &["command is empty"]);
@@ -219,7 +219,7 @@ fn every_kind_of_problem_is_named_with_its_line() {
 #[test]
 fn a_ring_of_dependencies_is_found_once() {
     let text = "[[service]]\nname = \"a\"\ndepends_on = [\"b\"]\n[[service]]\nname = \"b\"\ndepends_on = [\"c\"]\n[[service]]\nname = \"c\"\ndepends_on = [\"b\"]\n";
-    one(text, 6, &["b → c → b is a ring"]);
+    one(text, 6, &["b → c → b is a cycle"]);
 }
 
 #[test]

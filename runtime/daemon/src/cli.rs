@@ -33,16 +33,16 @@ pub enum Command {
     /// A question or an order to a running heald.
     #[command(flatten)]
     Client(ClientCommand),
-    /// What would be decided about these metrics? Needs no running heald
+    /// Show what heald would decide about given metrics; needs no running heald
     Decide(DecideArgs),
-    /// Make an incident's decisions again from the journal; says whether each gives the same answer. Needs no running heald
+    /// Repeat an incident's decisions from the journal and say whether each is the same; needs no running heald
     Explain(ExplainArgs),
-    /// Ask plug-ins again what they were asked, or ask another; says where the answers differ. Needs no running heald
+    /// Repeat the recorded calls of plug-ins, or ask another plug-in, and show where answers differ; needs no running heald
     Replay(ReplayArgs),
-    /// Look at the configuration
+    /// Check and print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Write, build and look at plug-ins
+    /// Write, build, test and manage plug-ins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// A service of the demo.

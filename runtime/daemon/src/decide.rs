@@ -27,7 +27,7 @@ pub struct DecideArgs {
     /// The metrics as a JSON object, such as {"status": "UP", "cpu": 90, "memory": 40}
     #[arg(long, value_name = "JSON")]
     pub metrics: String,
-    /// Which profile of [consult] answers
+    /// The profile of [consult] that answers
     #[arg(long, value_name = "NAME", default_value = "orchestrate")]
     pub policy: String,
     /// The configuration file; heald.toml if it is there
@@ -36,7 +36,7 @@ pub struct DecideArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Say what was seen, what was found, which rules held and which won
+    /// Show the metrics, the findings, the rules that held and the rule that won
     #[arg(long)]
     pub explain: bool,
 }

@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// The configuration file; heald.toml if it is there
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Listen here instead of where the configuration says; may be given several times
+    /// Listen at this address instead of the configured ones; may be given several times
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["host", "port"])]
     pub listen: Vec<String>,
     /// Listen at this host
@@ -135,7 +135,7 @@ fn keep(config: &Config, mode: RunMode) -> anyhow::Result<ExitCode> {
         backoff_max: config.keeper.backoff_max,
         ..Options::new(Runtime::Process(image), state_dir)
     };
-    let code = heald_keeper::run(options).context("cannot keep")?;
+    let code = heald_keeper::run(options).context("the keeper cannot do its work")?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
@@ -220,7 +220,7 @@ async fn told_to_end() -> std::io::Result<&'static str> {
         tokio::select! {
             _ = terminate.recv() => return Ok("SIGTERM"),
             _ = interrupt.recv() => return Ok("SIGINT"),
-            _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration anew"),
+            _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration again"),
             _ = upgrade.recv() => tracing::warn!("SIGUSR2 is ignored"),
         }
     }

@@ -116,23 +116,32 @@ impl ActionExecutor {
             "stop" => {
                 let stopped = supervisor.stop(service, which, grace).await.map_err(failed)?;
                 let pids: Vec<String> = stopped.iter().map(|process| process.pid.to_string()).collect();
-                let summary =
-                    if pids.is_empty() { "it did not run".into() } else { format!("stopped PID {}", pids.join(", ")) };
+                let summary = if pids.is_empty() {
+                    "it was not running".into()
+                } else {
+                    format!("stopped PID {}", pids.join(", "))
+                };
                 return Ok(self.receipt(summary, !pids.is_empty(), None));
             }
             "signal" => {
                 let name = intent.parameters.get("signal").and_then(Value::as_str).unwrap_or_default();
                 let number = heald_supervisor::config::signal_number(name).ok_or_else(|| {
-                    ActionError::BadParameters(format!("signal: `{name}` is no signal's name, such as HUP"))
+                    ActionError::BadParameters(format!(
+                        "signal: `{name}` is not the name of a signal; write one such as HUP"
+                    ))
                 })?;
                 let count = supervisor.signal(service, which, number).await.map_err(failed)?;
-                return Ok(self.receipt(format!("sent {name} to {count} processes"), count > 0, None));
+                return Ok(self.receipt(
+                    format!("sent {name} to {count} process{}", if count == 1 { "" } else { "es" }),
+                    count > 0,
+                    None,
+                ));
             }
             other => return Err(ActionError::Unknown(other.to_owned())),
         };
         let fresh: Vec<_> = started.iter().filter(|started| started.fresh).collect();
         let summary = match fresh.as_slice() {
-            [] => "it runs already".to_owned(),
+            [] => "it is already running".to_owned(),
             fresh => {
                 let each = fresh.iter().map(|s| format!("PID {} (life {})", s.pid, s.incarnation));
                 format!("started {}", each.collect::<Vec<_>>().join(", "))
@@ -171,9 +180,11 @@ fn which(parameters: &Value) -> Result<Which, ActionError> {
         None | Some(Value::Null) => Ok(Which::All),
         Some(replica) => {
             let number = replica.as_u64().and_then(|number| u32::try_from(number).ok());
-            number
-                .map(Which::One)
-                .ok_or_else(|| ActionError::BadParameters(format!("replica: {replica} is no copy's number")))
+            number.map(Which::One).ok_or_else(|| {
+                ActionError::BadParameters(format!(
+                    "replica: {replica} is not the number of a copy; write a whole number from 0 up"
+                ))
+            })
         }
     }
 }
@@ -183,7 +194,7 @@ fn check_names(info: &ActionInfo, parameters: &Value) -> Result<(), ActionError>
     let (Some(given), Some(known)) =
         (parameters.as_object(), info.parameters.get("properties").and_then(Value::as_object))
     else {
-        return Err(ActionError::BadParameters("they must be a JSON object".into()));
+        return Err(ActionError::BadParameters("the parameters must be a JSON object".into()));
     };
     match given.keys().find(|name| !known.contains_key(*name)) {
         None => Ok(()),
@@ -312,8 +323,9 @@ impl Touch for ActionExecutor {
 
     async fn signal(&self, service: &ServiceName, replica: Option<&str>, name: &str) -> Result<(), TouchError> {
         let (supervisor, which, _) = self.hold(service, replica)?;
-        let number = heald_supervisor::config::signal_number(name)
-            .ok_or_else(|| TouchError::BadInput(format!("`{name}` is no signal's name, such as HUP")))?;
+        let number = heald_supervisor::config::signal_number(name).ok_or_else(|| {
+            TouchError::BadInput(format!("`{name}` is not the name of a signal; write one such as HUP"))
+        })?;
         supervisor.signal(service, which, number).await.map(drop).map_err(untouched)
     }
 

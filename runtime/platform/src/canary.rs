@@ -28,20 +28,28 @@ enum CanaryVerdict {
 /// `faults`: of all its calls, the trial's and others.
 fn judge(budget: CanaryConfig, agreement: &Agreement, faults: u64) -> CanaryVerdict {
     if faults > budget.faults {
-        return CanaryVerdict::RollBack(format!("it failed {faults} times, and {} are borne", budget.faults));
+        return CanaryVerdict::RollBack(format!(
+            "it failed {}, and its budget allows {}",
+            times(faults),
+            budget.faults
+        ));
     }
     let share = agreement.disagreement();
     if agreement.compared >= budget.after.max(1) && share > budget.disagreement {
         let (differed, of) = (agreement.disagreed, agreement.compared);
         let (share, bound) = (share * 100.0, budget.disagreement * 100.0);
         return CanaryVerdict::RollBack(format!(
-            "{differed} of {of} answers differed ({share:.0} %), and {bound:.0} % are borne"
+            "{differed} of {of} answers differed ({share:.0} %), and its budget allows {bound:.0} %"
         ));
     }
     if budget.promote_after > 0 && agreement.compared >= budget.promote_after {
         return CanaryVerdict::Promote;
     }
     CanaryVerdict::Wait
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 impl Platform {
@@ -62,7 +70,7 @@ impl Platform {
                         if let Err(error) =
                             self.promote_this(name.as_str(), "heald", Some(&registered.reference())).await
                         {
-                            tracing::error!(plugin = %name, "cannot be promoted: {error}");
+                            tracing::error!(plugin = %name, "the canary cannot be promoted: {error}");
                         }
                     }
                 }
@@ -91,9 +99,9 @@ impl Platform {
             return;
         };
         candidate.decide(OverrideKind::RolledBack, "heald", self.now(), &why);
-        tracing::error!(plugin = %name, "the canary is taken back: {why}");
+        tracing::error!(plugin = %name, "the canary is rolled back: {why}");
         if let Err(error) = self.commit(&mut registry, candidate, "rolled-back", "heald", why).await {
-            tracing::error!(plugin = %name, "cannot be taken back: {error}");
+            tracing::error!(plugin = %name, "the canary cannot be rolled back: {error}");
         }
     }
 }

@@ -82,8 +82,8 @@ impl Plugins for Platform {
         if candidate.disabled() {
             return Err(PluginError::NothingToDo(format!("{name} is disabled already")));
         }
-        candidate.decide(OverrideKind::Disabled, by, self.now(), "an operator's word");
-        self.commit(&mut registry, candidate, "disabled", by, "an operator's word".into()).await
+        candidate.decide(OverrideKind::Disabled, by, self.now(), "an operator ordered it");
+        self.commit(&mut registry, candidate, "disabled", by, "an operator ordered it".into()).await
     }
 
     async fn promote(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {

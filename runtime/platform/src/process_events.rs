@@ -18,11 +18,11 @@ use uuid::Uuid;
 pub fn tell(found: &Found) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(previous) = &found.previous {
-        let silent = if previous.silent { ", it was killed for its silence" } else { "" };
+        let silent = if previous.silent { ", the keeper killed it because it was silent" } else { "" };
         notes.push(format!(
-            "the runtime before this one ended: {}{silent}; {} processes live on",
+            "the runtime before this one ended: {}{silent}; {} still running",
             previous.end,
-            found.alive.len()
+            processes(found.alive.len())
         ));
     }
     for process in &found.alive {
@@ -35,7 +35,7 @@ pub fn tell(found: &Found) -> Vec<String> {
     }
     for process in &found.strangers {
         notes.push(format!(
-            "{} {} (PID {}) is no longer configured and is stopped",
+            "{} {} (PID {}) is no longer configured; heald stops it",
             process.service, process.replica, process.pid
         ));
     }
@@ -43,6 +43,10 @@ pub fn tell(found: &Found) -> Vec<String> {
         notes.push(format!("{} ends of processes could not be remembered", found.ends_forgotten));
     }
     notes
+}
+
+fn processes(count: usize) -> String {
+    if count == 1 { "1 process is".to_owned() } else { format!("{count} processes are") }
 }
 
 /// Puts changes of health and circuits on record.
@@ -146,7 +150,7 @@ impl ProcessEvents {
             tracing::warn!(service = %service, pid = process.pid, "ended: {}", ended.end);
             match status(ended.end) {
                 Some(status) => self.prober.exited(&service, &replica, process.incarnation, status, ended.at),
-                None => self.missing(process, "it ended while nobody could see how"),
+                None => self.missing(process, "it ended, and heald does not know how"),
             }
         }
         tokio::spawn(self.clone().acknowledge(process.spawn.clone()));

@@ -34,7 +34,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     for built in project.build(&mut note)? {
         note("loading it, as heald would");
         let name = &built.metadata.name;
-        let checked = check(&built).with_context(|| format!("{name} was built, but heald would not take it"))?;
+        let checked = check(&built).with_context(|| format!("{name} was built, but heald does not accept it"))?;
         let path = dist.join(format!("{name}.wasm"));
         put(&path, &built.component)?;
         let shown = std::env::current_dir().ok().and_then(|here| Some(path.strip_prefix(here).ok()?.to_owned()));

@@ -20,17 +20,17 @@ use clap::Subcommand;
 pub enum AuthorCommand {
     /// Write a new plug-in's project, ready to be built
     New(new::NewArgs),
-    /// Build a plug-in's project into one file, and check that heald takes it
+    /// Build a plug-in's project into one file, and check that heald accepts it
     Build(build::BuildArgs),
-    /// Have a plug-in play scenarios, and hold what it says against what they expect
+    /// Run scenarios against a plug-in and compare its answers with what they expect
     Test(test::TestArgs),
-    /// Measure what a plug-in costs, and hold it against a budget
+    /// Measure what a plug-in costs, and compare it with a budget
     Bench(bench::BenchArgs),
-    /// Say what a file is, what it asks for and who signed it, without running any of it
+    /// Show what a file is, what it asks for and who signed it, without running it
     Inspect(inspect::InspectArgs),
-    /// Vouch for a file with a key
+    /// Sign a plug-in's file with a key
     Sign(sign::SignArgs),
-    /// Does somebody who is trusted vouch for this file?
+    /// Check that a trusted key signed a plug-in's file
     Verify(verify::VerifyArgs),
 }
 

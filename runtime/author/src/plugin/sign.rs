@@ -38,10 +38,7 @@ pub fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let to = args.output.as_ref().unwrap_or(&args.file).display();
     writeln!(out, "{to} is signed\ndigest  {digest}\nkey     {key}")?;
     if args.new_key {
-        writeln!(
-            out,
-            "\nWho is to load it needs this in their configuration:\n\n[plugins]\ntrusted_keys = [\"{key}\"]"
-        )?;
+        writeln!(out, "\nWhoever loads it needs this in the configuration:\n\n[plugins]\ntrusted_keys = [\"{key}\"]")?;
     }
     Ok(ExitCode::SUCCESS)
 }

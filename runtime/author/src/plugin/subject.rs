@@ -106,7 +106,7 @@ fn object(option: &str, said: &str) -> anyhow::Result<Map<String, Value>> {
         true => (said.to_owned(), option.to_owned()),
         false => {
             let text = std::fs::read_to_string(said)
-                .with_context(|| format!("{option}: {said} is no JSON object, and no file that can be read"))?;
+                .with_context(|| format!("{option}: {said} is neither a JSON object nor a file that can be read"))?;
             (text, format!("{option} {said}"))
         }
     };
@@ -133,7 +133,7 @@ mod tests {
         let three = object("--config", "{\"limit\": 3}").unwrap();
         assert_eq!(object("--config", path.to_str().unwrap()).unwrap(), three);
         let nowhere = format!("{:#}", object("--config", "limit=3").unwrap_err());
-        assert!(nowhere.contains("--config: limit=3 is no JSON object"), "{nowhere}");
+        assert!(nowhere.contains("--config: limit=3 is neither a JSON object"), "{nowhere}");
         let broken = format!("{:#}", object("--config", "{limit}").unwrap_err());
         assert!(broken.contains("--config") && broken.contains("line 1"), "{broken}");
     }

@@ -54,7 +54,9 @@ pub fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let scenarios = scenarios(&files, &args.names)?;
     if scenarios.is_empty() {
         let shipped = "crash-loop, dependency-down, flap or slow-burn";
-        bail!("no scenario is named, and there is none in ./scenarios; name files, or with --scenario {shipped}");
+        bail!(
+            "no scenario is named, and ./scenarios has none; name files, or one that heald brings with --scenario: {shipped}"
+        );
     }
     let subject = args.subject.recall()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

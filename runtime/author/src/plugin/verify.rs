@@ -19,7 +19,7 @@ pub struct VerifyArgs {
     /// The plug-in's file
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// Whom to trust: ed25519: and 64 digits, or a PEM file; may be given several times. Else the `trusted_keys` of the configuration
+    /// A key to trust: ed25519: and 64 digits, or a PEM file; may be given several times. By default the `trusted_keys` of the configuration
     #[arg(long = "key", value_name = "ed25519:...|KEY.pem")]
     pub keys: Vec<String>,
     /// The configuration file; heald.toml if it is there
@@ -64,14 +64,14 @@ pub(super) fn judge(args: &VerifyArgs) -> anyhow::Result<PublicKey> {
         keys => keys.iter().map(|key| PublicKey::read(key)).collect::<Result<_, _>>()?,
     };
     if keys.is_empty() {
-        bail!("whom to trust? Name a key with --key, or in `trusted_keys` of [plugins] in the configuration");
+        bail!("no key is trusted; name one with --key, or in `trusted_keys` of [plugins] in the configuration");
     }
     let component = read(&args.file)?;
     let name = || args.file.display().to_string();
     // What is no component at all is not merely unsigned.
     heald_host::inspect(&component).with_context(name)?;
     let signer = heald_host::verify(&component, &Trust { require_signed: true, keys }).with_context(name)?;
-    signer.with_context(|| format!("{}: nobody who is trusted signed it", args.file.display()))
+    signer.with_context(|| format!("{}: no trusted key signed it", args.file.display()))
 }
 
 fn configured(args: &VerifyArgs) -> anyhow::Result<Vec<PublicKey>> {

@@ -253,12 +253,12 @@ impl<'a> CandidateComparison<'a> {
         }
         let _ = writeln!(
             text,
-            "{plugin} in the place of {name}, asked {asked} times: {compared} answers compared, {agreed} agree, {disagreed} differ"
+            "{plugin} in the place of {name}, asked {asked} times: {compared} compared, {agreed} agree, {disagreed} differ"
         );
         let _ = writeln!(
             text,
-            "it would have acted {would_have_acted} times where nothing was done or found, and held back {would_have_withheld} times where \
-             something was; both passed {abstained} times; it failed {faulted} times"
+            "it would have acted where nothing was done or found: {would_have_acted}; it would have done nothing where something was: \
+             {would_have_withheld}; both passed: {abstained}; it failed: {faulted}"
         );
         text
     }

@@ -52,7 +52,7 @@ pub(super) async fn explain(
 
 fn find(archive: &Archive, beginning: &str) -> anyhow::Result<Incident> {
     if beginning.len() < SHORTEST || !beginning.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        bail!("`{beginning}` is no incident's id, nor the beginning of one; `heald incidents` lists them");
+        bail!("`{beginning}` is not the id of an incident, nor the beginning of one; `heald incidents` lists them");
     }
     let meant: Vec<IncidentId> = archive.incidents(beginning, 2)?;
     match meant.as_slice() {
@@ -100,7 +100,7 @@ fn story(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[Unr
         );
     }
     if decisions.is_empty() && unreadable.is_empty() {
-        text.push_str("\nno decision of a plug-in is kept of it: none was asked, the native rules decided, or it is older than store.calls\n");
+        text.push_str("\nthe journal has no decision of a plug-in about it: no plug-in was asked, the native rules decided, or the decision is older than store.calls\n");
     }
     text
 }
@@ -123,7 +123,7 @@ fn asked(call: &Call) -> String {
             let offers: Vec<&str> = question.offers.iter().map(|offer| offer.action.name.as_str()).collect();
             let bytes = question.state.as_ref().map_or(0, |state| state.0.len());
             format!(
-                "{} of {} ({}: {}); {} attempts before; on offer: {}; {} lines of experience; {bytes} bytes of memory; seed {}",
+                "{} of {} ({}: {}); attempts before: {}; on offer: {}; {} lines of experience; {bytes} bytes of memory; seed {}",
                 incident.condition,
                 call.service,
                 incident.severity,

@@ -51,22 +51,22 @@ pub struct ExplainArgs {
 /// `heald replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Ask this component what the plug-in NAME was asked; without it, every plug-in is asked again itself
+    /// Ask this component what the plug-in NAME was asked; by default each plug-in is asked again itself
     #[arg(long, value_name = "NAME=FILE.wasm")]
     pub plugin: Option<Candidate>,
-    /// Not what is older: a time such as 24h before now, or 2026-01-31T12:00:00Z
+    /// Repeat only calls since then: 24h means 24 hours ago; or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
-    /// Only what was asked about this service
+    /// Repeat only calls about this service
     #[arg(long, value_name = "SERVICE")]
     pub service: Option<String>,
     /// The configuration file; heald.toml if it is there
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Its configuration as a JSON object, in place of the one on record
+    /// Its configuration as a JSON object, instead of the recorded one
     #[arg(long, value_name = "JSON", requires = "plugin")]
     pub settings: Option<String>,
-    /// Show so many differences; all are counted
+    /// Show at most this many differences; all are counted
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub limit_differences: usize,
     /// Print JSON
@@ -112,9 +112,9 @@ impl FromStr for Since {
         if let Ok(stamp) = text.parse::<Timestamp>() {
             return Ok(Self::At(Moment::from_nanos(u64::try_from(stamp.as_nanosecond()).unwrap_or_default())));
         }
-        heald_model::time::text::parse(text)
-            .map(Self::Ago)
-            .map_err(|_| format!("`{text}` is no time; write how long ago, such as 24h or 7d, or 2026-01-31T12:00:00Z"))
+        heald_model::time::text::parse(text).map(Self::Ago).map_err(|_| {
+            format!("`{text}` is not a time; write how long ago, such as 24h or 7d, or 2026-01-31T12:00:00Z")
+        })
     }
 }
 

@@ -104,15 +104,22 @@ fn report(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> Str
         let _ = writeln!(text, "  was     {}\n  is now  {now}", said(&call.said));
     }
     for (why, calls) in count.untold.iter().chain(&count.gone) {
-        let _ = writeln!(text, "{calls} calls cannot be made again: {why}");
+        let _ = writeln!(text, "{} cannot be repeated: {why}", calls_of(*calls));
     }
     if !count.unreadable.is_empty() {
-        let _ = writeln!(text, "{} calls cannot be read", count.unreadable.len());
+        let _ = writeln!(text, "{} cannot be read", calls_of(count.unreadable.len() as u64));
     }
     let ReplayCount { calls, same, differ, .. } = count;
-    let _ =
-        writeln!(text, "{calls} calls: {same} give the same answer, bit for bit; {differ} another ({seconds:.1} s)");
+    let _ = writeln!(
+        text,
+        "{}: {same} with the same answer, bit for bit; {differ} with another ({seconds:.1} s)",
+        calls_of(*calls)
+    );
     text
+}
+
+fn calls_of(number: u64) -> String {
+    format!("{number} call{}", if number == 1 { "" } else { "s" })
 }
 
 fn whole(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> Value {
@@ -349,6 +356,6 @@ mod tests {
         );
         assert_eq!(count.code(), DIFFERS);
         let told = report(&count, &shown, 0.0);
-        assert!(told.contains("7 calls: 1 give the same answer") && told.contains("is now  "), "{told}");
+        assert!(told.contains("7 calls: 1 with the same answer") && told.contains("is now  "), "{told}");
     }
 }
