@@ -1,7 +1,7 @@
-//! The commands that talk to a running heald, over the same REST API as everybody.
+//! The commands that talk to a running heald, over its REST API.
 //!
-//! They ask, and show the answer to a person, or with `--json` as it came. They know nothing of services or plug-ins, keep
-//! nothing, and end with an error when what was asked did not happen.
+//! A command asks, and prints the answer for a person, or with `--json` as it came. It fails when what was asked did not happen. Nothing here
+//! reads the configuration or keeps state.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -28,17 +28,17 @@ use http::Client;
 use line::line;
 use stream::Next;
 
-/// `heald events` without `--follow` shows what is there; this much silence says that it was all.
+/// `heald events` without `--follow` ends after this much silence: then it has shown all events there are.
 const SILENCE: Duration = Duration::from_millis(300);
-/// How many incidents `heald why` looks through for the beginning of an id.
+/// How many incidents `heald why` searches for the beginning of an id.
 const LOOKED_THROUGH: u32 = 500;
-/// The shortest beginning of an id that is taken for one: all of a UUIDv7's early digits are the time.
+/// The shortest text that counts as the beginning of an id: the first digits of a UUIDv7 are the time and much alike.
 const SHORTEST_ID: usize = 4;
 
 /// Carries out a command that needs a running heald; `configured` are the addresses at which it may listen.
 ///
 /// # Errors
-/// When what was asked did not happen; the sentence is for the person who asked.
+/// When what was asked did not happen; the text is for the person who asked.
 pub fn run(command: &ClientCommand, configured: &[String]) -> anyhow::Result<ExitCode> {
     converse(ask(command, configured, &who(), &mut stdout()))
 }
@@ -64,13 +64,13 @@ fn converse(asking: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     }
 }
 
-/// Who reads the output has seen enough (`heald events | head`): that is an end, and no fault. Only writing it can fail in
-/// this way; a connection that breaks is a [`http::RequestError`].
+/// True if the reader of the output is gone (`heald events | head`), which is no failure. Only writing the output fails in this way; a broken
+/// connection is a [`http::RequestError`].
 fn nobody_reads(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// `configured` are the addresses that heald may be at, `who` is the operator's name for timelines.
+/// Carries out a command. `configured` are the addresses at which heald may listen, `who` is the operator's name in timelines.
 async fn ask(command: &ClientCommand, configured: &[String], who: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let session = |args: &ClientArgs| Session::new(args, configured, who);
     match command {
@@ -98,7 +98,7 @@ async fn ask(command: &ClientCommand, configured: &[String], who: &str, out: &mu
     }
 }
 
-/// The same of the plug-ins.
+/// Carries out a command about plug-ins.
 async fn ask_plugin(
     command: &RunningPluginCommand,
     configured: &[String],
@@ -118,7 +118,7 @@ async fn ask_plugin(
     }
 }
 
-/// Where heald is, as the command line or else the configuration says. An address that means "everywhere" is reached here.
+/// The address of heald: from the command line, else from the configuration. If heald listens at all addresses, it is reached by loopback.
 pub fn url(args: &ClientArgs, configured: &[String]) -> String {
     if let Some(url) = &args.url {
         return url.clone();
@@ -141,7 +141,7 @@ fn ids(answer: &Value) -> impl Iterator<Item = &str> {
     incidents.filter_map(|incident| incident.get("id")?.as_str())
 }
 
-/// One command's conversation.
+/// What all requests of one command share.
 struct Session {
     client: Client,
     json: bool,
@@ -171,7 +171,7 @@ impl Session {
         let mut health = self.client.get("/health").await?;
         let services = self.client.get("/api/services").await?;
         let halted = self.client.get("/api/halt").await?;
-        // Those about plug-ins are no service's, so no service shows them.
+        // Incidents about plug-ins belong to no service, so they are listed apart.
         let open = self.client.get(&format!("/api/incidents?open=true&limit={LOOKED_THROUGH}")).await?;
         let ailing = show::of_plugins(&open);
         let shown = show::status(&health, &services, &halted, &ailing, self.client.url());
@@ -207,8 +207,8 @@ impl Session {
         self.put(out, &answer, || show::story(&answer, Timestamp::now()))
     }
 
-    /// The id of the incident that is meant: by its id, the beginning of it, or its service: an open one before one that is
-    /// over, and of these the one that something happened in last.
+    /// The id of the incident that `subject` names: an id, the beginning of one, or a service. Of a service's incidents it is an open one, else
+    /// a resolved one, and the one that changed last.
     async fn incident(&self, subject: &str) -> anyhow::Result<String> {
         for open in [true, false] {
             let path = format!("/api/incidents?limit=1&open={open}&service={}", http::escaped(subject));
@@ -225,14 +225,14 @@ impl Session {
         let meant: Vec<&str> = ids(&all).filter(|id| id.starts_with(&subject.to_ascii_lowercase())).collect();
         match meant.as_slice() {
             [id] => Ok((*id).to_owned()),
-            // A whole id may be of an incident that is older than those.
+            // A whole id may belong to an incident that is older than those.
             [] => Ok(subject.to_owned()),
             several => bail!("{} incidents begin with `{subject}`; write more of the id", several.len()),
         }
     }
 
     async fn events(&self, args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-        // Without --follow: all there is, or what is behind `--after`. With it: from now on, unless said.
+        // Without --follow, all events are shown, or those after `--after`; with it those from now on, or after `--after`.
         let after = args.after.or((!args.follow).then_some(0));
         let mut events = stream::Events::open(&self.client, after).await?;
         loop {

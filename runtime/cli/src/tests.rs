@@ -9,7 +9,7 @@ use super::*;
 /// The part of heald's command line that is for the client.
 #[derive(Debug, Parser)]
 #[command(name = "heald")]
-enum TestLine {
+enum ClientLine {
     #[command(flatten)]
     Client(ClientCommand),
     #[command(subcommand)]
@@ -17,10 +17,10 @@ enum TestLine {
 }
 
 /// Carries out a command line against an address nobody configured, as Ada.
-async fn carry_out(line: &TestLine, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn carry_out(line: &ClientLine, out: &mut dyn Write) -> anyhow::Result<()> {
     match line {
-        TestLine::Client(command) => Box::pin(ask(command, &[], "ada", out)).await,
-        TestLine::Plugin(command) => Box::pin(ask_plugin(command, &[], "ada", out)).await,
+        ClientLine::Client(command) => Box::pin(ask(command, &[], "ada", out)).await,
+        ClientLine::Plugin(command) => Box::pin(ask_plugin(command, &[], "ada", out)).await,
     }
 }
 
@@ -77,7 +77,7 @@ fn whole(request: &[u8]) -> bool {
 }
 
 async fn say(line: &str) -> Result<String, String> {
-    let command = TestLine::try_parse_from(line.split_whitespace()).unwrap();
+    let command = ClientLine::try_parse_from(line.split_whitespace()).unwrap();
     let mut out = Vec::new();
     match carry_out(&command, &mut out).await {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
@@ -249,10 +249,10 @@ impl Write for Closed {
 async fn a_reader_that_has_seen_enough_is_no_fault() {
     let stub = Stub::answering(vec![("200 OK", row(7, "one"))]).await;
     let events = format!("heald events --json --url {}", stub.url);
-    let command = TestLine::try_parse_from(events.split_whitespace()).unwrap();
+    let command = ClientLine::try_parse_from(events.split_whitespace()).unwrap();
     let error = carry_out(&command, &mut Closed).await.unwrap_err();
     assert!(nobody_reads(&error), "{error:#}");
-    let command = TestLine::try_parse_from(["heald", "status", "--port", "1"]).unwrap();
+    let command = ClientLine::try_parse_from(["heald", "status", "--port", "1"]).unwrap();
     assert!(!nobody_reads(&carry_out(&command, &mut Closed).await.unwrap_err()));
 }
 
@@ -286,8 +286,8 @@ async fn events_without_following_end() {
 #[test]
 fn heald_is_looked_for_where_the_configuration_says() {
     let found = |line: &str, configured: &str| {
-        let line = TestLine::try_parse_from(line.split_whitespace()).unwrap();
-        let TestLine::Client(ClientCommand::Status(args)) = line else { panic!() };
+        let line = ClientLine::try_parse_from(line.split_whitespace()).unwrap();
+        let ClientLine::Client(ClientCommand::Status(args)) = line else { panic!() };
         url(&args, &[configured.to_owned()])
     };
     assert_eq!(found("heald status", "0.0.0.0:9000"), "http://127.0.0.1:9000");

@@ -1,5 +1,8 @@
 //! Variables: those of the process, and below them those of a `.env` file.
 //!
+//! This is heald's own `.env`. The environment files of supervised services have another parser with rules of their own, in
+//! heald-supervisor.
+//!
 //! Nothing here looks at the process's own environment; it is handed in, so that reading a configuration is a function of
 //! its arguments.
 

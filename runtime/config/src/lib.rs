@@ -108,7 +108,7 @@ impl Default for LogConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE", try_from = "String")]
 pub enum LogLevel {
-    /// For who looks for a fault of heald's.
+    /// Details for finding a fault of heald itself.
     Debug,
     /// What happens.
     Info,

@@ -27,8 +27,8 @@ use heald_platform::{
 /// How often a supervised process is measured.
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// So far back the guard's ledger reaches: the longest of its memories is the start limit's five minutes by default, and an
-/// operator may ask for hours.
+/// How far back heald reads entries for the guard's ledger. The longest window of a rule is five minutes by default (the start limit), and
+/// an operator may configure hours.
 const LEDGER_SPAN: Duration = Duration::from_secs(24 * 3600);
 
 /// A runtime that heals.
@@ -39,21 +39,21 @@ pub struct Assembled {
     pub prober: Prober,
     /// The journal.
     pub store: Arc<Store>,
-    /// The plug-ins, to be looked at and changed.
+    /// The plug-ins as operators see and change them.
     pub platform: Arc<Platform>,
-    /// The plug-ins, to be consulted.
+    /// Answers questions from outside.
     pub consultants: Arc<Consultants>,
     /// The processes heald runs; None without a keeper.
     pub supervisor: Option<Supervisor>,
     /// Services, dependencies before their dependents.
     pub order: Vec<ServiceName>,
-    /// The healer at work; it ends when the samples do.
+    /// The task of the healer; it ends when all senders of samples have ended.
     pub healing: tokio::task::JoinHandle<()>,
-    /// News of processes and checks on their way into the record, the watched folder, the judging of trials.
+    /// The tasks that record events of processes and checks, watch the folder, and judge trials.
     pub witnesses: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// Brings everything up; returns when the work has begun, with supervised services on their way.
+/// Starts everything. Supervised services may still be starting when it returns.
 ///
 /// # Errors
 /// When the store, the keeper or the host cannot be used. A plug-in that cannot be loaded is no error, it is an incident.
@@ -68,7 +68,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     notes.extend(wishes.notes);
     if wishes.unreadable {
         tracing::error!(
-            "nobody knows what is wanted of the services: mode is observe for all of them until that is mended"
+            "the desired states of the services cannot be read: heald only observes all services until the file can be read at a start"
         );
         config.healing.mode = Mode::Observe;
         config.service.iter_mut().for_each(|service| service.mode = None);
@@ -101,7 +101,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     if safe_mode {
         tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
     }
-    // In safe mode the runtimes before this one died young: whatever the reason is, plug-ins stay out of it.
+    // In safe mode the runtimes before this one died soon after their start. Plug-ins might be why, so none is loaded.
     let (platform, mut resolved, told) = Platform::open(parts, safe_mode).await;
     told.iter().for_each(|note| tracing::warn!("{note}"));
     notes.extend(told);
@@ -160,7 +160,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
 }
 
-/// The plug-ins alone, to be consulted with no runtime.
+/// The consultants alone, for a question without a runtime.
 ///
 /// # Errors
 /// When the plug-in host cannot be started.
@@ -175,10 +175,10 @@ pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
     Ok(Consultants::new(resolved.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
 }
 
-/// Loads every plug-in of the configuration; returns what was refused, and why.
+/// Loads every plug-in of the configuration into `registry`; returns those that could not be loaded, with the reason.
 ///
 /// # Errors
-/// Never: a refusal is no error here.
+/// Never: a plug-in that cannot be loaded is no error here.
 pub async fn load_all(host: &Host, config: &Config, registry: &mut PluginRegistry) -> Vec<(PluginName, String)> {
     let mut faults = Vec::new();
     for table in &config.plugin {
@@ -200,7 +200,7 @@ pub fn host(config: &Config, reach: Reach) -> anyhow::Result<Host> {
     let trust = Trust::read(&config.plugins).context("[plugins] trusted_keys")?;
     let cache = config.plugins.cache.clone().unwrap_or_else(|| config.store.path.with_extension("cache"));
     let compiler = std::env::current_exe().ok().map(|program| {
-        // What this process was started from, even if another file has that name by now.
+        // The file that this process was started from, even if another file has its name now.
         let image = Path::new("/proc/self/exe");
         let program = if image.exists() { image.to_owned() } else { program };
         Compiler { program, arguments: vec!["compile-plugin".into()] }
@@ -233,12 +233,12 @@ async fn attach(
     let (supervisor, found) = Supervisor::connect(keeper.stream, processes.collect(), options)
         .await
         .context("cannot attach to the keeper")?;
-    // At once, before anything can happen that nobody hears of.
+    // Subscribe at once, so that no event is missed.
     let events = supervisor.subscribe();
     Ok((Some(supervisor), Some((found, events))))
 }
 
-/// The keeper's children get absolute paths: its working directory is its own.
+/// The keeper needs absolute paths: its working directory may be another.
 fn absolute(path: &Path) -> anyhow::Result<std::path::PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot make {} absolute", path.display()))
 }
@@ -271,7 +271,7 @@ fn spec(config: &Config, service: &ServiceConfig) -> ServiceSpec {
     }
 }
 
-/// Services with dependencies before their dependents. The configuration was checked: there is no cycle.
+/// The services, dependencies before their dependents. The configuration is checked and has no cycle.
 fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
     let mut order: Vec<ServiceName> = Vec::new();
     let mut left: Vec<&ServiceConfig> = services.iter().collect();
@@ -279,7 +279,7 @@ fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
         let known: BTreeSet<&ServiceName> = order.iter().collect();
         let (ready, later): (Vec<&ServiceConfig>, Vec<&ServiceConfig>) =
             left.iter().partition(|service| service.depends_on.iter().all(|needed| known.contains(needed)));
-        // None is ready only in a cycle; then the order given is as good as any.
+        // Only in a cycle is none ready; then any order will do.
         let (ready, later) = if ready.is_empty() { (later, Vec::new()) } else { (ready, later) };
         order.extend(ready.iter().map(|service| service.name.clone()));
         left = later;
@@ -287,7 +287,7 @@ fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
     order
 }
 
-/// What the journal remembers.
+/// Reads from the journal what the healer needs to know of the past.
 async fn past(store: &Store, config: &Config, now: heald_model::Moment) -> anyhow::Result<Past> {
     let mut incidents = store.open_incidents().await.context("cannot read open incidents")?;
     incidents.extend(store.resolved_since(now - config.healing.reopen_within).await.context("cannot read incidents")?);

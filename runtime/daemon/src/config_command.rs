@@ -1,4 +1,4 @@
-//! `heald config check | print | get`: the configuration, looked at without starting any service.
+//! `heald config check | print | get`: shows the configuration and starts no service.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -58,15 +58,15 @@ pub fn command(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The addresses at which a heald that is started here listens. A configuration with faults names none: whoever asks for a
-/// running heald need not mend it first.
+/// The addresses at which a heald that is started in this directory listens. None if the configuration has problems: a command to a running
+/// heald works nevertheless.
 pub fn addresses() -> Vec<String> {
     let real = std::env::vars().collect();
     let directory = std::env::current_dir().unwrap_or_default();
     load(None, &directory, &real, &builtins::names()).map(|loaded| loaded.config.server.listen).unwrap_or_default()
 }
 
-/// The same of any directory and environment; false: what was asked for is not so, and that was said on `out` or `err`.
+/// Carries the command out in any directory and environment. False: the answer is no, and `out` or `err` says why.
 ///
 /// # Errors
 /// Only those of `out` and `err`.
@@ -220,7 +220,7 @@ mod tests {
         assert!(found[0].contains("plugin.threshold: ") && found[0].contains("cpu"), "{found:?}");
     }
 
-    /// The examples that are shipped are read, and taken by the plug-ins.
+    /// The shipped examples can be read, and the plug-ins accept them.
     #[test]
     fn every_example_is_sound() {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");

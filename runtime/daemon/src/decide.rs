@@ -239,13 +239,13 @@ mod tests {
     }
 
     #[derive(Debug, Parser)]
-    struct TestLine {
+    struct DecideLine {
         #[command(flatten)]
         args: DecideArgs,
     }
 
     async fn say(told: &Told, words: &[&str]) -> Result<(String, String), String> {
-        let args = TestLine::try_parse_from(["decide"].iter().chain(words)).unwrap().args;
+        let args = DecideLine::try_parse_from(["decide"].iter().chain(words)).unwrap().args;
         let builtin = ["act-clear-cache", "decide-rules", "detect-availability", "detect-threshold"];
         let config = parse(None, &Environment::new(), &builtin).unwrap().config;
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
-//! heald, the healing runtime: configuration, wiring, signals and the command line.
+//! heald, the healing runtime: wiring, signals, the demo and the command line.
 //!
-//! Everything that judges is in `heald-engine`; everything that touches the world is an adapter. This crate plugs them together
-//! ([`assemble`]), and is what the binary `heald` and the end-to-end tests start.
+//! `heald-engine` judges, and adapters touch the world. This crate plugs them together ([`assemble`]) and lists the commands ([`cli`]); the
+//! binary `heald` and the end-to-end tests start it.
 #![deny(unsafe_code)]
 
 pub mod assemble;
@@ -22,7 +22,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command, PluginCommand};
 use crate::run::RunMode;
 
-/// The binary's whole life: reads the command line, does what it says, and answers with the exit code.
+/// Reads the command line, carries out its command, and returns the exit code.
 pub fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(code) => code,

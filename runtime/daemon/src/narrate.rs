@@ -1,4 +1,4 @@
-//! The demo's terminal: one line for each thing that happens, readable at a glance.
+//! Prints what happens in the demo on the terminal, one line for each event.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const MAGENTA: &str = "35";
 const CYAN: &str = "36";
 const DIM: &str = "2";
 
-/// One line: its column word, its colour, and the rest.
+/// One line: the word of its column, its colour, and its text.
 struct NarrationLine {
     stage: &'static str,
     colour: &'static str,
@@ -78,7 +78,7 @@ fn line(row: &Row) -> Option<NarrationLine> {
     }
 }
 
-/// What a person sees first.
+/// Prints what a person sees first.
 pub fn welcome(addresses: &[String]) {
     let out = std::io::stdout();
     let address = addresses.first().map(String::as_str).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What only the plug-ins themselves can say: whether a component is one, whether it finds what it needs, and whether it
-//! takes its configuration. They are loaded and configured as `heald run` would do it, and called no further.
+//! Checks what only a plug-in itself can tell: whether its file is a component, has the imports it needs, and accepts its configuration.
+//! The plug-ins are loaded and configured as `heald run` does it, and not called.
 
 use heald_config::{Config, ConfigProblem, ConfigProblems, LoadedConfig, ServiceConfig};
 use serde_json::json;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::assemble;
 use heald_platform::{ChainResolver, PluginRegistry};
 
-/// Every refusal, where the plug-in is configured.
+/// A problem for every plug-in that cannot be used, at the place where it is configured.
 pub(crate) fn check_plugins(loaded: &LoadedConfig) -> ConfigProblems {
     match faults(&loaded.config) {
         Ok(faults) => {
@@ -18,14 +18,14 @@ pub(crate) fn check_plugins(loaded: &LoadedConfig) -> ConfigProblems {
     }
 }
 
-/// Name and sentence of each.
+/// The name of each plug-in that cannot be used, and the reason.
 fn faults(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let host = assemble::host(config, heald_host::Reach::default())?;
     let faults = runtime.block_on(Box::pin(async {
         let mut registry = PluginRegistry::new();
         let mut faults = assemble::load_all(&host, config, &mut registry).await;
-        // With no service, what would hold for every one.
+        // Without a service, the check is made for one that has the defaults.
         let mut config = config.clone();
         if config.service.is_empty() {
             config.service.extend(serde_json::from_value::<ServiceConfig>(json!({ "name": "any" })).ok());

@@ -23,11 +23,10 @@ use heald_platform::builtins;
 use crate::{logging, narrate};
 use heald_config::{self as config, Config, Environment};
 
-/// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper
-/// knows this one.
+/// The exit code for a mistake on the command line or in the configuration. The keeper knows it and does not start the runtime again.
 pub const MISTAKE: u8 = 2;
 
-/// Threads that judge. The probes have one of their own, the journal too; a guest that burns its budget holds up one of these
+/// The number of threads that judge. Probes and journal have threads of their own. A guest that uses up its budget blocks one of these
 /// for some milliseconds.
 const JUDGES: usize = 2;
 
@@ -52,8 +51,8 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Puts `--listen`, `--host` and `--port` over what the configuration says: a host keeps the configured port, a port the
-    /// configured host.
+    /// The addresses to listen at: the configured ones, overridden by `--listen`, `--host` and `--port`. `--host` alone keeps the
+    /// configured port, `--port` alone the configured host.
     pub fn listen_over(&self, configured: &[String]) -> Vec<String> {
         if !self.listen.is_empty() {
             return self.listen.clone();
@@ -78,11 +77,11 @@ impl RunArgs {
 pub struct RunMode {
     /// Tell a person on the terminal what happens, and keep the log in a file.
     pub narrated: bool,
-    /// Given to the runtime's environment.
+    /// Variables for the runtime's environment.
     pub env: Vec<(String, String)>,
 }
 
-/// Reads the configuration with the command line over it; every problem is printed.
+/// Reads the configuration, with the options of the command line over it.
 ///
 /// # Errors
 /// The problems, in one text.
@@ -94,7 +93,7 @@ pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config:
     Ok(loaded)
 }
 
-/// Runs as what this process was started as: the keeper, or the runtime under it.
+/// Runs the keeper, or, in a process that the keeper started, the runtime.
 ///
 /// # Errors
 /// What kept it from its work.
@@ -118,7 +117,7 @@ pub fn run(args: &RunArgs, file: Option<&Path>, mode: RunMode) -> anyhow::Result
             }
             let judges = tokio::runtime::Builder::new_multi_thread().worker_threads(JUDGES).enable_all().build()?;
             let code = judges.block_on(work(loaded.config, inherited, mode));
-            // Whatever still runs on it is nothing that must be waited for.
+            // No task that still runs must be waited for.
             judges.shutdown_timeout(Duration::from_secs(1));
             code
         }
@@ -139,9 +138,9 @@ fn keep(config: &Config, mode: RunMode) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-/// The runtime's life: bind, assemble, serve, end in order.
+/// Runs the runtime: bind, assemble, serve, end in order.
 async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: RunMode) -> anyhow::Result<ExitCode> {
-    // Before anything is touched: a port that is taken is the operator's to solve.
+    // First of all: if a port is taken, the operator must act, and nothing else may have happened.
     let listeners = match config.server.bind().await {
         Ok(listeners) => listeners,
         Err(error) => {
@@ -191,11 +190,11 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
             anyhow::bail!("the API has ended by itself");
         }
         ended = &mut assembled.healing => {
-            // A heald that does not heal is worse than one that starts anew: the keeper sees to that.
+            // A heald that does not heal is worse than a restart; the keeper restarts this runtime.
             anyhow::bail!("the healing has ended by itself: {ended:?}");
         }
         () = keeper_gone(assembled.supervisor.clone()) => {
-            // Port and lock are free for the next at once; the children are the next keeper's.
+            // An exit at once frees port and lock for the next heald, whose keeper adopts the children.
             tracing::error!("the keeper is gone; so is this runtime");
             logging::flush();
             std::process::exit(1);
@@ -213,7 +212,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
 async fn told_to_end() -> std::io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Forwarded by the keeper; nothing is reloaded or re-executed yet, and dying of them would be worse than not listening.
+    // The keeper forwards these two. heald neither reloads nor re-executes itself yet, and must not die of them.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut upgrade = signal(SignalKind::user_defined2())?;
     loop {
@@ -233,7 +232,7 @@ async fn keeper_gone(supervisor: Option<Supervisor>) {
     }
 }
 
-/// Checks first, so that nothing is healed while it is being stopped; then the processes; the journal last.
+/// Ends the checks first, so that heald heals nothing that is being stopped, then the processes, and the journal last.
 async fn end_in_order(assembled: Assembled) {
     assembled.prober.stop();
     tracing::info!("Health monitoring stopped");
@@ -263,7 +262,7 @@ fn now() -> Moment {
     heald_engine::ports::Clock::now(crate::clock::SystemClock::start().as_ref())
 }
 
-/// Where a demo's files are.
+/// The configuration file in a demo's directory.
 pub fn file_in(directory: &Path) -> PathBuf {
     directory.join("heald.toml")
 }
@@ -275,7 +274,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct TestLine {
+    struct RunLine {
         #[command(flatten)]
         args: RunArgs,
     }
@@ -283,7 +282,7 @@ mod tests {
     #[test]
     fn options_go_over_the_configured_addresses() {
         let configured = ["127.0.0.1:8003".to_owned(), "127.0.0.1:8000".to_owned()];
-        let over = |line: &str| match TestLine::try_parse_from(line.split_whitespace()) {
+        let over = |line: &str| match RunLine::try_parse_from(line.split_whitespace()) {
             Ok(line) => line.args.listen_over(&configured),
             Err(error) => panic!("{line}: {error}"),
         };

@@ -1,6 +1,6 @@
-//! What can be done for a service: heald's own actions on the processes it runs, a note in the log, and what plug-ins offer.
+//! Performs actions for a service: heald's own on the processes it runs, a note in the log, and those of plug-ins.
 //!
-//! This is where a permit is spent. It decides nothing: it does what the permit says, once.
+//! It consumes the permit and does once what the permit says. It decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,26 +17,26 @@ use heald_model::{
 use heald_supervisor::{Process, Supervisor, Which};
 use serde_json::{Value, json};
 
-/// A process that gave no answer is not asked for long: half a second, where one that answers gets its configured grace.
+/// The stop grace of a process that does not answer. One that answers gets its configured grace.
 const NO_ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// The causes that mean "no answer".
 const NO_ANSWER: [&str; 2] = ["timeout", "unreachable"];
 
-/// heald's own actions: no plug-in may offer another thing under their names.
+/// The names of heald's own actions. A plug-in's action of such a name is not offered.
 const NATIVE: [&str; 5] = ["restart", "start", "stop", "signal", "notify"];
 
-/// All that can be done, for every service.
+/// Performs the actions of every service.
 pub struct ActionExecutor {
-    /// The processes heald runs; None: it runs none.
+    /// The processes that heald runs; None: it runs no processes.
     pub supervisor: Option<Supervisor>,
     /// Every service, by name.
     pub specs: BTreeMap<ServiceName, ServiceSpec>,
-    /// What plug-ins offer, by service; replaced as a whole when plug-ins change.
+    /// The actions of plug-ins by service. A change of plug-ins replaces all of them.
     pub plugins: RwLock<BTreeMap<ServiceName, Vec<Arc<PluginActions>>>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Dice for plug-ins.
+    /// Random seeds for plug-ins.
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -64,12 +64,12 @@ impl ActionExecutor {
         Some((self.supervisor.as_ref()?, spec))
     }
 
-    /// From now on plug-ins offer this. An action under way ends on the plug-in it began with.
+    /// Replaces the actions of plug-ins. An action that is under way ends on the plug-in it began with.
     pub fn offer(&self, actions: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>) {
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = actions;
     }
 
-    /// The services that are offered something by the plug-in of that name.
+    /// The services to which the plug-in of that name offers an action.
     pub fn audience(&self, plugin: &PluginName) -> BTreeSet<ServiceName> {
         let plugins = self.plugins.read().unwrap_or_else(PoisonError::into_inner);
         let offered =
@@ -91,7 +91,7 @@ impl ActionExecutor {
     }
 
     fn plugin_of(&self, service: &ServiceName, action: &str) -> Option<Arc<PluginActions>> {
-        // heald's own actions are nobody's to take the place of.
+        // No plug-in replaces one of heald's own actions.
         if NATIVE.contains(&action) {
             return None;
         }
@@ -99,7 +99,7 @@ impl ActionExecutor {
         plugins.find(|plugin| plugin.infos().iter().any(|info| info.name == action))
     }
 
-    /// The act on heald's own processes.
+    /// Performs an action on processes that heald runs.
     async fn move_processes(&self, supervisor: &Supervisor, intent: &Intent) -> Result<Receipt, ActionError> {
         let service = &intent.service;
         let which = which(&intent.parameters)?;
@@ -108,7 +108,7 @@ impl ActionExecutor {
         let failed = |error: heald_supervisor::SupervisorError| ActionError::Failed(error.to_string());
         let started = match intent.action.as_str() {
             "start" => supervisor.start(service, which, &id).await.map_err(failed)?,
-            // Of several copies, those that serve are left alone while the dead ones are brought back.
+            // Only dead copies are started: copies that serve are left alone.
             "restart" if intent.class == Class::Restore => {
                 supervisor.start(service, which, &id).await.map_err(failed)?
             }
@@ -155,7 +155,7 @@ impl ActionExecutor {
         Receipt { summary, changed, incarnation, facts: Vec::new(), undo: None, at: self.clock.now() }
     }
 
-    /// The service as an action's plug-in is told of it.
+    /// The service as a plug-in's action sees it.
     fn view(&self, service: &ServiceName) -> ServiceView {
         let spec = self.specs.get(service);
         let running =
@@ -189,7 +189,7 @@ fn which(parameters: &Value) -> Result<Which, ActionError> {
     }
 }
 
-/// Parameters of heald's own actions are few and flat: an unknown one is named together with those there are.
+/// Refuses a parameter that heald's own action does not take, and names those it takes.
 fn check_names(info: &ActionInfo, parameters: &Value) -> Result<(), ActionError> {
     let (Some(given), Some(known)) =
         (parameters.as_object(), info.parameters.get("properties").and_then(Value::as_object))
@@ -230,7 +230,7 @@ impl Actions for ActionExecutor {
             let source = Source::Plugin(plugin.plugin().clone());
             let infos = plugin.infos().iter().filter(|info| !NATIVE.contains(&info.name.as_str()));
             offers.extend(infos.map(|info| {
-                // Whoever may touch processes disrupts, whatever it says of itself: the guard goes by what could be done.
+                // A plug-in that may touch processes counts as disruptive, whatever it declares: the guard judges by what it could do.
                 let disruptive = info.disruptive || plugin.touches_processes();
                 let action = ActionInfo { disruptive, ..info.clone() };
                 Offer { action, source: source.clone(), blocked: None }
@@ -303,7 +303,7 @@ impl Processes for ActionExecutor {
     }
 }
 
-/// What a plug-in's action does to processes goes the way of heald's own actions: the supervisor starts, the keeper spawns.
+/// A plug-in's action touches processes the way heald's own actions do: through the supervisor and the keeper.
 #[async_trait]
 impl Touch for ActionExecutor {
     async fn start(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError> {
@@ -339,7 +339,7 @@ fn untouched(error: heald_supervisor::SupervisorError) -> TouchError {
 }
 
 impl ActionExecutor {
-    /// What touching needs: the supervisor, which copies, and an id for what is started.
+    /// The supervisor, the copies that are meant, and an id for processes that are started.
     fn hold(&self, service: &ServiceName, replica: Option<&str>) -> Result<(&Supervisor, Which, String), TouchError> {
         let (supervisor, _) = self
             .supervised(service)

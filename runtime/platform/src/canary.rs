@@ -1,5 +1,5 @@
-//! Judging plug-ins on trial: a canary that fails or disagrees beyond its budget is taken back, one that agrees for long enough is
-//! promoted. Both without an operator, both on record, both over restarts.
+//! Judges canaries: one that fails or disagrees beyond its budget is rolled back, one that agrees for long enough is promoted. Both
+//! happen without an operator, are recorded in the journal, and outlive a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use super::Platform;
 use super::overrides::OverrideKind;
 use super::registry::{RegisteredPlugin, Use};
 
-/// How long a canary is left unlooked at when nothing is compared.
+/// The longest time between two judgements when nothing is compared.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// What becomes of a canary.
+/// The result of a judgement.
 #[derive(Clone, Debug, PartialEq)]
 enum CanaryVerdict {
-    /// Nothing yet.
+    /// The trial goes on.
     Wait,
-    /// It is taken back.
+    /// The canary is rolled back.
     RollBack(String),
-    /// It takes the place of what it was compared with.
+    /// The canary replaces the plug-in it was compared with.
     Promote,
 }
 
-/// `faults`: of all its calls, the trial's and others.
+/// Judges a canary. `faults` counts those of all its calls, in the trial and outside it.
 fn judge(budget: CanaryConfig, agreement: &Agreement, faults: u64) -> CanaryVerdict {
     if faults > budget.faults {
         return CanaryVerdict::RollBack(format!(
@@ -53,7 +53,7 @@ fn times(count: u64) -> String {
 }
 
 impl Platform {
-    /// Judges whenever something was compared or failed, for as long as heald runs.
+    /// Judges canaries whenever answers were compared or a call failed, for as long as heald runs.
     pub(super) async fn judge_trials(self: Arc<Self>) {
         let Some(ports) = self.ports.get() else { return };
         let mut judged = ports.healer.trials_judged();
@@ -75,7 +75,7 @@ impl Platform {
                     }
                 }
             }
-            // An action's faults are counted by its plug-in alone, and ring for nobody.
+            // Only the plug-in counts an action's faults, and wakes nobody: hence the time-out.
             if let Ok(Err(_)) = tokio::time::timeout(PERIOD, judged.changed()).await {
                 return;
             }
@@ -93,7 +93,7 @@ impl Platform {
         let _turn = self.changing.lock().await;
         let mut registry = self.registry();
         let name = &registered.table.name;
-        // It may have been reloaded, or taken out, while this waited for its turn.
+        // It may have been reloaded or removed while this waited for the lock.
         let Some(mut candidate) = registry.get(name).filter(|now| now.reference() == registered.reference()).cloned()
         else {
             return;

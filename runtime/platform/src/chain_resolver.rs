@@ -1,5 +1,4 @@
-//! From the registry to who is asked about each service, in which part. It configures plug-ins, and with that tries them out; it
-//! changes nothing that runs.
+//! Resolves the registry into the plug-ins of each service. It configures the plug-ins, which may fail; it changes nothing that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 use super::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, Use, chosen};
 use heald_config::{Config, ServiceConfig, chain};
 
-/// Who is asked about what, made from one state of the registry.
+/// The plug-ins of each service and profile, resolved from one state of the registry.
 #[derive(Default)]
 pub struct ChainResolver {
     /// Detectors and policies of each service.
@@ -23,11 +22,11 @@ pub struct ChainResolver {
     pub actions: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>,
     /// The profiles that can be consulted.
     pub profiles: BTreeMap<String, Profile>,
-    /// What refused its configuration, or failed while it was set up, and as what.
+    /// The plug-ins that refused their configuration or failed during set-up, each with its role and the reason.
     pub faults: Vec<(PluginName, String)>,
 }
 
-/// Whoever takes part in one slot of a chain.
+/// A plug-in in one slot of a chain.
 struct ChainSlot<'a> {
     registered: &'a RegisteredPlugin,
     part: Part,
@@ -50,7 +49,7 @@ impl<'a> ChainSlot<'a> {
 }
 
 impl ChainResolver {
-    /// Casts every service of the configuration.
+    /// Resolves the chains of every service of the configuration.
     pub async fn of(config: &Config, registry: &PluginRegistry) -> Self {
         let mut resolved = Self::default();
         for service in &config.service {
@@ -67,7 +66,7 @@ impl ChainResolver {
         let mut cast = Cast::default();
         let listed = config.detectors(service).iter().chain(of_folder(registry, &service.name, Role::Detector));
         for name in listed {
-            // Whether somebody's word counts here, under whatever name.
+            // Whether a detector answers in this slot, and whether one was refused.
             let (mut there, mut refused) = (false, false);
             for slot in slots(config, registry, name, &service.name, Role::Detector) {
                 let detector = slot.registered.plugin.as_ref();
@@ -89,7 +88,7 @@ impl ChainResolver {
                 cast.missing.push(name.clone());
             }
         }
-        // A policy that was dropped into the folder is there to be heard: those of the configuration usually answer everything.
+        // Policies of the folder go first: those of the configuration usually answer everything.
         let listed = of_folder(registry, &service.name, Role::Policy).chain(config.policies(service));
         for name in listed {
             for slot in slots(config, registry, name, &service.name, Role::Policy) {
@@ -112,7 +111,7 @@ impl ChainResolver {
         let mut actions = Vec::new();
         let listed = config.actions(service).iter().chain(of_folder(registry, &service.name, Role::Action));
         for name in listed {
-            // What an action would have done cannot be compared: one in the shadow is not offered.
+            // A shadow's actions are not offered: an action that is not performed gives nothing to compare.
             for slot in
                 slots(config, registry, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
             {
@@ -162,7 +161,7 @@ fn settings(config: &Config, registered: &RegisteredPlugin, service: Option<&Ser
     }
 }
 
-/// The plug-ins of the watched folder that are for this service and are not there in the place of another.
+/// The plug-ins of the watched folder that serve this service and replace no other.
 fn of_folder<'a>(
     registry: &'a PluginRegistry,
     service: &'a ServiceName,
@@ -175,7 +174,7 @@ fn of_folder<'a>(
     here.map(|(name, _)| name)
 }
 
-/// Who takes part where the configuration names this plug-in: it, what is there in its place, what is compared with it.
+/// The slots where the configuration names this plug-in: itself or its replacement, and the shadows compared with it.
 fn slots<'a>(
     config: &Config,
     registry: &'a PluginRegistry,
@@ -218,7 +217,7 @@ fn slots<'a>(
     slots.into_iter()
 }
 
-/// The services for which a canary's answers count, of those that ask the plug-in it is to replace.
+/// The services for which a canary's answers count, among those that ask the plug-in it replaces.
 fn on_duty(
     config: &Config,
     registry: &PluginRegistry,
@@ -243,7 +242,7 @@ fn on_duty(
     chosen(&canary.table.name, canary.table.canary.share, services)
 }
 
-/// The plug-in that answers where a profile names one.
+/// The plug-in that answers where a profile names this one.
 fn answering<'a>(
     registry: &'a PluginRegistry,
     name: &PluginName,

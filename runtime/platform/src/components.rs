@@ -1,16 +1,16 @@
-//! Every component that ran, by its digest: what decided in the past can be asked again, whatever lies under its name today.
+//! Keeps every component that ran, by its digest, so that explain and replay find it, whatever file has its name today.
 //!
-//! The oldest are removed after a year, or when all take more than a GiB; it refuses nothing: a component that cannot be kept is a
-//! warning.
+//! A component is removed a year after its last use, and the oldest go first when all take more than a GiB. A component that cannot be kept
+//! gives a warning and no error.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use heald_store::StoreConfig;
 
-/// Components that were not loaded for so long are removed when another is kept.
+/// A component that is not loaded for this long is removed when another is kept.
 const KEPT: Duration = Duration::from_hours(365 * 24);
-/// And beyond so many bytes the oldest: fifty with an interpreter in them, thousands without.
+/// Beyond this many bytes the oldest components are removed. It is enough for fifty with an interpreter, or thousands without.
 const BYTES: u64 = 1 << 30;
 
 /// Where components are kept: beside the journal.
@@ -18,31 +18,31 @@ pub fn components_dir(store: &StoreConfig) -> PathBuf {
     store.path.with_extension("components")
 }
 
-/// The folder.
+/// The folder of kept components.
 #[derive(Clone, Debug)]
 pub struct Components {
     folder: PathBuf,
 }
 
 impl Components {
-    /// In this folder; made when it is first needed.
+    /// Uses this folder, and makes it when it is first needed.
     pub fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The component of this digest, if it is here and is still what it was.
+    /// The component of this digest; None if it is not kept or no longer has the digest.
     pub fn find(&self, digest: &str) -> Option<Vec<u8>> {
         let bytes = std::fs::read(self.place(digest)?).ok()?;
         (heald_host::digest(&bytes) == digest).then_some(bytes)
     }
 
-    /// Keeps what was loaded from a file, if it still is that.
+    /// Keeps the component of a file, if the file still has this digest.
     pub(super) fn keep(&self, component: &str, digest: &str) {
         if component.starts_with("builtin:") {
             return;
         }
         if let Err(error) = self.try_keep(Path::new(component), digest) {
-            tracing::warn!(component, %error, "cannot be kept; what it decides cannot be explained once the file is another");
+            tracing::warn!(component, %error, "cannot be kept; its decisions cannot be explained once the file changes");
         }
     }
 
@@ -50,7 +50,7 @@ impl Components {
         use std::os::unix::fs::DirBuilderExt as _;
         let Some(place) = self.place(digest) else { return Ok(()) };
         if place.exists() {
-            // As a sign that it is in use.
+            // The time of the last write says when the component was last used.
             return std::fs::File::open(&place)?.set_modified(SystemTime::now());
         }
         let bytes = std::fs::read(component)?;
@@ -81,7 +81,7 @@ impl Components {
         }
     }
 
-    /// Digests come from the journal too: only what looks like one becomes a name.
+    /// Digests come from the journal too, so only 64 hexadecimal digits become the name of a file.
     fn place(&self, digest: &str) -> Option<PathBuf> {
         let sound = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         sound.then(|| self.folder.join(format!("{digest}.wasm")))

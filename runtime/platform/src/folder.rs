@@ -1,9 +1,9 @@
-//! The watched folder: a component that is put there is loaded, one that changes is replaced, one that is taken away is unloaded.
+//! The watched folder: heald loads a component that is put there, replaces one that changes, and unloads one that is removed.
 //!
-//! `NAME.wasm` is a plug-in of that name. `NAME.toml` beside it, if there is one, says what a `[[plugin]]` table would say, and with
-//! `services = [...]` which services it is for. A file is looked at only when it has lain still for a moment, so that one that is
-//! still being copied is not taken for broken. The folder is looked at twice a second: that works on every file system, for moved
-//! files, and for the links of a mounted configuration map.
+//! `NAME.wasm` is a plug-in of that name. `NAME.toml` beside it, if there is one, is its `[[plugin]]` table; `services = [...]` in it names
+//! the services that the plug-in serves. heald reads a file only when it has not changed for a moment, so that a file that is still
+//! being copied is not taken for a broken one. heald scans the folder twice a second: that works on every file system, for moved files,
+//! and for the links of a mounted configuration map.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -20,16 +20,16 @@ use super::overrides::PluginOverride;
 use super::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin};
 use super::{Platform, nameless};
 
-/// How often the folder is looked at; also how long a file must lie still.
+/// The period of the scans; also how long a file must stay unchanged.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// A plug-in in the folder.
+/// A plug-in of the folder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Dropped {
     pub(super) table: PluginConfig,
     file: PathBuf,
     services: Option<Vec<ServiceName>>,
-    /// Why what is said of it cannot be understood.
+    /// Why its `NAME.toml` cannot be read.
     pub(super) problem: Option<String>,
 }
 
@@ -52,7 +52,7 @@ struct Beside {
     table: toml::Table,
 }
 
-/// Tells that a file is another: its size, when it was written, and which one it is.
+/// Differs when a file changes: its size, the time of its last write, and its inode.
 type Stamp = (u64, i64, i64, u64);
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -70,7 +70,7 @@ fn stamps(folder: &Path) -> std::io::Result<Stamps> {
         if hidden || path.extension().is_none_or(|ending| ending != "wasm") {
             continue;
         }
-        // One that vanished meanwhile is not there.
+        // A file that vanished since the listing is skipped.
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
         if metadata.is_file() {
             let beside = std::fs::metadata(path.with_extension("toml")).ok();
@@ -80,7 +80,7 @@ fn stamps(folder: &Path) -> std::io::Result<Stamps> {
     Ok(found)
 }
 
-/// Everything that lies in the folder now, and the stamps by which a change will be seen.
+/// The plug-ins of the folder, and the stamps by which a change is noticed.
 pub(super) fn scan(folder: Option<&Path>) -> (Stamps, Vec<Dropped>) {
     let Some(folder) = folder else { return Default::default() };
     match stamps(folder) {
@@ -123,7 +123,7 @@ fn table(name: &str, path: &Path, mut said: toml::Table) -> Result<PluginConfig,
     said.try_into()
 }
 
-/// What of a trial makes no sense, as `heald config check` says it of a configuration.
+/// The first problem of a trial's settings, as `heald config check` finds it in a configuration.
 fn trial_problem(table: &PluginConfig, registry: &PluginRegistry) -> Option<String> {
     if let Some((field, message)) = table.trial_problems().into_iter().next() {
         return Some(format!("{}: {message}", field.join(".")));
@@ -156,7 +156,7 @@ impl Platform {
             };
             unreadable = false;
             for (path, stamp) in &now {
-                // It lay still since the last look, and is not what is loaded.
+                // The file has not changed since the last scan, and is not the one that is loaded.
                 if before.get(path) == Some(stamp) && known.get(path) != Some(stamp) {
                     known.insert(path.clone(), *stamp);
                     self.take_in(path).await;
@@ -171,7 +171,7 @@ impl Platform {
         }
     }
 
-    /// A file is new, or another.
+    /// Loads a file that is new or has changed.
     async fn take_in(&self, path: &Path) {
         let Some(dropped) = read(path) else { return };
         let name = dropped.table.name.clone();
@@ -189,14 +189,14 @@ impl Platform {
         match problem {
             Some(problem) => candidate.why = Some(problem),
             None => {
-                // Compiling may take seconds: it is listed meanwhile.
+                // Compiling may take seconds: the plug-in is listed as loading until then.
                 if old.is_none() {
                     self.list_unused(registry.clone(), RegisteredPlugin { loading: true, ..candidate.clone() });
                 } else {
                     self.mark_loading(&name, true);
                 }
                 self.load(&mut candidate).await;
-                // One that is new is listed as loading until it was tried.
+                // A new plug-in stays listed as loading until its self-test.
                 if old.is_some() {
                     self.mark_loading(&name, false);
                 }
@@ -205,7 +205,7 @@ impl Platform {
         let loaded = candidate.plugin.is_some();
         let why = candidate.why.clone().unwrap_or_default();
         match (loaded, old) {
-            // What ran goes on.
+            // The version that runs goes on.
             (false, Some(old)) if old.plugin.is_some() => {
                 self.keep_old(&name, why, "folder");
             }
@@ -219,7 +219,7 @@ impl Platform {
                 registry.insert(name.clone(), candidate);
                 match self.change(registry.clone(), Some(&name)).await {
                     Ok(()) => {
-                        self.try_anew(&name, &registered);
+                        self.restart_trial(&name, &registered);
                         let to = if old.is_some() { "reloaded" } else { "loaded" };
                         self.tell(reference, to, "folder", path.display().to_string());
                     }
@@ -238,7 +238,7 @@ impl Platform {
         }
     }
 
-    /// A file was taken away.
+    /// Unloads the plug-in of a file that was removed.
     async fn let_go(&self, path: &Path) {
         let _turn = self.changing.lock().await;
         let mut registry = self.registry();
@@ -255,7 +255,7 @@ impl Platform {
         self.tell(registered.reference(), "unloaded", "folder", "its file was taken away");
     }
 
-    /// Lists what is not used: it is being loaded, or could not be.
+    /// Lists a plug-in that is not used: it is loading, or could not be loaded.
     pub(super) fn list_unused(&self, mut registry: PluginRegistry, registered: RegisteredPlugin) {
         registry.insert(registered.table.name.clone(), registered);
         *self.registry_mut() = registry;

@@ -1,20 +1,20 @@
-//! The plug-ins of a running heald: loaded from the configuration and from a watched folder, cast for each service, replaced
-//! while everything runs.
+//! The plug-ins of a running heald. They come from the configuration and from a watched folder, and are replaced while everything runs.
+//! Beside them: the executor of actions ([`action_executor`]) and the events of processes ([`process_events`]).
 //!
-//! Every change goes one way ([`Platform::change`]): load off the threads that heal, cast all services anew, try what is new, and
-//! only then swap, for all services between two looks. Whatever fails on the way leaves things as they were and says why. Calls
-//! under way end on what they began with.
+//! Every change of plug-ins goes one way ([`Platform::change`]): load the plug-in off the threads that heal, resolve the chains of all
+//! services, test the new plug-in, and only then swap, for each service between two samples. A step that fails changes nothing and says
+//! why. A call that is under way ends on the plug-in it began with.
 //!
 //! | file | |
 //! |---|---|
 //! | `registry` | what is known of each plug-in, and how it is used |
-//! | `chain_resolver` | who is asked about which service, in which part |
-//! | `self_test` | trying a plug-in before it is used |
+//! | `chain_resolver` | which plug-ins each service has, and in which part |
+//! | `self_test` | the test of a plug-in before it is used |
 //! | `orders` | what operators ask: reload, enable, disable, promote, revoke |
 //! | `folder` | the watched folder |
-//! | `canary` | judging plug-ins on trial |
-//! | `overrides` | what was decided, over restarts |
-//! | `components` | every component that ran, for explaining and replaying |
+//! | `canary` | the judgement of canaries |
+//! | `overrides` | decisions about plug-ins that outlive a restart |
+//! | `components` | every component that ran, kept for explain and replay |
 #![deny(unsafe_code)]
 
 pub mod action_executor;
@@ -50,8 +50,8 @@ use heald_config::{Config, chain};
 use overrides::{OverrideFile, PluginOverride};
 use registry::Use;
 
-/// So long heald's start waits for plug-ins. From the cache each takes some milliseconds; compiling one with an interpreter in it
-/// takes seconds, once, and the native rules answer meanwhile.
+/// The longest time that heald's start waits for plug-ins. Loading one from the cache takes some milliseconds. Compiling one with an
+/// interpreter in it takes seconds, once; the native rules answer until then.
 const HASTE: Duration = Duration::from_secs(3);
 
 /// The plug-ins of a running heald.
@@ -62,29 +62,29 @@ pub struct Platform {
     store: Arc<Store>,
     components: Components,
     override_file: OverrideFile,
-    /// What was decided, by name: it holds while a file is away, too.
+    /// The override of each plug-in by name. It holds also while the plug-in's file is away.
     overrides: Mutex<BTreeMap<PluginName, PluginOverride>>,
     registry: RwLock<PluginRegistry>,
-    /// What was still being compiled when heald had to begin.
+    /// The plug-ins that were still loading when heald began.
     late: Mutex<Vec<(PluginName, Fetching)>>,
-    /// The folder as it was when it was first read.
+    /// The watched folder as it was at the first look.
     scanned: Mutex<folder::Stamps>,
-    /// No plug-in is loaded, now or later.
+    /// True: no plug-in is ever loaded.
     idle: bool,
-    /// Held while something changes: one change at a time.
+    /// Whoever changes plug-ins holds it: there is one change at a time.
     changing: tokio::sync::Mutex<()>,
     /// The plug-ins that each service has now: a service whose plug-ins stay the same is left alone.
     in_use: Mutex<BTreeMap<ServiceName, Cast>>,
     ports: OnceLock<PlatformPorts>,
 }
 
-/// Where plug-ins are put to use.
+/// The parts of heald that use plug-ins.
 pub struct PlatformPorts {
-    /// The healing.
+    /// The healer asks detectors and policies.
     pub healer: Arc<Healer>,
-    /// The actions.
+    /// The executor offers the actions.
     pub executor: Arc<ActionExecutor>,
-    /// The consultations.
+    /// The consultants answer questions from outside.
     pub consultants: Arc<Consultants>,
 }
 
@@ -100,14 +100,14 @@ pub struct Parts {
     pub store: Arc<Store>,
 }
 
-/// Where it stands in writing what was decided about plug-ins.
+/// The path of the file of overrides.
 fn override_path(store: &StoreConfig) -> std::path::PathBuf {
     store.path.with_extension("plugins.json")
 }
 
 impl Platform {
-    /// Loads every plug-in of the configuration and of the folder; what cannot be loaded is in the registry with the reason. With
-    /// `idle` none is loaded: heald died repeatedly, and plug-ins stay out of it.
+    /// Loads every plug-in of the configuration and of the folder. One that cannot be loaded is in the registry with the reason. With
+    /// `idle` no plug-in is loaded: heald died repeatedly, and plug-ins might be why.
     pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, ChainResolver, Vec<String>) {
         let Parts { host, config, clock, store } = parts;
         let (override_file, known, note) = OverrideFile::open(override_path(&config.store));
@@ -163,13 +163,13 @@ impl Platform {
         (Arc::new(platform), resolved, note.into_iter().collect())
     }
 
-    /// Puts it to use: puts on record what could not be loaded, watches the folder, judges trials. Returns the tasks.
+    /// Reports the plug-ins that could not be loaded, watches the folder and judges trials. Returns the tasks.
     pub fn start(self: &Arc<Self>, ports: PlatformPorts) -> Vec<tokio::task::JoinHandle<()>> {
         for registered in self.registry().values() {
             let Some(why) = &registered.why else { continue };
             ports.healer.faulted(None, &registered.reference(), &Fault::new(FaultCause::Load, why.clone()));
         }
-        // Set once, here.
+        // Only `start` sets it, and it is called once.
         let _ = self.ports.set(ports);
         if self.idle {
             return Vec::new();
@@ -184,8 +184,8 @@ impl Platform {
         tasks
     }
 
-    /// Loads all at once. What is built in is waited for; the others only for a moment, since what takes long to compile must not
-    /// keep heald from healing: it comes later.
+    /// Loads all plug-ins at once. It waits for built-in ones, and for a moment for the others: a long compilation must not delay
+    /// healing, so such a plug-in comes later.
     async fn load_all(&self, registry: &mut PluginRegistry) {
         let mut fetching = Vec::new();
         for registered in registry.values_mut().filter(|registered| registered.why.is_none()) {
@@ -209,14 +209,14 @@ impl Platform {
         }
     }
 
-    /// Takes in what there was no time for at the start.
+    /// Takes the plug-ins into use that were still loading at the start.
     async fn load_late(self: Arc<Self>) {
         let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
         for (name, fetch) in late {
             let fetched = joined(fetch.await);
             let _turn = self.changing.lock().await;
             let mut registry = self.registry();
-            // It may have been reloaded or taken away meanwhile.
+            // An operator may have reloaded it, or somebody taken it away.
             let Some(mut candidate) = registry.get(&name).filter(|registered| registered.loading).cloned() else {
                 continue;
             };
@@ -242,17 +242,17 @@ impl Platform {
         }
     }
 
-    /// Reads, verifies and compiles, off the threads that heal. What ran before is not touched; a failure is noted.
+    /// Reads, verifies and compiles a plug-in off the threads that heal. What runs is not touched; a failure is noted in `registered`.
     async fn load(&self, registered: &mut RegisteredPlugin) {
         let fetched = self.host.fetch(&effective(registered)).await;
         self.settle(registered, fetched).await;
     }
 
-    /// Notes what became of a load.
+    /// Notes the result of a load.
     async fn settle(&self, registered: &mut RegisteredPlugin, fetched: Result<Plugin, HostError>) {
         match fetched {
             Ok(plugin) => {
-                // What was revoked from its name is revoked from this version too.
+                // A capability that was revoked from the name is revoked from this version too.
                 let revoked =
                     registered.plugin_override.revoked.iter().filter_map(|word| word.parse::<Capability>().ok());
                 revoked.for_each(|capability| {
@@ -261,7 +261,7 @@ impl Platform {
                 let (kept, component) = (self.components.clone(), registered.table.component.clone());
                 let digest = plugin.reference().digest.clone();
                 let keeping = tokio::task::spawn_blocking(move || kept.keep(&component, &digest));
-                // It says itself what goes wrong.
+                // `keep` logs what goes wrong.
                 let _ = keeping.await;
                 (registered.plugin, registered.why, registered.since) = (Some(plugin), None, self.clock.now());
             }
@@ -273,8 +273,8 @@ impl Platform {
         }
     }
 
-    /// The one way in which what runs is changed: the registry as it is to be is cast, what is new is tried, and then all is
-    /// swapped. An error leaves everything as it was. Whoever calls it holds `changing`.
+    /// Changes what runs to the plug-ins of `registry`: resolves all chains, tests the `new` plug-in, then swaps. There is no other way.
+    /// An error leaves everything as it was. The caller holds `changing`.
     async fn change(&self, registry: PluginRegistry, new: Option<&PluginName>) -> Result<(), String> {
         let resolved = ChainResolver::of(&self.config, &registry).await;
         if let Some(new) = new {
@@ -297,15 +297,15 @@ impl Platform {
         Ok(())
     }
 
-    /// Forgets how a plug-in's trial went, and begins another if it is still on one.
-    fn try_anew(&self, name: &PluginName, registered: &RegisteredPlugin) {
+    /// Ends a plug-in's trial, and begins another if the plug-in is still a shadow or a canary.
+    fn restart_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
         if let Some(ports) = self.ports.get() {
             ports.healer.end_trial(name);
         }
         self.follow_trial(name, registered);
     }
 
-    /// Begins a plug-in's trial, if it is used so and is on none.
+    /// Begins the trial of a shadow or a canary that has none yet.
     fn follow_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
         let Some(ports) = self.ports.get() else { return };
         match registered.used() {
@@ -314,7 +314,7 @@ impl Platform {
         }
     }
 
-    /// Keeps how a plug-in stands, durably.
+    /// Writes the override of a plug-in durably.
     async fn keep_override(
         self: &Platform,
         name: &PluginName,
@@ -329,12 +329,12 @@ impl Platform {
         tokio::task::spawn_blocking(move || file.write(all)).await.map_err(std::io::Error::other)?
     }
 
-    /// What was decided about the plug-in of that name.
+    /// The override of the plug-in of that name.
     fn override_of(&self, name: &PluginName) -> PluginOverride {
         self.overrides.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
 
-    /// Puts a move of a plug-in on record, and says it in the log.
+    /// Records a move of a plug-in in the journal and logs it.
     fn tell(&self, plugin: PluginRef, to: &str, by: &str, why: impl Into<String>) {
         let why = why.into();
         tracing::info!(plugin = %plugin, by, "{to}: {why}");
@@ -382,12 +382,12 @@ fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) ->
     match fetched {
         Ok(fetched) => fetched,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Nobody aborts it.
+        // No code aborts this task.
         Err(_) => Err(HostError::NotComponent("its loading was given up")),
     }
 }
 
-/// A plug-in's table as it is loaded: one that only watches sends nothing and writes nothing, whatever it was granted.
+/// The table with which a plug-in is loaded. A shadow sends nothing and writes nothing, whatever it is granted.
 fn effective(registered: &RegisteredPlugin) -> PluginConfig {
     let mut table = registered.table.clone();
     let promoted = registered
@@ -397,7 +397,7 @@ fn effective(registered: &RegisteredPlugin) -> PluginConfig {
         .is_some_and(|decided| decided.word == overrides::OverrideKind::Promoted);
     if table.mode == PluginMode::Shadow && !promoted {
         let grant = &mut table.grant;
-        // The interface stays, with nobody behind it: a guest that imports it still loads.
+        // The interface stays linked and allows no host: a guest that imports it still loads.
         grant.http = grant.http.take().map(|_| Vec::new());
         grant.files.iter_mut().flatten().for_each(|directory| directory.write = false);
     }

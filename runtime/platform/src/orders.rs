@@ -1,5 +1,5 @@
-//! What operators ask of plug-ins. Every order is on record, holds over a restart where that makes sense, and goes through
-//! [`Platform::change`].
+//! The orders of operators about plug-ins. Every order is recorded in the journal and goes through [`Platform::change`]; enable, disable,
+//! promote and revoke outlive a restart.
 
 use async_trait::async_trait;
 use heald_engine::plugins::{Divergence, PluginError, PluginMode, PluginStatus, Plugins};
@@ -47,7 +47,7 @@ impl Plugins for Platform {
             return Err(self.keep_old(&plugin, why, by));
         }
         match another {
-            true => self.try_anew(&plugin, &registered),
+            true => self.restart_trial(&plugin, &registered),
             false => self.follow_trial(&plugin, &registered),
         }
         self.tell(reference, "reloaded", by, if another { "another version" } else { "the same version" });
@@ -64,14 +64,14 @@ impl Plugins for Platform {
                 format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
             return Err(PluginError::NothingToDo(why));
         }
-        // Loaded anew: what was revoked is gone from the instances for good, and what failed before is not held against it.
+        // It is loaded again: a loaded plug-in never regains a revoked capability, and old faults no longer count.
         self.load(&mut candidate).await;
         if candidate.plugin.is_none() {
             return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
         }
         let enabled = candidate.clone();
         let status = self.commit(&mut registry, candidate, "enabled", by, "as it is configured".into()).await?;
-        self.try_anew(&enabled.table.name, &enabled);
+        self.restart_trial(&enabled.table.name, &enabled);
         Ok(status)
     }
 
@@ -99,7 +99,7 @@ impl Plugins for Platform {
         if !candidate.plugin_override.revoked.insert(capability.to_owned()) {
             return Err(PluginError::NothingToDo(format!("{capability} was revoked from {name} already")));
         }
-        // At once, from instances and calls under way; what is loaded later is loaded without it.
+        // This reaches live instances and calls at once. A version that is loaded later is loaded without the capability.
         if let Some(plugin) = &candidate.plugin {
             plugin.revoke(known);
         }
@@ -108,7 +108,7 @@ impl Plugins for Platform {
 }
 
 impl RegisteredPlugin {
-    /// Notes what was decided about it as it is now.
+    /// Notes a decision about the version that is loaded now.
     pub(super) fn decide(&mut self, word: OverrideKind, by: &str, at: Moment, why: &str) {
         let digest = self.reference().digest;
         self.plugin_override.decided = Some(Decided { word, digest, by: by.to_owned(), at, why: why.to_owned() });
@@ -116,7 +116,7 @@ impl RegisteredPlugin {
 }
 
 impl Platform {
-    /// Promotes a plug-in; if it is said which version, then none but that.
+    /// Promotes a plug-in; with `version` only if that version is loaded.
     pub(super) async fn promote_this(
         &self,
         name: &str,
@@ -140,7 +140,7 @@ impl Platform {
         let why = format!("after {} of {} compared answers agreed", of.agreed, of.compared);
         candidate.decide(OverrideKind::Promoted, by, self.now(), &why);
         if candidate.table.mode == PluginMode::Shadow {
-            // As a shadow it had nobody to send to.
+            // As a shadow it was loaded without its grants to send and write.
             self.load(&mut candidate).await;
             if candidate.plugin.is_none() {
                 return Err(self.keep_old(&candidate.table.name, candidate.why.unwrap_or_default(), by));
@@ -163,18 +163,18 @@ impl Platform {
         registry.insert(name.clone(), candidate.clone());
         let before = self.override_of(&name);
         let kept = self.keep_override(&name, &candidate.plugin_override).await;
-        // What makes things safer is done whether or not a disk can be told of it, and never waits for a self-test.
+        // An order that makes things safer is carried out even if it cannot be written down, and without a self-test.
         let safer = matches!(to, "disabled" | "rolled-back" | "revoked");
         if let Err(error) = &kept {
-            tracing::error!(plugin = %name, "what is decided about it will not hold after a restart: {error}");
+            tracing::error!(plugin = %name, "the decision cannot be written and ends with the next restart: {error}");
             if !safer {
-                let why = format!("what is decided about plug-ins: {error}");
+                let why = format!("the file of decisions about plug-ins: {error}");
                 return Err(PluginError::Journal(JournalError::Unavailable(why)));
             }
         }
         let new = (used != Use::Out && !safer).then_some(&name);
         if let Err(refused) = self.change(registry.clone(), new).await {
-            // As it was before: what was written is taken back.
+            // The file gets the previous override back.
             let _ = self.keep_override(&name, &before).await;
             return Err(self.keep_old(&name, refused, by));
         }
@@ -183,7 +183,7 @@ impl Platform {
         self.status(name.as_str())
     }
 
-    /// A change was refused: what ran goes on, and says so.
+    /// Notes that a change was refused. What ran goes on.
     pub(super) fn keep_old(&self, name: &PluginName, why: String, by: &str) -> PluginError {
         let mut registry = self.registry_mut();
         let reference = registry.get_mut(name).map(|registered| {
@@ -195,7 +195,7 @@ impl Platform {
         PluginError::Refused(why)
     }
 
-    /// Shows that it is being loaded, or no more.
+    /// Marks a plug-in as loading or not.
     pub(super) fn mark_loading(&self, name: &PluginName, loading: bool) {
         let mut registry = self.registry_mut();
         if let Some(registered) = registry.get_mut(name) {
@@ -213,7 +213,7 @@ fn registered<'a>(registry: &'a PluginRegistry, name: &str) -> Result<&'a Regist
 }
 
 impl PluginOrigin {
-    /// The word for it.
+    /// Its name for programs.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Configuration => "configuration",

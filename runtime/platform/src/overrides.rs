@@ -1,8 +1,8 @@
-//! What was decided about plug-ins while heald ran (an operator disabled one, a canary was taken back, a grant was revoked), in a
-//! small file beside the journal: it must hold after a restart, and no fate of the journal's may undo it.
+//! Decisions about plug-ins that override the configuration: an operator disabled one, a canary was rolled back or promoted, a grant was
+//! revoked. They are in a small file beside the journal, so that they outlive a restart and the loss of the journal.
 //!
-//! What was decided about a version holds for that version: another digest under the same name gets a new chance. That an operator
-//! disabled a plug-in, or took a grant back, holds for the name.
+//! A promotion or a roll-back holds for one version: another digest under the same name starts without it. A disabled plug-in and a
+//! revoked grant hold for the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use heald_model::{Moment, PluginName};
 use serde::{Deserialize, Serialize};
 
-/// The version of the file's form.
+/// The version of the file's format.
 const VERSION: u32 = 1;
 
-/// What was decided.
+/// What a decision says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverrideKind {
-    /// By an operator: it is not to be used.
+    /// An operator disabled the plug-in.
     Disabled,
-    /// It counts everywhere, in the place of what it was compared with.
+    /// The plug-in counts everywhere and replaces the one it was compared with.
     Promoted,
-    /// By heald: a canary failed or disagreed too often.
+    /// heald rolled the canary back: it failed or disagreed too often.
     RolledBack,
 }
 
@@ -29,32 +29,32 @@ pub enum OverrideKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decided {
-    /// What.
+    /// What it says.
     pub word: OverrideKind,
-    /// About which version.
+    /// The digest of the version it is about.
     pub digest: String,
-    /// Who.
+    /// Who decided.
     pub by: String,
-    /// When.
+    /// When it was decided.
     pub at: Moment,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// How a plug-in stands.
+/// The decisions that override a plug-in's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginOverride {
-    /// The last decision, if one.
+    /// The last decision; None: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
-    /// Grants that were taken back.
+    /// The capabilities that were revoked.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub revoked: BTreeSet<String>,
 }
 
 impl PluginOverride {
-    /// What was decided about this version.
+    /// The decision that holds for this version.
     pub fn word(&self, digest: &str) -> Option<OverrideKind> {
         let decided = self.decided.as_ref()?;
         (decided.word == OverrideKind::Disabled || decided.digest == digest).then_some(decided.word)
@@ -68,15 +68,15 @@ struct OverrideDocument {
     plugins: BTreeMap<PluginName, PluginOverride>,
 }
 
-/// The file.
+/// The file of overrides.
 #[derive(Clone, Debug)]
 pub(super) struct OverrideFile {
     path: PathBuf,
 }
 
 impl OverrideFile {
-    /// Reads it; that there is none is fine. One that cannot be read is moved aside and told in the note: then every plug-in
-    /// stands as it is configured.
+    /// Reads the file, if there is one. A file that cannot be read is moved aside, and the note says so: every plug-in is then used as it
+    /// is configured.
     pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, PluginOverride>, Option<String>) {
         match read(&path) {
             Ok(plugins) => (Self { path }, plugins, None),
@@ -85,7 +85,7 @@ impl OverrideFile {
                 let moved =
                     std::fs::rename(&path, &aside).map_or_else(|error| error.to_string(), |()| "moved aside".into());
                 let note = format!(
-                    "what was decided about plug-ins, in {}, cannot be read ({why}; {moved}); all stand as they are configured",
+                    "the decisions about plug-ins in {} cannot be read ({why}; {moved}); all plug-ins are used as they are configured",
                     path.display()
                 );
                 (Self { path }, BTreeMap::new(), Some(note))
@@ -93,10 +93,10 @@ impl OverrideFile {
         }
     }
 
-    /// Writes how all stand, durably before it returns. Blocks for some milliseconds.
+    /// Writes the overrides of all plug-ins, durably before it returns. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub(super) fn write(&self, plugins: BTreeMap<PluginName, PluginOverride>) -> std::io::Result<()> {
         let plugins =
             plugins.into_iter().filter(|(_, plugin_override)| *plugin_override != PluginOverride::default()).collect();

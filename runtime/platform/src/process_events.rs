@@ -1,4 +1,4 @@
-//! What the keeper's children do, put on record and shown to the loop; and taking over what was there before this runtime.
+//! Records what the keeper's children do, shows it to the loop, and takes over the processes of the runtime before this one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use heald_supervisor::{End, Event, Found, Origin, Process, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
-/// What an operator should know of what was found.
+/// Notes for the operator about the processes that were found.
 pub fn tell(found: &Found) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(previous) = &found.previous {
@@ -49,7 +49,7 @@ fn processes(count: usize) -> String {
     if count == 1 { "1 process is".to_owned() } else { format!("{count} processes are") }
 }
 
-/// Puts changes of health and circuits on record.
+/// Records changes of health and of circuit breakers.
 pub async fn witness_changes(
     mut changes: UnboundedReceiver<Change>,
     healer: Arc<Healer>,
@@ -72,7 +72,7 @@ pub async fn witness_changes(
     }
 }
 
-/// An exit code, or a signal as its negative.
+/// The exit code, or the signal's number negated.
 fn status(end: End) -> Option<i32> {
     match end {
         End::Code(code) => Some(code),
@@ -81,7 +81,7 @@ fn status(end: End) -> Option<i32> {
     }
 }
 
-/// Those who look after the processes.
+/// Handles the events of processes.
 #[derive(Clone)]
 pub struct ProcessEvents {
     /// The processes.
@@ -90,18 +90,18 @@ pub struct ProcessEvents {
     pub healer: Arc<Healer>,
     /// The checks.
     pub prober: Prober,
-    /// The record.
+    /// The journal.
     pub journal: Arc<dyn Journal>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The way to the loop.
+    /// Sends samples to the loop.
     pub samples: SampleSender,
-    /// The ends (by spawn id) that were heard of and are not acknowledged yet: each is told once, however it was learnt.
+    /// The spawn ids of ended processes that are handled and not acknowledged yet. Each end is handled once, however heald learns of it.
     pub heard: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl ProcessEvents {
-    /// Puts starts and ends on record, and shows the loop what ended unasked.
+    /// Records starts and ends, and shows the loop the processes that ended unasked.
     pub async fn witness_processes(self, mut events: UnboundedReceiver<Event>) {
         while let Some(event) = events.recv().await {
             match event {
@@ -120,7 +120,7 @@ impl ProcessEvents {
             pid: process.pid,
         };
         self.healer.witness(Entry::of_service(process.started, process.service.clone(), record));
-        // Whoever started it: failures count only after its first success or its startup deadline.
+        // Its failures count only after its first success or its startup deadline.
         heald_engine::ports::Probes::expect(&self.prober, &process.service, Some(process.incarnation));
     }
 
@@ -141,7 +141,7 @@ impl ProcessEvents {
             wanted,
         };
         self.healer.witness(Entry::of_service(ended.at, service.clone(), record));
-        // Of a copy that lives again, an earlier end is history and no fault.
+        // If a later incarnation of this copy runs, this end is no fault any more.
         let now = self.supervisor.processes(&service).into_iter();
         let lives_again = now
             .filter(|other| other.replica == process.replica && other.incarnation > process.incarnation)
@@ -156,9 +156,9 @@ impl ProcessEvents {
         tokio::spawn(self.clone().acknowledge(process.spawn.clone()));
     }
 
-    /// Lets the keeper forget an end, once that is on record.
+    /// Lets the keeper forget an end, once the journal has it.
     async fn acknowledge(self, spawn: String) {
-        // Behind what was handed over: when this returns, the end is on record.
+        // The commit comes after the entry above: when it returns, the journal has the end.
         if self.journal.commit(Vec::new(), Durability::Process).await.is_err() {
             return;
         }
@@ -170,7 +170,7 @@ impl ProcessEvents {
         }
     }
 
-    /// Shows the loop a process that is not there.
+    /// Shows the loop that a process is missing.
     fn missing(&self, process: &Process, message: &str) {
         let sample = Sample {
             replica: (self.supervisor.wanted(&process.service) > Some(1))
@@ -181,13 +181,13 @@ impl ProcessEvents {
             message: Some(message.to_owned()),
             ..Sample::new(process.service.clone(), ProbeId::from(PROCESS), self.clock.now())
         };
-        // The loop ends after everybody who feeds it.
+        // The loop ends after everyone who sends to it.
         let _ = self.samples.send(sample);
     }
 
-    /// Takes over what was there before this runtime: hears of the ends it missed, stops what is to be stopped, starts what was
-    /// never started, and replaces
-    /// one by one what lost its output or has another configuration. `blind`: the wishes cannot be read.
+    /// Takes over the processes of the runtime before this one: handles the ends it missed, stops services that are to be stopped,
+    /// starts those that were never started, and replaces one by one the processes that lost their output or have another
+    /// configuration. With `blind` the desired states cannot be read, and nothing is started or stopped.
     pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn Wishes>, blind: bool) {
         if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
             tracing::error!("what is no longer configured cannot be stopped: {error}");
@@ -198,14 +198,14 @@ impl ProcessEvents {
         for process in &found.ended {
             self.exited(process);
         }
-        // One that ended between the keeper's hello and the subscription to its news was told to nobody.
+        // A process that ended between the keeper's hello and the subscription gave no event.
         for alive in &found.alive {
             let now = self.supervisor.processes(&alive.service).into_iter();
             now.filter(|process| process.spawn == alive.spawn && !process.is_running())
                 .for_each(|process| self.exited(&process));
         }
         if blind {
-            // Nobody knows what is wanted, so nothing is started or touched.
+            // The desired states are unknown, so nothing is started or stopped.
             return;
         }
         let supervised: BTreeSet<ServiceName> = self.supervisor.services().map(|known| known.name.clone()).collect();
@@ -223,7 +223,7 @@ impl ProcessEvents {
         let intent = Uuid::now_v7().to_string();
         for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
             if let Err(error) = result {
-                // A start at boot is no attempt at healing: the loop sees that it is missing, and goes on from there.
+                // A start at boot is no attempt of healing. The loop sees that the process is missing and heals it.
                 tracing::error!(service = %service, "cannot be started: {error}");
                 self.report_absent(&service, &error.to_string());
             }
@@ -240,12 +240,12 @@ impl ProcessEvents {
         (0..wanted).all(|replica| self.supervisor.incarnation(service, replica) == 0)
     }
 
-    /// Shows the loop the copies that should run and do not, where it has not heard of their end already.
+    /// Shows the loop each copy that should run and has no process.
     fn report_absent(&self, service: &ServiceName, why: &str) {
         let Some(known) = self.supervisor.services().find(|known| known.name == *service) else { return };
         let processes = self.supervisor.processes(service);
         let present: BTreeSet<u32> = processes.iter().map(|process| process.replica).collect();
-        // What may have ended for good is not missed.
+        // A copy with another restart setting may have ended for good.
         if known.config.restart() != Restart::Always {
             return;
         }
@@ -266,9 +266,9 @@ impl ProcessEvents {
         }
     }
 
-    /// One after the other, each when the guard lets it: what is paused or observed stays as it is until that ends.
+    /// Replaces survivors one after the other, each when the guard admits it.
     async fn replace_one_by_one(&self, found: &Found) {
-        /// A replaced process gets this long to be ready before the next one is touched.
+        /// A replaced process has this long to become ready before the next one is replaced.
         const PATIENCE: Duration = Duration::from_secs(30);
         let mut events = self.supervisor.subscribe();
         let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();

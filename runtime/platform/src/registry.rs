@@ -1,4 +1,4 @@
-//! The plug-ins that heald knows of, loaded or not, and how each is used now. Plain data: it loads nothing and asks nobody.
+//! The plug-ins that heald knows, loaded or not, and how each is used now. Plain data: it loads nothing and calls no plug-in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,54 +9,54 @@ use heald_model::{Moment, PluginName, PluginRef, ServiceName};
 
 use super::overrides::{OverrideKind, PluginOverride};
 
-/// Where a plug-in was named.
+/// Where a plug-in comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginOrigin {
-    /// In the configuration.
+    /// The configuration names it.
     Configuration,
-    /// By lying in the watched folder.
+    /// Its file is in the watched folder.
     Folder {
         /// The component.
         file: PathBuf,
     },
 }
 
-/// One plug-in.
+/// A plug-in that heald knows.
 #[derive(Clone)]
 pub struct RegisteredPlugin {
-    /// As it is configured.
+    /// Its `[[plugin]]` table.
     pub table: PluginConfig,
-    /// Where it was named.
+    /// Where it comes from.
     pub origin: PluginOrigin,
-    /// One of the folder: the services it is for; None: all.
+    /// The services that a plug-in of the folder serves; None: all.
     pub services: Option<BTreeSet<ServiceName>>,
-    /// What runs; None if nothing could be loaded.
+    /// The loaded plug-in; None if it could not be loaded.
     pub plugin: Option<Plugin>,
-    /// Why nothing could, or why the last attempt at another version was refused.
+    /// Why it could not be loaded, or why the last attempt to load another version was refused.
     pub why: Option<String>,
     /// When it was loaded.
     pub since: Moment,
-    /// What was decided about it.
+    /// The decisions about it that outlive a restart.
     pub plugin_override: PluginOverride,
-    /// It is being loaded just now.
+    /// True while it is being loaded.
     pub loading: bool,
 }
 
-/// How its answers are used now.
+/// How a plug-in's answers are used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Not at all.
+    /// They are not asked for.
     Out,
-    /// They count, in the place of another if it names one.
+    /// They count; if the plug-in replaces another, in its place.
     Active,
-    /// They are compared.
+    /// They are compared and do not count.
     Shadow,
     /// They count for some services.
     Canary,
 }
 
 impl RegisteredPlugin {
-    /// As configured, not loaded yet.
+    /// A plug-in as it is configured, not loaded yet.
     pub fn new(table: PluginConfig, origin: PluginOrigin, plugin_override: PluginOverride) -> Self {
         Self {
             table,
@@ -70,20 +70,20 @@ impl RegisteredPlugin {
         }
     }
 
-    /// How it is used, by its configuration and by what was decided about it.
+    /// How it is used, by its configuration and its override.
     pub fn used(&self) -> Use {
         let Some(plugin) = &self.plugin else { return Use::Out };
         match (self.plugin_override.word(&plugin.reference().digest), self.table.mode) {
             (Some(OverrideKind::Disabled | OverrideKind::RolledBack), _) => Use::Out,
             (Some(OverrideKind::Promoted), _) | (None, PluginMode::Active) => Use::Active,
             (None, PluginMode::Shadow) => Use::Shadow,
-            // A canary that is to replace nobody has nothing to be compared with.
+            // A canary that replaces no plug-in has nothing to be compared with.
             (None, PluginMode::Canary) if self.table.instead_of.is_none() => Use::Shadow,
             (None, PluginMode::Canary) => Use::Canary,
         }
     }
 
-    /// Where it is in its life.
+    /// Its state as programs see it.
     pub fn state(&self) -> PluginState {
         let word = self.plugin_override.word(self.plugin.as_ref().map_or("", |plugin| &plugin.reference().digest));
         match word {
@@ -95,22 +95,22 @@ impl RegisteredPlugin {
         }
     }
 
-    /// True if an operator wants it out.
+    /// True if an operator disabled it.
     pub fn disabled(&self) -> bool {
         self.state() == PluginState::Disabled
     }
 
-    /// It, if it can be that.
+    /// The loaded plug-in, if it has this role.
     pub fn playing(&self, role: Role) -> Option<&Plugin> {
         self.plugin.as_ref().filter(|plugin| plugin.roles().contains(&role))
     }
 
-    /// Its name, version and digest; of one that never was loaded only the name.
+    /// Its name, version and digest; only the name if it was never loaded.
     pub fn reference(&self) -> PluginRef {
         self.plugin.as_ref().map_or_else(|| nameless(&self.table.name), |plugin| plugin.reference().clone())
     }
 
-    /// Whether it is for this service at all.
+    /// True if it serves this service.
     pub fn serves(&self, service: &ServiceName) -> bool {
         self.services.as_ref().is_none_or(|services| services.contains(service))
     }
@@ -121,10 +121,10 @@ pub fn nameless(name: &PluginName) -> PluginRef {
     PluginRef { name: name.clone(), version: String::new(), digest: String::new() }
 }
 
-/// All of them, by name.
+/// All plug-ins by name.
 pub type PluginRegistry = BTreeMap<PluginName, RegisteredPlugin>;
 
-/// The services for which a canary's answers count: so many of these as its share says, at least one, always the same ones.
+/// The services for which a canary's answers count: its share of these, at least one, always the same ones.
 pub(super) fn chosen<'a>(
     canary: &PluginName,
     share: f64,
@@ -139,7 +139,7 @@ pub(super) fn chosen<'a>(
     ranked.into_iter().take(count.max(1)).map(|(_, service)| service.clone()).collect()
 }
 
-/// FNV-1a over both names: stable from release to release, and another order for each canary.
+/// FNV-1a over both names: the same in every release, and a different order for each canary.
 fn place(canary: &str, service: &str) -> u64 {
     let bytes = canary.bytes().chain([0]).chain(service.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))

@@ -1,9 +1,9 @@
-//! Trying a plug-in before it is used: it is shown what a plug-in of its name was shown lately, or, where nothing is on record, a
-//! service that is well and an incident of one that is not.
+//! The test of a plug-in before it is used: heald repeats the last recorded calls of the plug-in's name. If nothing is recorded, it makes up
+//! a healthy service and an incident of a service that is down.
 //!
-//! Nothing of it reaches the world: the calls are made as a replay makes them, what they ask of the host is answered from the record.
-//! A plug-in that asks what no record answers (another logic may ask anything) or that is granted files or the network cannot be
-//! tried further than that; what counts here are traps, budgets and answers that break the contract.
+//! A self-test has no effect outside: heald makes the calls as a replay does, and answers calls to the host from the record. A plug-in that
+//! asks for something that is not recorded, or that uses files or the network, is tested only up to that call. What counts are traps,
+//! exceeded budgets and answers that break the contract.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use uuid::Uuid;
 
 use super::ChainResolver;
 
-/// Recorded calls that a plug-in is tried with.
+/// The number of recorded calls that are repeated.
 const CALLS: u32 = 8;
 
-/// Tries it in the parts it is cast for.
+/// Tests a plug-in in every part that the chains give it.
 ///
 /// # Errors
-/// The first fault, and in which call.
+/// The first fault, with the call that it happened in.
 pub(super) async fn self_test(
     name: &PluginName,
     resolved: &ChainResolver,
@@ -33,7 +33,7 @@ pub(super) async fn self_test(
     now: Moment,
 ) -> Result<(), String> {
     let query = CallQuery { plugin: Some(name.clone()), limit: CALLS, newest: true, ..CallQuery::default() };
-    // A journal that cannot be read keeps nobody from being used.
+    // If the journal cannot be read, the made-up calls must do.
     let recorded = store.calls(query).await.unwrap_or_default().calls;
     let mut tried = BTreeSet::new();
     for (service, cast) in &resolved.casts {
@@ -52,7 +52,7 @@ pub(super) async fn self_test(
                 shown.push(("a first look at a service that is well".into(), well(service, now), &[]));
             }
             for (what, mut input, heard) in shown {
-                // Another version's memory may be none of its own; that it copes with none is what counts.
+                // The state belongs to another version, so the plug-in gets none.
                 input.state = None;
                 failure(member.plugin.replayed(&input, heard).await.err(), &what, &input.service.name)?;
             }
@@ -79,7 +79,7 @@ pub(super) async fn self_test(
     Ok(())
 }
 
-/// Whether a fault speaks against a plug-in, and in which words.
+/// An error if the fault speaks against the plug-in.
 fn failure(fault: Option<Fault>, what: &str, service: &ServiceName) -> Result<(), String> {
     let Some(fault) = fault else { return Ok(()) };
     let strayed = fault.cause == FaultCause::BadOutput && fault.detail.contains("where the record has");

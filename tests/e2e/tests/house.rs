@@ -62,7 +62,11 @@ fn the_readme_lists_every_crate_and_what_it_uses() {
     assert_eq!(names, coded.keys().collect(), "README.md lists each crate of runtime/, and no other");
     assert_eq!(names.len(), listed.len(), "README.md lists each crate once");
     for each in &listed {
-        assert_eq!(each.uses, coded[&each.name], "the line of {} in README.md is not what its Cargo.toml says", each.name);
+        assert_eq!(
+            each.uses, coded[&each.name],
+            "the line of {} in README.md is not what its Cargo.toml says",
+            each.name
+        );
     }
 }
 

@@ -34,7 +34,7 @@ pub enum AuthorCommand {
     Verify(verify::VerifyArgs),
 }
 
-/// Does it.
+/// Carries a command out.
 ///
 /// # Errors
 /// What the command says when it cannot.
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct TestLine {
+    struct AuthorLine {
         #[command(subcommand)]
         _command: AuthorCommand,
     }
 
     #[test]
     fn words_are_understood() {
-        let parse = |line: &str| TestLine::try_parse_from(line.split_whitespace());
+        let parse = |line: &str| AuthorLine::try_parse_from(line.split_whitespace());
         for line in [
             "plugin test p.wasm",
             "plugin test p.wasm a.toml b.toml --scenario flap --scenario crash-loop --config {} --json",

@@ -41,7 +41,7 @@ pub struct Subject {
 }
 
 impl SubjectArgs {
-    /// Loads it as `heald run` would.
+    /// Loads the plug-in as `heald run` does.
     ///
     /// # Errors
     /// When an option cannot be read, or the plug-in cannot be loaded.
@@ -49,7 +49,7 @@ impl SubjectArgs {
         self.load_by(None)
     }
 
-    /// The same, and what was compiled before is not compiled again: for who wants the plug-in, and not how long it takes.
+    /// The same with the cache of compiled components, for commands that do not measure the loading.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -72,12 +72,12 @@ impl SubjectArgs {
         let began = Instant::now();
         let plugin = host.load(&table)?;
         let took = began.elapsed();
-        // Who brings a configuration means that one.
+        // A configuration on the command line replaces the usual one.
         let usual = if said.is_some() { Map::new() } else { usual(&self.component) };
         Ok(Subject { plugin, usual, said: said.unwrap_or_default(), took })
     }
 
-    /// What it is called where nobody gave it a name: its file's, without the ending.
+    /// Its name: that of the built-in plug-in, or of its file without the ending.
     fn name(&self) -> &str {
         match self.component.strip_prefix("builtin:") {
             Some(name) => name,
@@ -87,13 +87,13 @@ impl SubjectArgs {
 }
 
 impl Subject {
-    /// Its configuration in a scenario: what is usual, over it the scenario's, over that what the command line says.
+    /// Its configuration in a scenario: the usual one, below the scenario's, below that of the command line.
     pub fn config(&self, scenario: &Map<String, Value>) -> Map<String, Value> {
         merged(&merged(&self.usual, scenario), &self.said)
     }
 }
 
-/// What heald's own configuration has for a built-in, so that it is tried as it runs.
+/// The configuration of a built-in plug-in in heald's own defaults, so that it is tested as it runs.
 fn usual(component: &str) -> Map<String, Value> {
     let loaded = config::parse(None, &Environment::new(), &builtins::names()).ok();
     let tables = loaded.into_iter().flat_map(|loaded| loaded.config.plugin);

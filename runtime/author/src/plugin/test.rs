@@ -1,4 +1,4 @@
-//! `heald plugin test`: a plug-in plays scenarios, and what it says is held against what they expect.
+//! `heald plugin test`: runs scenarios against a plug-in and compares its answers with what they expect.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct ScenarioResult {
     expectations: Vec<Judged>,
 }
 
-/// Has it tested.
+/// Carries out `heald plugin test`.
 ///
 /// # Errors
 /// When the plug-in cannot be loaded or configured, or a scenario makes no sense.

@@ -1,7 +1,7 @@
-//! `heald replay --plugin NAME=FILE`: other logic over the record. What the plug-in NAME was asked, the component in FILE is asked, and
-//! each place is told where it would have answered otherwise: policies by their kept calls, detectors by the tape.
+//! `heald replay --plugin NAME=FILE`: asks the component in FILE what the plug-in NAME was asked, and shows where the answers differ.
+//! Policies are asked with their recorded calls, detectors with the recorded samples.
 //!
-//! One that is not the component of the record does not get its memory: it remembers what it said itself, from its first call on.
+//! A component that is not the recorded one does not get the recorded state: it has the state that it returned itself.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -25,28 +25,28 @@ use heald_config::Config;
 /// Calls read at once.
 const PAGE: u32 = 512;
 
-/// A plug-in against the record of another.
+/// Compares a candidate with the record of a plug-in.
 pub(super) struct CandidateComparison<'a> {
     config: &'a Config,
     archive: &'a Archive,
     table: PluginConfig,
     plugin: Plugin,
-    /// What the command line says of its configuration.
+    /// The configuration that the command line gives.
     settings: Option<Map<String, Value>>,
     outcome: ComparisonResult,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 struct ComparisonResult {
     review: Review,
     shown: Vec<Difference>,
     limit: usize,
-    /// Calls made.
+    /// The number of calls.
     asked: u64,
-    /// What of the record could not be used.
+    /// The parts of the record that could not be used.
     lost: Vec<String>,
-    /// The first answer of the component that was none.
+    /// The first call at which the candidate failed.
     fault: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> CandidateComparison<'a> {
         Ok(Self { config, archive, table, plugin, settings, outcome })
     }
 
-    /// Asks it, and tells.
+    /// Asks the candidate and prints the comparison.
     ///
     /// # Errors
     /// When it refuses its configuration, or the journal cannot be read.
@@ -163,7 +163,7 @@ impl<'a> CandidateComparison<'a> {
         Ok(())
     }
 
-    /// What the detector of the record found of a service, and when.
+    /// The recorded findings about a service, with their times.
     fn findings(&mut self, service: &ServiceName) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
         let mut query = self.query(Some(service.clone()));
@@ -276,7 +276,7 @@ impl<'a> CandidateComparison<'a> {
     }
 }
 
-/// The detector where it sits now: with one configuration.
+/// The candidate as a detector with one configuration.
 struct Seat {
     detector: Arc<PluginDetector>,
     listener: Listener,

@@ -1,4 +1,4 @@
-//! `heald explain`: every decision of an incident with what it was made from, made again.
+//! `heald explain`: shows every decision of an incident with its input, and repeats it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::recorded_plugins::{Again, RecordedPlugins, heard};
 use super::{DIFFERS, ExplainArgs, TROUBLE, short, stamp};
 
-/// The shortest beginning of an id that is taken for one: all of a UUIDv7's early digits are the time.
+/// The shortest text that counts as the beginning of an id: the first digits of a UUIDv7 are the time and much alike.
 const SHORTEST: usize = 4;
 /// Decisions read at once.
 const PAGE: u32 = 256;
@@ -105,7 +105,7 @@ fn story(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[Unr
     text
 }
 
-/// What a call was made from, in a line.
+/// The input of a call in one line.
 fn asked(call: &Call) -> String {
     match &call.asked {
         Asked::Detector(input) => {
@@ -137,7 +137,7 @@ fn asked(call: &Call) -> String {
     }
 }
 
-/// An answer in a line.
+/// An answer in one line.
 pub(super) fn said(said: &Said) -> String {
     match said {
         Said::Verdict(verdict) => tell(&outline(&verdict.findings)),

@@ -1,14 +1,14 @@
-//! `heald explain` and `heald replay`: what plug-ins were asked is asked again, from the journal.
+//! `heald explain` and `heald replay`: they repeat the calls of plug-ins that the journal has recorded.
 //!
-//! Both read the database, also beside a running heald, and talk to none. Nothing that a plug-in answers here has any effect, and
-//! nothing of the world is asked for it: what the host told it then, it is told again.
+//! Both read the database, also while a heald runs, and talk to no heald. The answers have no effect. A plug-in's calls to the host are
+//! answered from the record, and reach nothing outside.
 //!
 //! | file | |
 //! |---|---|
-//! | `recorded_plugins` | the component and the configuration of back then |
-//! | `explain` | the decisions of one incident, each made again |
-//! | `verify` | every kept call, made again by who answered it |
-//! | `comparison` | other logic over the record |
+//! | `recorded_plugins` | the plug-ins that were called, with the configuration they had |
+//! | `explain` | repeats the decisions of one incident |
+//! | `verify` | repeats every recorded call with the plug-in that answered it |
+//! | `comparison` | asks another plug-in what the record says, and compares |
 
 mod comparison;
 mod explain;
@@ -29,9 +29,9 @@ use jiff::Timestamp;
 use heald_config::{self as config, Config};
 use heald_platform::builtins;
 
-/// What was asked again gave another answer.
+/// The exit code when a repeated call gave another answer.
 const DIFFERS: u8 = 1;
-/// It could not be asked again.
+/// The exit code when the calls could not be repeated.
 const TROUBLE: u8 = 2;
 
 /// `heald explain`.
@@ -74,10 +74,10 @@ pub struct ReplayArgs {
     pub json: bool,
 }
 
-/// A component in the place of a plug-in.
+/// A component that is asked instead of a plug-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Whose place.
+    /// The name of the plug-in.
     pub name: PluginName,
     /// Its file, or `builtin:NAME`.
     pub component: String,
@@ -96,12 +96,12 @@ impl FromStr for Candidate {
     }
 }
 
-/// From when on.
+/// The beginning of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// So long before now.
+    /// This long before now.
     Ago(std::time::Duration),
-    /// Then.
+    /// At this time.
     At(Moment),
 }
 
@@ -127,13 +127,13 @@ impl Since {
     }
 }
 
-/// What is to be replayed.
+/// The part of the record that is replayed.
 struct Span {
     since: Moment,
     service: Option<ServiceName>,
 }
 
-/// Makes every decision of an incident again.
+/// Carries out `heald explain`.
 pub fn explain(args: &ExplainArgs) -> ExitCode {
     finish(begin(args.config.as_deref()).and_then(|(config, archive, runtime)| {
         let mut plugins = recorded_plugins::RecordedPlugins::new(&config)?;
@@ -141,7 +141,7 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
     }))
 }
 
-/// Replays the record, to its own plug-ins or to another.
+/// Carries out `heald replay`.
 pub fn replay(args: &ReplayArgs) -> ExitCode {
     finish(begin(args.config.as_deref()).and_then(|(config, archive, runtime)| {
         let now = Moment::EPOCH + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -176,7 +176,7 @@ fn begin(file: Option<&Path>) -> anyhow::Result<(Config, Archive, tokio::runtime
     Ok((config, archive, runtime))
 }
 
-/// A command that could not do what it was asked says so, and ends with a code of its own: 1 means that something differs.
+/// The exit code of a command; an error is printed, and has a code of its own, because 1 means that something differs.
 fn finish(ended: anyhow::Result<u8>) -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -1,5 +1,6 @@
-//! Who answered back then: the very component, by its digest, with the configuration of that time. A component is looked for among
-//! the built-ins, the configured files and those that heald kept; what has another digest is another plug-in, whatever its name.
+//! Finds the plug-in that answered a recorded call: the same component by its digest, with the configuration it had. It searches the
+//! built-in plug-ins, the configured files and the components that heald keeps. A component with another digest is another plug-in,
+//! whatever its name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,16 +14,16 @@ use heald_config::{Config, chain};
 use heald_platform::builtins;
 use heald_platform::{Components, components_dir};
 
-/// What a call gives when it is made again.
+/// The result of repeating a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Again {
     /// The same answer, to the bit.
     Same,
-    /// Another.
+    /// Another answer.
     Differs(Box<Said>),
-    /// It cannot be made: nobody could.
+    /// No heald can repeat it, for this reason.
     Untold(String),
-    /// It cannot be made here.
+    /// This heald cannot repeat it, for this reason.
     Gone(String),
 }
 
@@ -36,9 +37,9 @@ pub(super) struct RecordedPlugins {
 }
 
 impl RecordedPlugins {
-    /// Nobody yet.
+    /// Loads no plug-in yet.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        // Whom the operator trusts is about what runs; here nothing of it has an effect.
+        // The operator's trusted keys are for plug-ins that run. Here the answers have no effect, so none is asked for.
         let host = Host::with(Options { builtins: builtins::embedded(), ..Options::default() })?;
         let folder = components_dir(&config.store);
         let kept = Components::at(folder.clone());
@@ -50,7 +51,7 @@ impl RecordedPlugins {
         &self.host
     }
 
-    /// Makes a call again.
+    /// Repeats a call.
     pub(super) async fn again(&mut self, call: &Call) -> Again {
         if !call.replayable {
             return Again::Untold(
@@ -121,8 +122,8 @@ impl RecordedPlugins {
     }
 }
 
-/// The table under which a plug-in of this name is loaded for a replay. What it is granted of `kv` and of processes it is told from the
-/// record, so that needs nobody's leave.
+/// The table with which a plug-in of this name is loaded for a replay. It is granted `kv` and processes: their answers come from the record,
+/// so these grants are harmless.
 pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig {
     let unnamed = || PluginConfig {
         name: name.clone(),
@@ -138,7 +139,7 @@ pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig 
     PluginConfig { grant: Grant { kv: true, process: true, process_control: true, ..table.grant }, ..table }
 }
 
-/// What the host told it while it answered.
+/// The calls to the host that the plug-in made for this answer.
 pub(super) fn heard(said: &Said) -> &[Heard] {
     match said {
         Said::Verdict(verdict) => &verdict.heard,

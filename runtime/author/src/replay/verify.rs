@@ -1,4 +1,4 @@
-//! `heald replay` without another plug-in: every kept call, made again by who answered it, must give the same answer to the bit.
+//! `heald replay` without a candidate: repeats every recorded call with the plug-in that answered it. The answer must be the same to the bit.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use super::{DIFFERS, ReplayArgs, Span, TROUBLE, stamp};
 /// Calls read at once.
 const PAGE: u32 = 512;
 
-/// What was counted.
+/// The counts of a replay.
 #[derive(Debug, Default)]
 struct ReplayCount {
     calls: u64,
     same: u64,
     differ: u64,
     unreadable: Vec<Value>,
-    /// Why calls could not be made again, and how many each time.
+    /// The reasons why calls cannot be repeated, with the number of calls.
     untold: BTreeMap<String, u64>,
     gone: BTreeMap<String, u64>,
 }
@@ -50,14 +50,14 @@ impl ReplayCount {
         match () {
             () if self.differ > 0 => DIFFERS,
             () if !self.gone.is_empty() || !self.unreadable.is_empty() => TROUBLE,
-            // Nothing was found wrong because nothing was tried.
+            // No difference was found, but no call was repeated either.
             () if self.same == 0 => TROUBLE,
             () => 0,
         }
     }
 }
 
-/// Makes every call again; gives the first differences, too.
+/// Repeats every call; returns the first differences too.
 async fn again(
     limit: usize,
     span: &Span,

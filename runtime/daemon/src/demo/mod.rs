@@ -13,10 +13,10 @@ use crate::run::{self, RunArgs, RunMode};
 
 use service::{DEMO_FAULTS, DemoFault};
 
-/// Where the demo's runtime finds its configuration: the keeper made it, and every runtime after it uses it again.
+/// The variable with the demo's directory. The keeper makes the directory, and every runtime uses its configuration.
 const DIRECTORY: &str = "HEALD_DEMO_DIR";
 
-/// Where the demo listens if nothing else is said.
+/// The address at which the demo listens by default.
 const LISTEN: &str = "127.0.0.1:8000";
 
 /// Runs the demo until it is ended.
@@ -53,7 +53,7 @@ fn prepare() -> anyhow::Result<PathBuf> {
 }
 
 fn configuration(heald: &Path, directory: &Path, cache: &Path) -> anyhow::Result<String> {
-    // Taken together and let go together, so that no two get the same.
+    // All ports are taken before any is released, so that they differ.
     let ports: Vec<TcpListener> =
         DEMO_FAULTS.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();

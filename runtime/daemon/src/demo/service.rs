@@ -1,7 +1,7 @@
-//! The demo's patients: small HTTP services that really crash, hang, leak, turn slow, and say DOWN with a 200.
+//! The demo's services: small HTTP servers that really crash, hang, leak, turn slow, and say DOWN with a 200.
 //!
-//! Each misbehaves when its turn comes round on the wall clock, so that the five take turns for as long as they run and a
-//! restarted one does not change the order. None of them knows anything of heald.
+//! The wall clock tells when a service fails, so that the five take turns for as long as they run, and a restart does not change the order.
+//! They know nothing of heald.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// How a patient falls ill.
+/// How a demo service fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum DemoFault {
     /// Ends itself with an abort.
@@ -32,12 +32,12 @@ pub enum DemoFault {
     Down,
 }
 
-/// All of them, in the order of their turns.
+/// All faults, in the order of their turns.
 pub const DEMO_FAULTS: [DemoFault; 5] =
     [DemoFault::Crash, DemoFault::Hang, DemoFault::Leak, DemoFault::Slow, DemoFault::Down];
 
 impl DemoFault {
-    /// The name of the patient that has it.
+    /// The name of the service that has this fault.
     pub const fn service(self) -> &'static str {
         match self {
             Self::Crash => "shop",
@@ -53,7 +53,7 @@ impl DemoFault {
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "heald demo-service")]
 pub struct DemoServiceArgs {
-    /// What it suffers from; without it, it stays well.
+    /// The fault that it has; without one it stays healthy.
     #[arg(long = "illness", value_enum)]
     pub fault: Option<DemoFault>,
     /// Where it listens.
@@ -70,9 +70,9 @@ pub struct DemoServiceArgs {
 /// What a leak costs in each step, and how often there is a step: about 100 MB in a turn of eight seconds.
 const STEP_BYTES: usize = 2 << 20;
 const STEP: Duration = Duration::from_millis(150);
-/// A leak ends here, healed or not: the demo must not eat the machine.
+/// A leak ends here, healed or not: the demo must not fill the memory.
 const MOST_BYTES: usize = 400 << 20;
-/// How late a slow patient gets.
+/// How late a slow service answers.
 const LATENESS: Duration = Duration::from_millis(400);
 
 #[derive(Default)]
@@ -122,7 +122,7 @@ async fn answer(
     Response::builder().status(status).header("content-type", "application/json").body(Full::from(body))
 }
 
-/// Waits for each turn of this fault, and has it.
+/// Waits for each turn of this fault, and fails.
 async fn fail_in_turn(fault: DemoFault, turn: Duration, cache: Option<PathBuf>, condition: Arc<Condition>) {
     let place = DEMO_FAULTS.iter().position(|other| *other == fault).unwrap_or(0) as u64;
     loop {
@@ -136,7 +136,7 @@ async fn fail_in_turn(fault: DemoFault, turn: Duration, cache: Option<PathBuf>, 
             DemoFault::Down => condition.down.store(true, Ordering::Relaxed),
             DemoFault::Leak => leak(cache.as_deref()).await,
         }
-        // Past the beginning of this turn, so that the next one waited for is another.
+        // This turn must be over, or it would be waited for again.
         tokio::time::sleep(turn).await;
     }
 }

@@ -146,13 +146,13 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct TestLine<T: MadeValue> {
+    struct MakerLine<T: MadeValue> {
         #[serde(bound(deserialize = "T: Deserialize<'de>"))]
         v: Maker<T>,
     }
 
     fn numbers(text: &str, count: u32) -> Vec<f64> {
-        let line: TestLine<f64> = toml::from_str(text).unwrap();
+        let line: MakerLine<f64> = toml::from_str(text).unwrap();
         (0..count).map(|place| line.v.make(place, count, dice(7, 0, place)).unwrap()).collect()
     }
 
@@ -162,10 +162,10 @@ mod tests {
         assert_eq!(numbers("v = { ramp = [10, 20.0] }", 5), [10.0, 12.5, 15.0, 17.5, 20.0]);
         assert_eq!(numbers("v = { ramp = [10, 20] }", 1), [10.0]);
         assert_eq!(numbers("v = { cycle = [1, 2, 3] }", 5), [1.0, 2.0, 3.0, 1.0, 2.0]);
-        let flap: TestLine<bool> = toml::from_str("v = { flap = 2 }").unwrap();
+        let flap: MakerLine<bool> = toml::from_str("v = { flap = 2 }").unwrap();
         let made: Vec<_> = (0..5).map(|place| flap.v.make(place, 5, 0).unwrap()).collect();
         assert_eq!(made, [true, true, false, false, true]);
-        let time: TestLine<Time> = toml::from_str("v = { ramp = [\"20ms\", \"40ms\"] }").unwrap();
+        let time: MakerLine<Time> = toml::from_str("v = { ramp = [\"20ms\", \"40ms\"] }").unwrap();
         assert_eq!(time.v.make(1, 3, 0), Some(Time(Duration::from_millis(30))));
     }
 
@@ -187,9 +187,9 @@ mod tests {
             "v = { flap = 1 }",
             "v = { ramp = [1, 2], cycle = [1] }",
         ] {
-            let error = toml::from_str::<TestLine<f64>>(wrong).err().unwrap().to_string();
+            let error = toml::from_str::<MakerLine<f64>>(wrong).err().unwrap().to_string();
             assert!(error.contains("{ ramp = [from, to] }") && error.contains("line 1"), "{wrong}: {error}");
         }
-        assert!(toml::from_str::<TestLine<String>>("v = { ramp = [\"a\", \"b\"] }").is_err());
+        assert!(toml::from_str::<MakerLine<String>>("v = { ramp = [\"a\", \"b\"] }").is_err());
     }
 }
