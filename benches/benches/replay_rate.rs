@@ -62,7 +62,7 @@ fn question(n: u64) -> Question {
 }
 
 async fn decide(store: &Store) {
-    let host = Host::with(Options { builtins: heald::builtins::embedded(), ..Options::default() }).unwrap();
+    let host = Host::with(Options { builtins: heald_platform::builtins::embedded(), ..Options::default() }).unwrap();
     let table: PluginConfig =
         serde_json::from_value(json!({ "name": "rules", "component": "builtin:decide-rules" })).unwrap();
     let policy = host.load(&table).unwrap().policy(&table.config).await.unwrap();

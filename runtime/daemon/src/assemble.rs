@@ -16,17 +16,19 @@ use heald_store::{DesiredStateFile, NodeIdentity, Store};
 use heald_supervisor::{Found, ProcessEvent, SupervisedService, Supervisor};
 use tokio::sync::mpsc;
 
-use crate::actions::Hands;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::{Config, ServiceConfig};
-use crate::platform::{self, Casting, Enrolled, Parts, Platform, Roster, Stage, chain};
-use crate::{builtins, keepers};
+use heald_config::{Config, ServiceConfig, chain};
+use heald_platform::action_executor::ActionExecutor;
+use heald_platform::{
+    ChainResolver, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, RegisteredPlugin, builtins,
+    process_events,
+};
 
 /// How often a supervised process is measured.
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// So far back the guard's ledger reaches: the longest of its memories is the start limit's five minutes by default, and an
-/// operator may ask for hours.
+/// How far back heald reads entries for the guard's ledger. The longest window of a rule is five minutes by default (the start limit), and
+/// an operator may configure hours.
 const LEDGER_SPAN: Duration = Duration::from_secs(24 * 3600);
 
 /// A runtime that heals.
@@ -37,21 +39,21 @@ pub struct Assembled {
     pub prober: Prober,
     /// The journal.
     pub store: Arc<Store>,
-    /// The plug-ins, to be looked at and changed.
+    /// The plug-ins as operators see and change them.
     pub platform: Arc<Platform>,
-    /// The plug-ins, to be consulted.
+    /// Answers questions from outside.
     pub consultants: Arc<Consultants>,
     /// The processes heald runs; None without a keeper.
     pub supervisor: Option<Supervisor>,
     /// Services, dependencies before their dependents.
     pub order: Vec<ServiceName>,
-    /// The healer at work; it ends by itself only when the task of a service fails.
+    /// The task of the healer; it ends by itself only when the task of a service fails.
     pub healing: tokio::task::JoinHandle<()>,
-    /// News of processes and checks on their way into the record, the watched folder, the judging of trials.
+    /// The tasks that record events of processes and checks, watch the folder, and judge trials.
     pub witnesses: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// Brings everything up; returns when the work has begun, with supervised services on their way.
+/// Starts everything. Supervised services may still be starting when it returns.
 ///
 /// # Errors
 /// When the store, the keeper or the host cannot be used. A plug-in that cannot be loaded is no error, it is an incident.
@@ -66,7 +68,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     notes.extend(wishes.notes);
     if wishes.unreadable {
         tracing::error!(
-            "nobody knows what is wanted of the services: mode is observe for all of them until that is mended"
+            "the desired states of the services cannot be read: heald only observes all services until the file can be read at a start"
         );
         config.healing.mode = Mode::Observe;
         config.service.iter_mut().for_each(|service| service.mode = None);
@@ -77,7 +79,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let order = order(&config.service);
     let (supervisor, found) = attach(&config, keeper, clock.as_ref()).await?;
     if let Some((found, _)) = &found {
-        notes.extend(keepers::tell(found));
+        notes.extend(process_events::tell(found));
     }
     for note in &notes {
         tracing::warn!("{note}");
@@ -86,34 +88,34 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     let config = Arc::new(config);
     let specs: BTreeMap<ServiceName, ServiceSpec> =
         config.service.iter().map(|service| (service.name.clone(), spec(&config, service))).collect();
-    let hands = Arc::new(Hands {
+    let executor = Arc::new(ActionExecutor {
         supervisor: supervisor.clone(),
         specs: specs.clone(),
         plugins: RwLock::default(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     });
-    let reach = Reach { processes: Some(Arc::clone(&hands) as _), control: Some(Arc::clone(&hands) as _) };
+    let reach = Reach { processes: Some(Arc::clone(&executor) as _), control: Some(Arc::clone(&executor) as _) };
     let host = host(&config, reach)?;
     let parts = Parts { host, config: Arc::clone(&config), clock: Arc::clone(&clock), store: Arc::clone(&store) };
     if safe_mode {
         tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
     }
-    // In safe mode the runtimes before this one died young: whatever the reason is, plug-ins stay out of it.
-    let (platform, mut casting, told) = Platform::open(parts, safe_mode).await;
+    // In safe mode the runtimes before this one died soon after their start. Plug-ins might be why, so none is loaded.
+    let (platform, mut resolved, told) = Platform::open(parts, safe_mode).await;
     told.iter().for_each(|note| tracing::warn!("{note}"));
     notes.extend(told);
-    hands.offer(casting.actions);
-    let charge = |(name, spec)| Charge { spec, cast: casting.casts.remove(&name).unwrap_or_default() };
+    executor.offer(resolved.actions);
+    let charge = |(name, spec)| Charge { spec, cast: resolved.casts.remove(&name).unwrap_or_default() };
     let charges: Vec<Charge> = specs.into_iter().map(charge).collect();
-    let consultants = Arc::new(Consultants::new(casting.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
+    let consultants = Arc::new(Consultants::new(resolved.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
 
     let services = Arc::new(ServiceList::default());
     let (changes, changed) = mpsc::unbounded_channel();
     let outside = ProberPorts {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        processes: Arc::clone(&hands) as Arc<dyn Processes>,
+        processes: Arc::clone(&executor) as Arc<dyn Processes>,
         samples: Arc::clone(&services) as _,
         changes,
     };
@@ -126,25 +128,25 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         entropy,
         journal: Arc::clone(&store) as Arc<dyn Journal>,
         probes: Arc::new(prober.clone()),
-        actions: Arc::clone(&hands) as _,
-        processes: Arc::clone(&hands) as _,
+        actions: Arc::clone(&executor) as _,
+        processes: Arc::clone(&executor) as _,
         wishes: Arc::clone(&wishes) as Arc<dyn Wishes>,
     };
     let past = past(&store, &config, clock.now()).await?;
     let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), charges, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
-    let stage = Stage { healer: Arc::clone(&healer), hands, consultants: Arc::clone(&consultants) };
-    let platform_tasks = platform.start(stage);
+    let platform_ports = PlatformPorts { healer: Arc::clone(&healer), executor, consultants: Arc::clone(&consultants) };
+    let platform_tasks = platform.start(platform_ports);
     for (service, desired) in wishes.all() {
         heald_engine::ports::Probes::hold(&prober, &service, desired == Desired::Stopped);
     }
 
     let mut witnesses = platform_tasks;
-    witnesses.push(tokio::spawn(keepers::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
+    witnesses.push(tokio::spawn(process_events::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
     let healing = Arc::clone(&healer);
     let healing = tokio::spawn(async move { healing.run().await });
     if let (Some(supervisor), Some((found, events))) = (&supervisor, found) {
-        let crew = keepers::Crew {
+        let process_events = process_events::ProcessEvents {
             supervisor: supervisor.clone(),
             healer: Arc::clone(&healer),
             prober: prober.clone(),
@@ -153,40 +155,40 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
             samples: services,
             heard: Arc::default(),
         };
-        witnesses.push(tokio::spawn(crew.clone().witness_processes(events)));
-        witnesses.push(tokio::spawn(crew.take_over(found, order.clone(), wishes, blind)));
+        witnesses.push(tokio::spawn(process_events.clone().witness_processes(events)));
+        witnesses.push(tokio::spawn(process_events.take_over(found, order.clone(), wishes, blind)));
     }
     Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
 }
 
-/// The plug-ins alone, to be consulted with no runtime.
+/// The consultants alone, for a question without a runtime.
 ///
 /// # Errors
 /// When the plug-in host cannot be started.
 pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
     let host = host(config, Reach::default())?;
-    let mut roster = Roster::new();
-    let faults = load_all(&host, config, &mut roster).await;
-    let casting = Casting::of(&Config { service: Vec::new(), ..config.clone() }, &roster).await;
-    for (plugin, why) in faults.iter().chain(&casting.faults) {
+    let mut registry = PluginRegistry::new();
+    let faults = load_all(&host, config, &mut registry).await;
+    let resolved = ChainResolver::of(&Config { service: Vec::new(), ..config.clone() }, &registry).await;
+    for (plugin, why) in faults.iter().chain(&resolved.faults) {
         tracing::error!(plugin = %plugin, "cannot be used: {why}");
     }
-    Ok(Consultants::new(casting.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
+    Ok(Consultants::new(resolved.profiles, SystemClock::start(), Arc::new(SystemEntropy)))
 }
 
-/// Loads every plug-in of the configuration; returns what was refused, and why.
+/// Loads every plug-in of the configuration into `registry`; returns those that could not be loaded, with the reason.
 ///
 /// # Errors
-/// Never: a refusal is no error here.
-pub async fn load_all(host: &Host, config: &Config, roster: &mut Roster) -> Vec<(PluginName, String)> {
+/// Never: a plug-in that cannot be loaded is no error here.
+pub async fn load_all(host: &Host, config: &Config, registry: &mut PluginRegistry) -> Vec<(PluginName, String)> {
     let mut faults = Vec::new();
     for table in &config.plugin {
-        let mut enrolled = Enrolled::new(table.clone(), platform::Origin::Configuration, Default::default());
+        let mut registered = RegisteredPlugin::new(table.clone(), PluginOrigin::Configuration, Default::default());
         match host.fetch(table).await {
-            Ok(plugin) => enrolled.plugin = Some(plugin),
+            Ok(plugin) => registered.plugin = Some(plugin),
             Err(error) => faults.push((table.name.clone(), format!("{}: {}", table.component, chain(&error)))),
         }
-        roster.insert(table.name.clone(), enrolled);
+        registry.insert(table.name.clone(), registered);
     }
     faults
 }
@@ -199,7 +201,7 @@ pub fn host(config: &Config, reach: Reach) -> anyhow::Result<Host> {
     let trust = Trust::read(&config.plugins).context("[plugins] trusted_keys")?;
     let cache = config.plugins.cache.clone().unwrap_or_else(|| config.store.path.with_extension("cache"));
     let compiler = std::env::current_exe().ok().map(|program| {
-        // What this process was started from, even if another file has that name by now.
+        // The file that this process was started from, even if another file has its name now.
         let image = Path::new("/proc/self/exe");
         let program = if image.exists() { image.to_owned() } else { program };
         Compiler { program, arguments: vec!["compile-plugin".into()] }
@@ -232,12 +234,12 @@ async fn attach(
     let (supervisor, found) = Supervisor::connect(keeper.stream, processes.collect(), options)
         .await
         .context("cannot attach to the keeper")?;
-    // At once, before anything can happen that nobody hears of.
+    // Subscribe at once, so that no event is missed.
     let events = supervisor.subscribe();
     Ok((Some(supervisor), Some((found, events))))
 }
 
-/// The keeper's children get absolute paths: its working directory is its own.
+/// The keeper needs absolute paths: its working directory may be another.
 fn absolute(path: &Path) -> anyhow::Result<std::path::PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot make {} absolute", path.display()))
 }
@@ -270,7 +272,7 @@ fn spec(config: &Config, service: &ServiceConfig) -> ServiceSpec {
     }
 }
 
-/// Services with dependencies before their dependents. The configuration was checked: there is no cycle.
+/// The services, dependencies before their dependents. The configuration is checked and has no cycle.
 fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
     let mut order: Vec<ServiceName> = Vec::new();
     let mut left: Vec<&ServiceConfig> = services.iter().collect();
@@ -278,7 +280,7 @@ fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
         let known: BTreeSet<&ServiceName> = order.iter().collect();
         let (ready, later): (Vec<&ServiceConfig>, Vec<&ServiceConfig>) =
             left.iter().partition(|service| service.depends_on.iter().all(|needed| known.contains(needed)));
-        // None is ready only in a cycle; then the order given is as good as any.
+        // Only in a cycle is none ready; then any order will do.
         let (ready, later) = if ready.is_empty() { (later, Vec::new()) } else { (ready, later) };
         order.extend(ready.iter().map(|service| service.name.clone()));
         left = later;
@@ -286,7 +288,7 @@ fn order(services: &[ServiceConfig]) -> Vec<ServiceName> {
     order
 }
 
-/// What the journal remembers.
+/// Reads from the journal what the healer needs to know of the past.
 async fn past(store: &Store, config: &Config, now: heald_model::Moment) -> anyhow::Result<Past> {
     let mut incidents = store.open_incidents().await.context("cannot read open incidents")?;
     incidents.extend(store.resolved_since(now - config.healing.reopen_within).await.context("cannot read incidents")?);

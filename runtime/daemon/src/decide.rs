@@ -4,19 +4,42 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use heald_engine::control::{Consult, Consultation, Metrics};
 use heald_model::{Fact, Finding};
 use serde_json::{Map, Value, json};
 
-use crate::cli::DecideArgs;
-use crate::config::{self, Config, ConsultConfig};
-use crate::{assemble, builtins};
+use heald_platform::builtins;
+
+use crate::assemble;
+use heald_config::{self as config, Config, ConsultConfig};
 
 /// `error_rate` is a ratio inside.
 const PERCENT: f64 = 100.0;
+
+/// `heald decide`.
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// The metrics as a JSON object, such as {"status": "UP", "cpu": 90, "memory": 40}
+    #[arg(long, value_name = "JSON")]
+    pub metrics: String,
+    /// The profile of [consult] that answers
+    #[arg(long, value_name = "NAME", default_value = "orchestrate")]
+    pub policy: String,
+    /// The configuration file; heald.toml if it is there
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show the metrics, the findings, the rules that held and the rule that won
+    #[arg(long)]
+    pub explain: bool,
+}
 
 /// Carries the command out, in this process's directory and environment.
 ///
@@ -172,8 +195,7 @@ mod tests {
     use heald_model::{Alternative, Choice, Decision, Proposal, Severity, Source};
 
     use super::*;
-    use crate::cli::{Cli, Command};
-    use crate::config::{Environment, parse};
+    use heald_config::{Environment, parse};
 
     /// Plug-ins that answer so, and remember what they were asked.
     struct Told(Decision, Vec<Finding>, Mutex<Option<(String, Metrics)>>);
@@ -216,9 +238,14 @@ mod tests {
         Choice::Act(Proposal { action: action.into(), parameters: json!({}), verify_within: None })
     }
 
+    #[derive(Debug, Parser)]
+    struct DecideLine {
+        #[command(flatten)]
+        args: DecideArgs,
+    }
+
     async fn say(told: &Told, words: &[&str]) -> Result<(String, String), String> {
-        let line = ["heald", "decide"].iter().chain(words);
-        let Command::Decide(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        let args = DecideLine::try_parse_from(["decide"].iter().chain(words)).unwrap().args;
         let builtin = ["act-clear-cache", "decide-rules", "detect-availability", "detect-threshold"];
         let config = parse(None, &Environment::new(), &builtin).unwrap().config;
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -1,38 +1,33 @@
-//! heald, the healing runtime: configuration, wiring, signals and the command line.
+//! heald, the healing runtime: wiring, signals, the demo and the command line.
 //!
-//! Everything that judges is in `heald-engine`; everything that touches the world is an adapter. This crate plugs them together
-//! ([`assemble`]), and is what the binary `heald` and the end-to-end tests start.
+//! `heald-engine` judges, and adapters touch the world. This crate plugs them together ([`assemble`]) and lists the commands ([`cli`]); the
+//! binary `heald` and the end-to-end tests start it.
 #![deny(unsafe_code)]
 
-pub mod actions;
 pub mod assemble;
-pub mod builtins;
 pub mod cli;
-pub mod client;
 pub mod clock;
-pub mod config;
+pub mod config_command;
 pub mod decide;
 pub mod demo;
-pub mod keepers;
 pub mod logging;
-pub mod platform;
-pub mod plugin;
-pub mod replay;
+pub mod narrate;
+mod plugin_check;
 pub mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
-use crate::run::Stage;
+use crate::cli::{Cli, Command, PluginCommand};
+use crate::run::RunMode;
 
-/// The binary's whole life: reads the command line, does what it says, and answers with the exit code.
+/// Reads the command line, carries out its command, and returns the exit code.
 pub fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error);
+            heald_config::complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -40,12 +35,12 @@ pub fn main() -> ExitCode {
 
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(&args, args.config.as_deref(), Stage::default()),
+        Command::Run(args) => run::run(&args, args.config.as_deref(), RunMode::default()),
         Command::Demo(args) => demo::demo(args),
         Command::DemoService(raw) => {
             let words = std::iter::once("heald demo-service".into()).chain(raw.args);
-            let args = demo::patient::PatientArgs::parse_from(words);
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::patient::serve(args))?;
+            let args = demo::service::DemoServiceArgs::parse_from(words);
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::service::serve(args))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::CompilePlugin(args) => {
@@ -53,16 +48,13 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Decide(args) => decide::decide(args),
-        Command::Config(command) => config::command(command),
-        Command::Plugin(command) => plugin::command(command),
-        Command::Explain(args) => Ok(replay::explain(&args)),
-        Command::Replay(args) => Ok(replay::replay(&args)),
-        other => client::run(other),
+        Command::Config(command) => config_command::command(command),
+        Command::Plugin(PluginCommand::Author(command)) => heald_author::plugin::command(command),
+        Command::Plugin(PluginCommand::Client(command)) => {
+            heald_cli::run_plugin(&command, &config_command::addresses())
+        }
+        Command::Explain(args) => Ok(heald_author::replay::explain(&args)),
+        Command::Replay(args) => Ok(heald_author::replay::replay(&args)),
+        Command::Client(command) => heald_cli::run(&command, &config_command::addresses()),
     }
-}
-
-/// Says on standard error what is wrong: the one place where an error is printed with all its causes.
-#[allow(clippy::print_stderr)]
-fn complain(error: &anyhow::Error) {
-    eprintln!("heald: {error:#}");
 }

@@ -17,6 +17,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -25,8 +26,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context as Spans, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::LogFormat;
-use crate::config::{Level, LogConfig};
+use heald_config::{LogConfig, LogLevel};
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere
+    #[default]
+    Auto,
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
 
 /// Lines that wait for the disk or the terminal: a burst of some seconds at the pace of a large incident, a few MB.
 const WAITING_LINES: usize = 8_192;
@@ -36,7 +48,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const OWN: &str = "heald";
 
 /// The way to the writer's thread, for as long as the process lives.
-static LINES: OnceLock<SyncSender<Line>> = OnceLock::new();
+static LINES: OnceLock<SyncSender<LogLine>> = OnceLock::new();
 
 /// Writes out what waits when it is dropped. The log itself goes on until the process ends.
 #[derive(Debug)]
@@ -74,7 +86,7 @@ pub fn start_without_thread(config: &LogConfig, format: LogFormat, narrated: boo
     Ok(tracing_subscriber::registry().with(layer.with_filter(filter(config.level))).try_init()?)
 }
 
-fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<(Shape, Option<File>)> {
+fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Result<(LogShape, Option<File>)> {
     let file = if config.file.as_os_str().is_empty() { None } else { Some(open(&config.file)?) };
     let terminal = stdout().is_terminal();
     let text = match format {
@@ -87,7 +99,7 @@ fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Resul
         (false, false) => Stdout::Json,
         (false, true) => Stdout::Text { colour: terminal && std::env::var_os("NO_COLOR").is_none() },
     };
-    Ok((Shape { stdout, file: file.is_some() }, file))
+    Ok((LogShape { stdout, file: file.is_some() }, file))
 }
 
 /// Returns when all that was logged so far is written, or is not going to be. For whoever ends the process without returning
@@ -95,7 +107,7 @@ fn shape(config: &LogConfig, format: LogFormat, narrated: bool) -> anyhow::Resul
 pub fn flush() {
     let (done, written) = sync_channel(1);
     // Behind everything that waits; a full queue in front of a reader that stalled is not waited for.
-    if LINES.get().is_some_and(|lines| lines.try_send(Line::Flush(done)).is_ok()) {
+    if LINES.get().is_some_and(|lines| lines.try_send(LogLine::Flush(done)).is_ok()) {
         let _ = written.recv_timeout(LAST_WORDS);
     }
 }
@@ -108,30 +120,30 @@ fn open(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("the log file {} cannot be opened", path.display()))
 }
 
-fn filter(level: Level) -> Targets {
+fn filter(level: LogLevel) -> Targets {
     let own = match level {
-        Level::Debug => tracing::Level::DEBUG,
-        Level::Info => tracing::Level::INFO,
-        Level::Warning => tracing::Level::WARN,
-        Level::Error | Level::Critical => tracing::Level::ERROR,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Warning => tracing::Level::WARN,
+        LogLevel::Error | LogLevel::Critical => tracing::Level::ERROR,
     };
     Targets::new().with_target(OWN, own).with_default(own.min(tracing::Level::WARN))
 }
 
 /// What goes to whom.
 #[derive(Debug)]
-enum Line {
+enum LogLine {
     /// Ready text, with its newline.
     Text { stdout: Option<String>, file: Option<String> },
     /// Say so when everything before this is written.
     Flush(SyncSender<()>),
 }
 
-fn write(lines: &Receiver<Line>, mut file: Option<File>) {
+fn write(lines: &Receiver<LogLine>, mut file: Option<File>) {
     for line in lines {
         match line {
-            Line::Text { stdout, file: copy } => put(stdout.as_deref(), file.as_mut().zip(copy.as_deref())),
-            Line::Flush(done) => {
+            LogLine::Text { stdout, file: copy } => put(stdout.as_deref(), file.as_mut().zip(copy.as_deref())),
+            LogLine::Flush(done) => {
                 let _ = done.try_send(());
             }
         }
@@ -157,7 +169,7 @@ enum Stdout {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Shape {
+struct LogShape {
     stdout: Stdout,
     file: bool,
 }
@@ -165,20 +177,20 @@ struct Shape {
 /// How a line gets out.
 enum Way {
     /// By the writer's thread.
-    Thread(SyncSender<Line>),
+    Thread(SyncSender<LogLine>),
     /// Where it arises.
     Here(Mutex<Option<File>>),
 }
 
 struct LogLayer {
-    shape: Shape,
+    shape: LogShape,
     way: Way,
     dropped: AtomicU64,
 }
 
 impl LogLayer {
     /// False: there was no room.
-    fn say(&self, entry: &Entry) -> bool {
+    fn say(&self, entry: &LogEntry) -> bool {
         let json = || entry.json() + "\n";
         let (stdout, file) = match self.shape.stdout {
             Stdout::Nothing => (None, self.shape.file.then(json)),
@@ -189,7 +201,7 @@ impl LogLayer {
             Stdout::Text { colour } => (Some(entry.text(colour) + "\n"), self.shape.file.then(json)),
         };
         match &self.way {
-            Way::Thread(lines) => lines.try_send(Line::Text { stdout, file }).is_ok(),
+            Way::Thread(lines) => lines.try_send(LogLine::Text { stdout, file }).is_ok(),
             Way::Here(own) => {
                 let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
                 put(stdout.as_deref(), own.as_mut().zip(file.as_deref()));
@@ -203,19 +215,19 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _: Spans<'_, S>) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let mut entry = Entry::new(Timestamp::now(), Level::Warning, "heald::logging");
+            let mut entry = LogEntry::new(Timestamp::now(), LogLevel::Warning, "heald::logging");
             entry.message = format!("{dropped} lines of the log were dropped: nobody read them in time");
             if !self.say(&entry) {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
             }
         }
         let level = match *event.metadata().level() {
-            tracing::Level::ERROR => Level::Error,
-            tracing::Level::WARN => Level::Warning,
-            tracing::Level::INFO => Level::Info,
-            _ => Level::Debug,
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warning,
+            tracing::Level::INFO => LogLevel::Info,
+            _ => LogLevel::Debug,
         };
-        let mut entry = Entry::new(Timestamp::now(), level, event.metadata().target());
+        let mut entry = LogEntry::new(Timestamp::now(), level, event.metadata().target());
         event.record(&mut entry);
         if !self.say(&entry) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -225,23 +237,23 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
 /// One line before it has a form.
 #[derive(Debug)]
-struct Entry {
+struct LogEntry {
     at: Timestamp,
-    level: Level,
+    level: LogLevel,
     logger: String,
     message: String,
     fields: Map<String, Value>,
 }
 
-impl Entry {
-    fn new(at: Timestamp, level: Level, target: &str) -> Self {
+impl LogEntry {
+    fn new(at: Timestamp, level: LogLevel, target: &str) -> Self {
         Self { at, level, logger: target.replace("::", "."), message: String::new(), fields: Map::new() }
     }
 
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            ("critical", Value::Bool(true)) if self.level == Level::Error => self.level = Level::Critical,
+            ("critical", Value::Bool(true)) if self.level == LogLevel::Error => self.level = LogLevel::Critical,
             // The four keys of every line are taken.
             (name @ ("timestamp" | "level" | "logger" | "message"), value) => {
                 self.fields.insert(format!("field.{name}"), value);
@@ -272,7 +284,7 @@ impl Entry {
     }
 
     fn text(&self, colour: bool) -> String {
-        let (on, dim, off) = if colour { (self.level.colour(), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        let (on, dim, off) = if colour { (colour_of(self.level), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let mut line = format!(
             "{dim}{}{off} {on}{:<8}{off} {}",
             self.at.strftime("%H:%M:%S%.3f"),
@@ -296,29 +308,16 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-impl Level {
-    /// As it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-            Self::Critical => "CRITICAL",
-        }
-    }
-
-    const fn colour(self) -> &'static str {
-        match self {
-            Self::Debug => "\x1b[2m",
-            Self::Info => "\x1b[32m",
-            Self::Warning => "\x1b[33m",
-            Self::Error | Self::Critical => "\x1b[31m",
-        }
+const fn colour_of(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Debug => "\x1b[2m",
+        LogLevel::Info => "\x1b[32m",
+        LogLevel::Warning => "\x1b[33m",
+        LogLevel::Error | LogLevel::Critical => "\x1b[31m",
     }
 }
 
-impl Visit for Entry {
+impl Visit for LogEntry {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.add(field, value.into());
     }
@@ -354,24 +353,24 @@ mod tests {
     use super::*;
 
     /// What is logged within, as it would reach standard output.
-    fn logged(shape: Shape, level: Level, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
+    fn logged(shape: LogShape, level: LogLevel, within: impl FnOnce()) -> Vec<(String, Option<String>)> {
         let (lines, waiting) = sync_channel(64);
         let layer = LogLayer { shape, way: Way::Thread(lines), dropped: AtomicU64::new(0) };
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter(level)));
         tracing::subscriber::with_default(subscriber, within);
         let text = |line| match line {
-            Line::Text { stdout, file } => (stdout.unwrap_or_default(), file),
-            Line::Flush(_) => panic!("nobody said so"),
+            LogLine::Text { stdout, file } => (stdout.unwrap_or_default(), file),
+            LogLine::Flush(_) => panic!("nobody said so"),
         };
         waiting.try_iter().map(text).collect()
     }
 
-    const JSON: Shape = Shape { stdout: Stdout::Json, file: false };
+    const JSON: LogShape = LogShape { stdout: Stdout::Json, file: false };
 
     #[test]
     fn a_line_is_one_json_object_with_its_four_keys_first() {
         let error = std::io::Error::other(anyhow::anyhow!("inner"));
-        let lines = logged(JSON, Level::Info, || {
+        let lines = logged(JSON, LogLevel::Info, || {
             tracing::info!(target: "heald_engine::heal", service = "web\n", tries = 3, ratio = 0.5, ok = true, "No action {}", "required");
             tracing::error!(target: "heald", error = &error as &dyn std::error::Error, level = "x");
         });
@@ -410,21 +409,21 @@ mod tests {
             let words = logged(JSON, level, all).into_iter().map(value);
             words.map(|v| format!("{}:{}", v["level"].as_str().unwrap(), v["message"].as_str().unwrap())).collect()
         };
-        assert_eq!(levels(Level::Info), ["INFO:i", "WARNING:w", "ERROR:e", "CRITICAL:c", "WARNING:signal"]);
-        assert_eq!(levels(Level::Debug)[0], "DEBUG:d");
-        assert_eq!(levels(Level::Error), ["ERROR:e", "CRITICAL:c"]);
+        assert_eq!(levels(LogLevel::Info), ["INFO:i", "WARNING:w", "ERROR:e", "CRITICAL:c", "WARNING:signal"]);
+        assert_eq!(levels(LogLevel::Debug)[0], "DEBUG:d");
+        assert_eq!(levels(LogLevel::Error), ["ERROR:e", "CRITICAL:c"]);
     }
 
     #[test]
     fn text_is_for_people_and_the_file_still_gets_json() {
-        let shape = Shape { stdout: Stdout::Text { colour: false }, file: true };
-        let lines = logged(shape, Level::Info, || tracing::warn!(target: "heald::x", port = 8002, "evil \u{1b}[2J"));
+        let shape = LogShape { stdout: Stdout::Text { colour: false }, file: true };
+        let lines = logged(shape, LogLevel::Info, || tracing::warn!(target: "heald::x", port = 8002, "evil \u{1b}[2J"));
         let (text, file) = &lines[0];
         assert!(text.contains("WARNING  evil \u{fffd}[2J port=8002 (heald.x)"), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(serde_json::from_str::<Value>(file.as_deref().unwrap()).is_ok());
-        let colour = Shape { stdout: Stdout::Text { colour: true }, file: false };
-        assert!(logged(colour, Level::Info, || tracing::warn!(target: "heald", "x"))[0].0.contains("\u{1b}[33m"));
+        let colour = LogShape { stdout: Stdout::Text { colour: true }, file: false };
+        assert!(logged(colour, LogLevel::Info, || tracing::warn!(target: "heald", "x"))[0].0.contains("\u{1b}[33m"));
     }
 
     #[test]

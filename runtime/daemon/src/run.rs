@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use heald_api::{Api, Phase};
 use heald_engine::control::{Consult, Control};
 use heald_engine::ports::{Board, History};
@@ -16,33 +17,75 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::assemble::{Assembled, assemble};
-use crate::cli::RunArgs;
-use crate::config::{self, Config, Environment};
-use crate::demo::narrate;
-use crate::{builtins, logging};
+use crate::logging::LogFormat;
+use heald_platform::builtins;
 
-/// The exit code for a mistake on the command line or in the configuration: starting again would not help, and the keeper
-/// knows this one.
+use crate::{logging, narrate};
+use heald_config::{self as config, Config, Environment};
+
+/// The exit code for a mistake on the command line or in the configuration. The keeper knows it and does not start the runtime again.
 pub const MISTAKE: u8 = 2;
 
-/// Threads that judge. The probes have one of their own, the journal too; a guest that burns its budget holds up one of these
+/// The number of threads that judge. Probes and journal have threads of their own. A guest that uses up its budget blocks one of these
 /// for some milliseconds.
 const JUDGES: usize = 2;
 
+/// `heald run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// The configuration file; heald.toml if it is there
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen at this address instead of the configured ones; may be given several times
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["host", "port"])]
+    pub listen: Vec<String>,
+    /// Listen at this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Listen at this port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// How the log is written; `auto` is for people on a terminal and JSON lines elsewhere
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+impl RunArgs {
+    /// The addresses to listen at: the configured ones, overridden by `--listen`, `--host` and `--port`. `--host` alone keeps the
+    /// configured port, `--port` alone the configured host.
+    pub fn listen_over(&self, configured: &[String]) -> Vec<String> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        if self.host.is_none() && self.port.is_none() {
+            return configured.to_vec();
+        }
+        let first = configured.first().and_then(|address| address.rsplit_once(':'));
+        let (host, port) = first.unwrap_or(("127.0.0.1", "8003"));
+        let host = match self.host.as_deref() {
+            // An IPv6 address needs brackets beside a port.
+            Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            Some(host) => host.to_owned(),
+            None => host.to_owned(),
+        };
+        vec![format!("{host}:{}", self.port.map_or_else(|| port.to_owned(), |port| port.to_string()))]
+    }
+}
+
 /// What differs between `heald run` and `heald demo`.
 #[derive(Clone, Debug, Default)]
-pub struct Stage {
+pub struct RunMode {
     /// Tell a person on the terminal what happens, and keep the log in a file.
     pub narrated: bool,
-    /// Given to the runtime's environment.
+    /// Variables for the runtime's environment.
     pub env: Vec<(String, String)>,
 }
 
-/// Reads the configuration with the command line over it; every problem is printed.
+/// Reads the configuration, with the options of the command line over it.
 ///
 /// # Errors
 /// The problems, in one text.
-pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config::Loaded> {
+pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config::LoadedConfig> {
     let directory = std::env::current_dir().context("there is no working directory")?;
     let environment: Environment = std::env::vars().collect();
     let mut loaded = config::load(file, &directory, &environment, &builtins::names())?;
@@ -50,40 +93,40 @@ pub fn configured(args: &RunArgs, file: Option<&Path>) -> anyhow::Result<config:
     Ok(loaded)
 }
 
-/// Runs as what this process was started as: the keeper, or the runtime under it.
+/// Runs the keeper, or, in a process that the keeper started, the runtime.
 ///
 /// # Errors
 /// What kept it from its work.
-pub fn run(args: &RunArgs, file: Option<&Path>, stage: Stage) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunArgs, file: Option<&Path>, mode: RunMode) -> anyhow::Result<ExitCode> {
     let loaded = match configured(args, file) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            crate::complain(&problems);
+            config::complain(problems.as_ref());
             return Ok(ExitCode::from(MISTAKE));
         }
     };
     match heald_keeper::client::inherited()? {
         None => {
-            logging::start_without_thread(&loaded.config.log, args.log_format, stage.narrated)?;
-            keep(&loaded.config, stage)
+            logging::start_without_thread(&loaded.config.log, args.log_format, mode.narrated)?;
+            keep(&loaded.config, mode)
         }
         Some(inherited) => {
-            let _log = logging::start(&loaded.config.log, args.log_format, stage.narrated)?;
+            let _log = logging::start(&loaded.config.log, args.log_format, mode.narrated)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{}", warning.headline());
             }
             let judges = tokio::runtime::Builder::new_multi_thread().worker_threads(JUDGES).enable_all().build()?;
-            let code = judges.block_on(work(loaded.config, inherited, stage));
-            // Whatever still runs on it is nothing that must be waited for.
+            let code = judges.block_on(work(loaded.config, inherited, mode));
+            // No task that still runs must be waited for.
             judges.shutdown_timeout(Duration::from_secs(1));
             code
         }
     }
 }
 
-fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
+fn keep(config: &Config, mode: RunMode) -> anyhow::Result<ExitCode> {
     let mut image = Image::of_this_process();
-    image.env.extend(stage.env.into_iter().map(|(name, value)| (name.into(), value.into())));
+    image.env.extend(mode.env.into_iter().map(|(name, value)| (name.into(), value.into())));
     let state_dir = std::path::absolute(config.keeper.state_dir(&config.store))?;
     let options = Options {
         silence: config.keeper.silence,
@@ -91,17 +134,17 @@ fn keep(config: &Config, stage: Stage) -> anyhow::Result<ExitCode> {
         backoff_max: config.keeper.backoff_max,
         ..Options::new(Runtime::Process(image), state_dir)
     };
-    let code = heald_keeper::run(options).context("the keeper cannot run")?;
+    let code = heald_keeper::run(options).context("the keeper cannot do its work")?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-/// The runtime's life: bind, assemble, serve, end in order.
-async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage: Stage) -> anyhow::Result<ExitCode> {
-    // Before anything is touched: a port that is taken is the operator's to solve.
+/// Runs the runtime: bind, assemble, serve, end in order.
+async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: RunMode) -> anyhow::Result<ExitCode> {
+    // First of all: if a port is taken, the operator must act, and nothing else may have happened.
     let listeners = match config.server.bind().await {
         Ok(listeners) => listeners,
         Err(error) => {
-            crate::complain(&anyhow::Error::from(error));
+            config::complain(&error);
             return Ok(ExitCode::from(MISTAKE));
         }
     };
@@ -132,7 +175,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
         let _ = draining.wait_for(|phase| *phase == Phase::Draining).await;
     };
     let mut serving = tokio::spawn(heald_api::serve(listeners, router, end));
-    if stage.narrated {
+    if mode.narrated {
         tokio::spawn(narrate::narrate(Arc::clone(&assembled.store) as Arc<dyn History>));
         narrate::welcome(&addresses);
     }
@@ -147,11 +190,11 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
             anyhow::bail!("the API has ended by itself");
         }
         ended = &mut assembled.healing => {
-            // A heald that does not heal is worse than one that starts anew: the keeper sees to that.
+            // A heald that does not heal is worse than a restart; the keeper restarts this runtime.
             anyhow::bail!("the healing has ended by itself: {ended:?}");
         }
         () = keeper_gone(assembled.supervisor.clone()) => {
-            // Port and lock are free for the next at once; the children are the next keeper's.
+            // An exit at once frees port and lock for the next heald, whose keeper adopts the children.
             tracing::error!("the keeper is gone; so is this runtime");
             logging::flush();
             std::process::exit(1);
@@ -169,14 +212,14 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, stage:
 async fn told_to_end() -> std::io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Forwarded by the keeper; nothing is reloaded or re-executed yet, and dying of them would be worse than not listening.
+    // The keeper forwards these two. heald neither reloads nor re-executes itself yet, and must not die of them.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut upgrade = signal(SignalKind::user_defined2())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok("SIGTERM"),
             _ = interrupt.recv() => return Ok("SIGINT"),
-            _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration anew"),
+            _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration again"),
             _ = upgrade.recv() => tracing::warn!("SIGUSR2 is ignored"),
         }
     }
@@ -189,7 +232,7 @@ async fn keeper_gone(supervisor: Option<Supervisor>) {
     }
 }
 
-/// Checks first, so that nothing is healed while it is being stopped; then the processes; the journal last.
+/// Ends the checks first, so that heald heals nothing that is being stopped, then the processes, and the journal last.
 async fn end_in_order(assembled: Assembled) {
     assembled.prober.stop();
     tracing::info!("Health monitoring stopped");
@@ -219,7 +262,34 @@ fn now() -> Moment {
     heald_engine::ports::Clock::now(crate::clock::SystemClock::start().as_ref())
 }
 
-/// Where a demo's files are.
+/// The configuration file in a demo's directory.
 pub fn file_in(directory: &Path) -> PathBuf {
     directory.join("heald.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct RunLine {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn options_go_over_the_configured_addresses() {
+        let configured = ["127.0.0.1:8003".to_owned(), "127.0.0.1:8000".to_owned()];
+        let over = |line: &str| match RunLine::try_parse_from(line.split_whitespace()) {
+            Ok(line) => line.args.listen_over(&configured),
+            Err(error) => panic!("{line}: {error}"),
+        };
+        assert_eq!(over("run"), configured);
+        assert_eq!(over("run --port 5"), ["127.0.0.1:5"]);
+        assert_eq!(over("run --host localhost"), ["localhost:8003"]);
+        assert_eq!(over("run --host ::1 --port 5"), ["[::1]:5"]);
+        assert_eq!(over("run --listen a:1 --listen b:2"), ["a:1", "b:2"]);
+    }
 }

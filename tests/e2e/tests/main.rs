@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod crash;
 mod health_api;
+mod house;
 mod illness;
 mod own_death;
 mod plugin_commands;

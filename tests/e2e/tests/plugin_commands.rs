@@ -121,10 +121,10 @@ fn an_operator_sees_to_the_plugins_of_a_running_heald() {
         |text| text.contains("services    web") && !text.contains("calls       0,"),
     );
     let (disabled, text) = ask(&["plugin", "disable", "availability"]);
-    assert!(disabled && text.contains("availability is out of use"), "{text}");
+    assert!(disabled && text.contains("availability is disabled"), "{text}");
     assert!(row("availability").contains("disabled"), "{}", row("availability"));
     let (enabled, text) = ask(&["plugin", "enable", "availability"]);
-    assert!(enabled && text.contains("in use again"), "{text}");
+    assert!(enabled && text.contains("is enabled"), "{text}");
     assert!(row("availability").contains("running"), "{}", row("availability"));
     let (reloaded, text) = ask(&["plugin", "reload", "availability"]);
     assert!(reloaded && text.contains("availability is reloaded"), "{text}");

@@ -4,8 +4,8 @@
 
 use std::sync::OnceLock;
 
-use heald::config::{Config, Environment, File, Problems, parse};
-use heald::plugin::scenario::{Scenario, errands};
+use heald_config::{Config, Environment, File, ConfigProblems, parse};
+use heald_author::plugin::scenario::{CheckedScenario, task_inputs};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -15,11 +15,11 @@ fuzz_target!(|text: &str| {
     }
 });
 
-fn read(text: &str) -> Result<Config, Problems> {
+fn read(text: &str) -> Result<Config, ConfigProblems> {
     static ENVIRONMENT: OnceLock<(Environment, Vec<&'static str>)> = OnceLock::new();
     let (environment, builtin) = ENVIRONMENT.get_or_init(|| {
         let values = [("A", "1"), ("B", ""), ("C", "a\"b\\c\n'"), ("D", "true"), ("E", "${A}")];
-        (values.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), heald::builtins::names())
+        (values.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), heald_platform::builtins::names())
     });
     let file = File { name: "heald.toml".to_owned(), text: text.to_owned() };
     parse(Some(file), environment, builtin).map(|loaded| loaded.config)
@@ -44,10 +44,10 @@ fn configuration(text: &str) {
 }
 
 fn scenario(text: &str) {
-    match Scenario::read("scenario.toml", text) {
+    match CheckedScenario::read("scenario.toml", text) {
         Ok(scenario) => {
             assert!(!scenario.roles().is_empty(), "it is for somebody");
-            errands(&scenario);
+            task_inputs(&scenario);
         }
         Err(error) => drop(error.to_string()),
     }

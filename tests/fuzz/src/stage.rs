@@ -28,7 +28,7 @@ pub fn guest(name: &str) -> Vec<u8> {
 pub fn host() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
     HOST.get_or_init(|| {
-        let options = Options { builtins: heald::builtins::embedded(), ..Options::default() };
+        let options = Options { builtins: heald_platform::builtins::embedded(), ..Options::default() };
         Host::with(options).expect("a host starts")
     })
 }

@@ -1,7 +1,6 @@
 //! `heald demo`: five real processes that crash, hang, leak, turn slow, and say that they are down, healed live.
 
-pub mod narrate;
-pub mod patient;
+pub mod service;
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -10,15 +9,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cli::RunArgs;
-use crate::run::{self, Stage};
+use crate::run::{self, RunArgs, RunMode};
 
-use patient::{ILLNESSES, Illness};
+use service::{DEMO_FAULTS, DemoFault};
 
-/// Where the demo's runtime finds its configuration: the keeper made it, and every runtime after it uses it again.
+/// The variable with the demo's directory. The keeper makes the directory, and every runtime uses its configuration.
 const DIRECTORY: &str = "HEALD_DEMO_DIR";
 
-/// Where the demo listens if nothing else is said.
+/// The address at which the demo listens by default.
 const LISTEN: &str = "127.0.0.1:8000";
 
 /// Runs the demo until it is ended.
@@ -31,12 +29,12 @@ pub fn demo(mut args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(directory) = std::env::var_os(DIRECTORY).filter(|_| heald_keeper::client::is_runtime()) {
         let file = run::file_in(Path::new(&directory));
-        return run::run(&args, Some(&file), Stage { narrated: true, env: Vec::new() });
+        return run::run(&args, Some(&file), RunMode { narrated: true, env: Vec::new() });
     }
     let directory = prepare()?;
     let file = run::file_in(&directory);
     let env = vec![(DIRECTORY.to_owned(), directory.display().to_string())];
-    let code = run::run(&args, Some(&file), Stage { narrated: true, env });
+    let code = run::run(&args, Some(&file), RunMode { narrated: true, env });
     // Nothing in it outlives the demo.
     let _ = std::fs::remove_dir_all(&directory);
     code
@@ -55,9 +53,9 @@ fn prepare() -> anyhow::Result<PathBuf> {
 }
 
 fn configuration(heald: &Path, directory: &Path, cache: &Path) -> anyhow::Result<String> {
-    // Taken together and let go together, so that no two get the same.
+    // All ports are taken before any is released, so that they differ.
     let ports: Vec<TcpListener> =
-        ILLNESSES.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+        DEMO_FAULTS.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
     let mut text = format!(
         r#"# The demo's configuration, made by `heald demo`.
@@ -84,13 +82,12 @@ grant = {{ files = [{cache}] }}
         log = quoted(&directory.join("heald.log")),
         cache = quoted(cache),
     );
-    for (illness, port) in ILLNESSES.iter().zip(&ports) {
+    for (fault, port) in DEMO_FAULTS.iter().zip(&ports) {
         let address = port.local_addr()?;
-        let word =
-            clap::ValueEnum::to_possible_value(illness).map(|word| word.get_name().to_owned()).unwrap_or_default();
-        let name = illness.patient();
-        let (more, option) = match illness {
-            Illness::Leak => ("actions = [\"clear-cache\"]\n", format!(", \"--cache\", {}", quoted(cache))),
+        let word = clap::ValueEnum::to_possible_value(fault).map(|word| word.get_name().to_owned()).unwrap_or_default();
+        let name = fault.service();
+        let (more, option) = match fault {
+            DemoFault::Leak => ("actions = [\"clear-cache\"]\n", format!(", \"--cache\", {}", quoted(cache))),
             _ => ("", String::new()),
         };
         write!(

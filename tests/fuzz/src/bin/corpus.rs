@@ -57,7 +57,7 @@ fn load(components: &[(String, Vec<u8>)]) -> Outcome {
 
 /// Configurations and scenarios that come with heald.
 fn texts(here: &Path) -> Outcome {
-    write("configuration", "default", heald::config::DEFAULT.as_bytes())?;
+    write("configuration", "default", heald_config::DEFAULT.as_bytes())?;
     for (folder, first_line) in [("../../deploy/examples", ""), ("../../sdk/scenarios", "scenario\n")] {
         for entry in fs::read_dir(here.join(folder))? {
             let path = entry?.path();
