@@ -8,8 +8,8 @@ use heald_model::PluginName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::endpoint::Endpoint;
-use crate::limits::{LONGEST, Limits};
+use crate::guest::limits::{LONGEST, Limits};
+use crate::world::endpoint::Endpoint;
 
 /// A plug-in as the operator configures it.
 ///

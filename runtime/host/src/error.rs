@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use heald_model::{Fault, PluginName};
 
-use crate::key::KeyError;
-use crate::schema::Problem;
-use crate::signature::Untrusted;
+use crate::code::key::KeyError;
+use crate::code::schema::Problem;
+use crate::code::signature::Untrusted;
 
 /// Why a plug-in was not loaded or configured.
 #[derive(Debug, thiserror::Error)]

@@ -5,93 +5,63 @@
 //! two clocks and a handful of counts, and whatever goes wrong in it comes back as a [`Fault`](heald_model::Fault): data,
 //! within the budget, with the next call as good as new.
 //!
+//!
+//! | house | |
+//! |---|---|
+//! | `code` | what a file is: sections, signatures, metadata, contract, machine code |
+//! | `guest` | an instance: limits, pool, calls, answers, faults |
+//! | `world` | what an instance may touch: log, WASI, network, `kv`, processes |
+//!
 //! | file | |
 //! |---|---|
 //! | `options`, `config` | what the operator and the daemon say |
 //! | `load` | from bytes to a linked plug-in |
-//! | `compile`, `cache`, `entry`, `vouched` | machine code: made, kept, believed |
-//! | `section`, `signature`, `key` | who vouches for a file |
-//! | `contract`, `metadata`, `schema` | what is checked before anything runs |
-//! | `inspect` | the same, for people |
-//! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
-//! | `detector`, `policy`, `action` | the engine's ports |
-//! | `role`, `versions` | what is asked of a guest, in each version of the contract |
-//! | `lower`, `lift` | records into a guest and out of it |
-//! | `context`, `leash`, `voice`, `wasi` | what a guest can reach, and what is taken back |
-//! | `kv`, `process` | heald's own capabilities |
-//! | `http`, `exchange`, `endpoint`, `resolve`, `address`, `tls` | what of the network |
-//! | `heard`, `settings` | what a replay needs to know |
-//! | `fault`, `stats`, `weigh` | what is told of it |
+//! | `code::compile`, `cache`, `entry`, `vouched` | machine code: made, kept, believed |
+//! | `code::section`, `signature`, `key` | who vouches for a file |
+//! | `code::contract`, `metadata`, `schema` | what is checked before anything runs |
+//! | `code::inspect` | the same, for people |
+//! | `guest::pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
+//! | `guest::detector`, `policy`, `action` | the engine's ports |
+//! | `guest::role`, `versions` | what is asked of a guest, in each version of the contract |
+//! | `guest::lower`, `lift` | records into a guest and out of it |
+//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and told of it |
+//! | `world::context`, `leash`, `voice`, `wasi` | what a guest can reach, and what is taken back |
+//! | `world::kv`, `process` | heald's own capabilities |
+//! | `world::http`, `exchange`, `endpoint`, `resolve`, `address`, `tls` | what of the network |
+//! | `world::heard` | what a replay needs to know |
 //!
 //! It refuses to judge: strikes, rest, the order of a chain and the fallback are the engine's.
 #![deny(unsafe_code)]
 
-mod action;
-mod address;
 mod bindings;
-mod cache;
-mod clock;
-mod compile;
+mod code;
 mod config;
-mod context;
-mod contract;
-mod detector;
-mod embedded;
-mod endpoint;
-mod engine;
-mod entry;
 mod error;
-mod exchange;
-mod fault;
-mod heard;
-mod http;
-mod inspect;
-mod key;
-mod kv;
-mod leash;
-mod lift;
-mod limits;
+mod guest;
 mod load;
-mod lower;
-mod metadata;
 mod options;
-mod policy;
-mod pool;
-mod process;
-mod resolve;
-mod role;
-mod schema;
-mod section;
-mod settings;
-mod signature;
-mod stats;
 mod text;
-mod ticker;
-mod tls;
 mod versions;
-mod voice;
-mod vouched;
-mod wasi;
-mod weigh;
+mod world;
 
-pub use action::{ActionFailure, Plan, PluginActions, Task};
-pub use compile::compile_file;
+pub use code::compile::compile_file;
+pub use code::contract::Role;
+pub use code::embedded::Embedded;
+pub use code::engine::{config, precompile};
+pub use code::inspect::{Inspection, Interface, Producer, Sizes, inspect};
+pub use code::key::{KeyError, PublicKey, SecretKey};
+pub use code::metadata::{Metadata, Suggested};
+pub use code::schema::Problem;
+pub use code::signature::{Signature, Untrusted, digest, sign, signatures, verify};
 pub use config::{CanaryConfig, Directory, Grant, LimitsConfig, PluginConfig, PluginsConfig, merged};
-pub use contract::Role;
-pub use detector::PluginDetector;
-pub use embedded::Embedded;
-pub use endpoint::{Endpoint, Origin, Secret};
-pub use engine::{config, precompile};
 pub use error::HostError;
-pub use inspect::{Inspection, Interface, Producer, Sizes, inspect};
-pub use key::{KeyError, PublicKey, SecretKey};
-pub use leash::{Capability, NoCapability};
-pub use limits::Limits;
+pub use guest::action::{ActionFailure, Plan, PluginActions, Task};
+pub use guest::detector::PluginDetector;
+pub use guest::limits::Limits;
+pub use guest::policy::PluginPolicy;
+pub use guest::stats::Stats;
 pub use load::{Host, Plugin};
-pub use metadata::{Metadata, Suggested};
 pub use options::{Compiler, Network, Options, Reach, Touch, TouchError, Trust};
-pub use policy::PluginPolicy;
-pub use resolve::{Resolver, SystemResolver};
-pub use schema::Problem;
-pub use signature::{Signature, Untrusted, digest, sign, signatures, verify};
-pub use stats::Stats;
+pub use world::endpoint::{Endpoint, Origin, Secret};
+pub use world::leash::{Capability, NoCapability};
+pub use world::resolve::{Resolver, SystemResolver};

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use heald_engine::ports::{ProcessState, Processes};
 use heald_model::ServiceName;
 
-use crate::embedded::Embedded;
-use crate::key::PublicKey;
-use crate::resolve::{Resolver, SystemResolver};
+use crate::code::embedded::Embedded;
+use crate::code::key::PublicKey;
+use crate::world::resolve::{Resolver, SystemResolver};
 
 /// What a host is started with.
 #[derive(Clone, Default)]

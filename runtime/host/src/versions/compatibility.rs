@@ -13,8 +13,8 @@ use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};
 
 use super::{SPOKEN, Spoken, v0_0_9, v0_1_0};
+use crate::code::contract::{self, Export, Role, Shape};
 use crate::config::{CanaryConfig, Grant, LimitsConfig, PluginConfig};
-use crate::contract::{self, Export, Role, Shape};
 use crate::error::HostError;
 use crate::load::Host;
 use crate::options::Options;

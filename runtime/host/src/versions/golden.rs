@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::compatibility::{BOTH, component, host, observation, service, table};
 use super::{SPOKEN, Spoken};
-use crate::action::Task;
-use crate::contract::Role;
+use crate::code::contract::Role;
+use crate::guest::action::Task;
 use crate::load::{Host, Plugin};
 
 /// A component that is kept. Its file is `<sha256>.wasm`.

@@ -2,7 +2,7 @@
 //!
 //! Which version a component speaks stands in the names of what it exports; all that it imports of the contract has to be of that
 //! version too. An adapter says what its version has, links what a component imports of it, and sets up guests that take and give
-//! the host's own records ([`role`](crate::role)). Everything else (limits, grants, replays, the judging of answers) knows no
+//! the host's own records ([`role`](crate::guest::role)). Everything else (limits, grants, replays, the judging of answers) knows no
 //! versions.
 //!
 //! A released version is never dropped from [`SPOKEN`]: components of it are in the tests, and must answer for ever.
@@ -22,15 +22,15 @@ use async_trait::async_trait;
 use heald_engine::calls::Settings;
 use wasmtime::component::Linker;
 
-use crate::action::PluginActions;
+use crate::code::contract::{Contract, Role};
 use crate::config::Grant;
-use crate::context::Context;
-use crate::contract::{Contract, Role};
-use crate::detector::PluginDetector;
 use crate::error::HostError;
-use crate::limits::Limits;
+use crate::guest::action::PluginActions;
+use crate::guest::detector::PluginDetector;
+use crate::guest::limits::Limits;
+use crate::guest::policy::PluginPolicy;
 use crate::load::Loaded;
-use crate::policy::PluginPolicy;
+use crate::world::context::Context;
 
 /// Adapters, the newest version first.
 pub(crate) type Spoken = &'static [&'static dyn Adapter];

@@ -16,13 +16,13 @@ use super::Setup;
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
+use crate::code::contract::{Contract, Role};
 use crate::config::Grant;
-use crate::context::{Context, HasContext};
-use crate::contract::{Contract, Role};
-use crate::detector::PluginDetector;
 use crate::error::HostError;
+use crate::guest::detector::PluginDetector;
+use crate::guest::role::{Detect, Exports};
 use crate::load::Loaded;
-use crate::role::{Detect, Exports};
+use crate::world::context::{Context, HasContext};
 
 // Generated code.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]

@@ -10,19 +10,19 @@ use wasmtime::component::{Instance, Linker};
 use wasmtime::{Result, Store};
 
 use super::Setup;
-use crate::action::{Errand, PluginActions};
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
 use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
+use crate::code::contract::{Contract, Role};
 use crate::config::Grant;
-use crate::context::{Context, HasContext};
-use crate::contract::{Contract, Role};
-use crate::detector::PluginDetector;
 use crate::error::HostError;
+use crate::guest::action::{Errand, PluginActions};
+use crate::guest::detector::PluginDetector;
+use crate::guest::lower;
+use crate::guest::policy::PluginPolicy;
+use crate::guest::role::{Act, Decide, Detect, Exports};
 use crate::load::Loaded;
-use crate::lower;
-use crate::policy::PluginPolicy;
-use crate::role::{Act, Decide, Detect, Exports};
+use crate::world::context::{Context, HasContext};
 
 /// This version.
 pub(super) struct Adapter;

@@ -13,14 +13,14 @@ use wasmtime::{Result, UpdateDeadline};
 
 use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{self, Error as Said, FactResult};
-use crate::heard::{Ear, Tell};
-use crate::kv::Shelf;
-use crate::leash::{Capability, Leash};
-use crate::limits::{CARRIED_BYTES, HOST_CALLS, Limiter, Limits, Stop};
+use crate::guest::limits::{CARRIED_BYTES, HOST_CALLS, Limiter, Limits, Stop};
+use crate::guest::weigh;
 use crate::options::Reach;
-use crate::voice::Voice;
-use crate::wasi::{Ambient, Sealed};
-use crate::weigh;
+use crate::world::heard::{Ear, Tell};
+use crate::world::kv::Shelf;
+use crate::world::leash::{Capability, Leash};
+use crate::world::voice::Voice;
+use crate::world::wasi::{Ambient, Sealed};
 
 /// What all instances of one plug-in can reach, while it is granted.
 pub(crate) struct Premises {

@@ -8,8 +8,8 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::cache::Private;
-use crate::entry::{Key, Misfit, unseal};
+use crate::code::cache::Private;
+use crate::code::entry::{Key, Misfit, unseal};
 
 /// Why there is no component.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::section::sections;
+use crate::code::section::sections;
 
 /// The custom section's name.
 pub(crate) const SECTION: &str = "heald:plugin";
@@ -74,7 +74,7 @@ impl Metadata {
 mod tests {
     use super::*;
 
-    use crate::section::encode;
+    use crate::code::section::encode;
 
     const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 

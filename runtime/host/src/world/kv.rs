@@ -20,9 +20,9 @@ use wasmtime::Result;
 
 use crate::bindings::heald::plugin::kv;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::context::Context;
-use crate::heard::blob;
-use crate::leash::Capability;
+use crate::world::context::Context;
+use crate::world::heard::blob;
+use crate::world::leash::Capability;
 
 /// Characters of a key.
 const KEY: usize = 128;

@@ -20,9 +20,9 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::entry::{self, Key};
-use crate::signature::hex;
-use crate::vouched::revive;
+use crate::code::entry::{self, Key};
+use crate::code::signature::hex;
+use crate::code::vouched::revive;
 
 /// Bytes of all files together: a dozen plug-ins with interpreters in them, or a thousand without.
 const ROOM: u64 = 512 << 20;
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     fn cache(path: &Path) -> Cache {
-        Cache::open(path, &Engine::new(&crate::engine::config()).unwrap()).unwrap()
+        Cache::open(path, &Engine::new(&crate::code::engine::config()).unwrap()).unwrap()
     }
 
     /// A file of this size that takes no room, used so long before now.
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_refused_directory_says_why_and_what_to_do() {
         let place = tempfile::tempdir().unwrap();
-        let engine = Engine::new(&crate::engine::config()).unwrap();
+        let engine = Engine::new(&crate::code::engine::config()).unwrap();
         let open = |path: &Path| Cache::open(path, &engine).unwrap_err().to_string();
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let said = open(place.path());

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use wasmtime::{Error, ResourceLimiter};
 
-use crate::engine::{MEMORY_CEILING, TABLE_CEILING};
-use crate::metadata::Suggested;
-use crate::ticker::TICK;
+use crate::code::engine::{MEMORY_CEILING, TABLE_CEILING};
+use crate::code::metadata::Suggested;
+use crate::guest::ticker::TICK;
 
 /// Calls of the host, such as log lines, in one guest call. An unlimited guest made 829 000 in 106 ms.
 pub(crate) const HOST_CALLS: u32 = 2_000;

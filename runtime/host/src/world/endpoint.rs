@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::address;
+use crate::world::address;
 
 /// A granted host: `"hooks.example.com"`, or a table with more.
 ///

@@ -7,10 +7,10 @@ use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::heard::Strayed;
-use crate::limits::Stop;
-use crate::schema::Problem;
+use crate::code::schema::Problem;
+use crate::guest::limits::Stop;
 use crate::text;
+use crate::world::heard::Strayed;
 
 /// Characters of a guest's own words that are kept.
 const WORDS: usize = 512;

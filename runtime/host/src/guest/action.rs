@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use crate::bindings::exports::heald::plugin::act;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::clock::{Cut, Spent, timed};
-use crate::context::Call;
+use crate::code::schema::{self, Problem};
 use crate::error::HostError;
-use crate::heard::Ear;
-use crate::leash::Capability;
-use crate::pool::{Kind, Pool, Pooled, Turn};
-use crate::role::Act;
-use crate::schema::{self, Problem};
+use crate::guest::clock::{Cut, Spent, timed};
+use crate::guest::pool::{Kind, Pool, Pooled, Turn};
+use crate::guest::role::Act;
+use crate::guest::{fault, lift, weigh};
 use crate::versions::Setup;
-use crate::{fault, lift, weigh};
+use crate::world::context::Call;
+use crate::world::heard::Ear;
+use crate::world::leash::Capability;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]

@@ -9,14 +9,14 @@ use heald_model::{Fault, PluginRef};
 
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::clock::timed;
-use crate::context::Call;
 use crate::error::HostError;
-use crate::heard::Ear;
-use crate::pool::{Kind, Pool, Pooled};
-use crate::role::Detect;
+use crate::guest::clock::timed;
+use crate::guest::pool::{Kind, Pool, Pooled};
+use crate::guest::role::Detect;
+use crate::guest::{fault, lift, weigh};
 use crate::versions::Setup;
-use crate::{fault, lift, weigh};
+use crate::world::context::Call;
+use crate::world::heard::Ear;
 
 /// Conditions that one detector may announce.
 const CONDITIONS: usize = 256;

@@ -10,8 +10,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use crate::code::metadata::Metadata;
 use crate::config::Grant;
-use crate::metadata::Metadata;
 use crate::versions::{Adapter, Spoken};
 
 /// How the names of the contract's interfaces begin.

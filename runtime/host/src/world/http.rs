@@ -19,12 +19,12 @@ use wasmtime_wasi_http::{
 };
 
 use crate::config::Grant;
-use crate::context::Context;
-use crate::endpoint::{Endpoint, Target, is_reserved};
-use crate::exchange::{self, Bounds, Order};
 use crate::options::Network;
-use crate::resolve::{Pins, Resolver};
-use crate::tls::Tls;
+use crate::world::context::Context;
+use crate::world::endpoint::{Endpoint, Target, is_reserved};
+use crate::world::exchange::{self, Bounds, Order};
+use crate::world::resolve::{Pins, Resolver};
+use crate::world::tls::Tls;
 
 /// Requests in one call. An action that needs more than this is several actions.
 const REQUESTS: u32 = 16;

@@ -28,11 +28,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::heald::plugin::log::Level;
 use crate::config::{Directory, Grant};
-use crate::context::Context;
 use crate::error::HostError;
-use crate::http::{self, Outgoing, Wire};
-use crate::leash::Capability;
-use crate::voice::Voice;
+use crate::world::context::Context;
+use crate::world::http::{self, Outgoing, Wire};
+use crate::world::leash::Capability;
+use crate::world::voice::Voice;
 
 /// Open files, requests, streams and the like that an instance may hold at once. Each of them is memory of the host, or a
 /// descriptor of its process.

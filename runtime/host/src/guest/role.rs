@@ -10,12 +10,12 @@ use heald_engine::ports::{Observation, Question};
 use wasmtime::component::Instance;
 use wasmtime::{Result, Store};
 
-use crate::action::Errand;
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
-use crate::context::Context;
-use crate::contract::Role;
+use crate::code::contract::Role;
+use crate::guest::action::Errand;
 use crate::load::Loaded;
+use crate::world::context::Context;
 
 /// One role's functions in one instance: they are found, configured and asked what they are.
 pub(crate) trait Exports: Sized + Send + Sync + 'static {

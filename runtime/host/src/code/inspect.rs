@@ -13,11 +13,11 @@ use wasmparser::{
     Validator,
 };
 
-use crate::contract::{self, Export, Shape};
+use crate::code::contract::{self, Export, Shape};
+use crate::code::metadata::{Metadata, Suggested};
+use crate::code::section::recognise;
+use crate::code::signature::{Signature, digest, signatures};
 use crate::error::HostError;
-use crate::metadata::{Metadata, Suggested};
-use crate::section::recognise;
-use crate::signature::{Signature, digest, signatures};
 use crate::versions::SPOKEN;
 
 /// What a component is.

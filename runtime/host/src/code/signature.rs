@@ -17,11 +17,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::code::key::{PublicKey, SecretKey};
+use crate::code::section::{encode, recognise, sections};
 use crate::config::PluginsConfig;
 use crate::error::HostError;
-use crate::key::{PublicKey, SecretKey};
 use crate::options::Trust;
-use crate::section::{encode, recognise, sections};
 
 /// The custom sections' name.
 const SECTION: &str = "heald:signature";

@@ -17,15 +17,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
 
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::clock::{Cut, Spent, timed};
-use crate::context::Context;
 use crate::error::HostError;
-use crate::fault;
-use crate::limits::Limits;
+use crate::guest::clock::{Cut, Spent, timed};
+use crate::guest::fault;
+use crate::guest::limits::Limits;
+use crate::guest::role::Exports;
+use crate::guest::ticker::Running;
 use crate::load::Loaded;
-use crate::role::Exports;
-use crate::ticker::Running;
 use crate::versions::Setup;
+use crate::world::context::Context;
 
 /// Instances of one configured plug-in that may be at work at the same time; more callers wait for their turn.
 const AT_WORK: usize = 8;
@@ -202,13 +202,13 @@ fn cut_off(cut: Cut, what: &str, wall: Duration) -> Fault {
 enum Unset {
     Host(HostError),
     Types(wasmtime::Error),
-    Config(Vec<crate::schema::Problem>),
+    Config(Vec<crate::code::schema::Problem>),
     Fault(Fault),
 }
 
 impl Unset {
     /// When the plug-in is loaded: the operator's error.
-    fn into_error(self, plugin: &Loaded, role: crate::contract::Role) -> HostError {
+    fn into_error(self, plugin: &Loaded, role: crate::code::contract::Role) -> HostError {
         let name = plugin.reference.name.clone();
         match self {
             Self::Host(error) => error,
@@ -226,7 +226,7 @@ impl Unset {
         match self {
             Self::Host(error) => Fault::new(FaultCause::Load, chain(&error)),
             Self::Types(error) => Fault::new(FaultCause::Load, format!("{error:#}")),
-            Self::Config(problems) => Fault::new(FaultCause::BadConfig, crate::schema::Problem::list(&problems)),
+            Self::Config(problems) => Fault::new(FaultCause::BadConfig, crate::code::schema::Problem::list(&problems)),
             Self::Fault(fault) => fault,
         }
     }

@@ -9,14 +9,14 @@ use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, P
 
 use crate::bindings::exports::heald::plugin::decide;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::clock::timed;
-use crate::context::Call;
 use crate::error::HostError;
-use crate::heard::Ear;
-use crate::pool::{Kind, Pool, Pooled};
-use crate::role::Decide;
+use crate::guest::clock::timed;
+use crate::guest::pool::{Kind, Pool, Pooled};
+use crate::guest::role::Decide;
+use crate::guest::{fault, lift, weigh};
 use crate::versions::Setup;
-use crate::{fault, lift, weigh};
+use crate::world::context::Call;
+use crate::world::heard::Ear;
 
 /// Actions that one policy may announce, and alternatives that one decision may weigh.
 const ACTIONS: usize = 64;

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::address::{self, Kind};
-use crate::endpoint::Host;
+use crate::world::address::{self, Kind};
+use crate::world::endpoint::Host;
 
 /// A resolver that has not answered by then will not.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use heald_model::FaultCause;
 use heald_model::time::nanos;
 
-use crate::clock::Spent;
-use crate::context::Used;
+use crate::guest::clock::Spent;
+use crate::world::context::Used;
 
 /// Every cause, in the order of their counters.
 const CAUSES: [FaultCause; 10] = [

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::endpoint::Host;
+use crate::world::endpoint::Host;
 
 /// Made when the first request needs it: reading the machine's authorities takes milliseconds, and most healds never call.
 #[derive(Default)]

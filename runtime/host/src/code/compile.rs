@@ -15,13 +15,13 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use crate::cache::{self, Cache};
-use crate::engine;
-use crate::entry::{self, Key};
+use crate::code::cache::{self, Cache};
+use crate::code::engine;
+use crate::code::entry::{self, Key};
+use crate::code::section::recognise;
+use crate::code::signature;
 use crate::error::HostError;
 use crate::options::Compiler;
-use crate::section::recognise;
-use crate::signature;
 
 /// Components from this size on: those without an interpreter in them have a tenth of it and are compiled faster than a process is
 /// worth.

@@ -22,10 +22,10 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::endpoint::{Scheme, Target};
-use crate::http::Outgoing;
-use crate::resolve::Unresolved;
-use crate::tls::Broken;
+use crate::world::endpoint::{Scheme, Target};
+use crate::world::http::Outgoing;
+use crate::world::resolve::Unresolved;
+use crate::world::tls::Broken;
 
 /// Bytes of a body, either way. A webhook has some KiB.
 const BODY: u64 = 1 << 20;

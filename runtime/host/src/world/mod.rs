@@ -1,0 +1,17 @@
+//! What a guest may touch: the log, WASI, heald's own capabilities and the network, each as far as it is granted.
+//!
+//! Nothing here calls a guest, and nothing here is open to a guest between calls.
+
+pub(crate) mod address;
+pub(crate) mod context;
+pub(crate) mod endpoint;
+pub(crate) mod exchange;
+pub(crate) mod heard;
+pub(crate) mod http;
+pub(crate) mod kv;
+pub(crate) mod leash;
+pub(crate) mod process;
+pub(crate) mod resolve;
+pub(crate) mod tls;
+pub(crate) mod voice;
+pub(crate) mod wasi;
