@@ -6,7 +6,7 @@ use heald_model::{Fault, PluginName};
 
 use crate::code::key::KeyError;
 use crate::code::schema::Problem;
-use crate::code::signature::Untrusted;
+use crate::code::trust::Untrusted;
 
 /// Why a plug-in was not loaded or configured.
 #[derive(Debug, thiserror::Error)]

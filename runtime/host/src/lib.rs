@@ -14,20 +14,29 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `options`, `config` | what the operator and the daemon say |
+//! | `options`, `config` | what the daemon and the operator say |
 //! | `load` | from bytes to a linked plug-in |
-//! | `code::compile`, `cache`, `entry`, `vouched` | machine code: made, kept, believed |
-//! | `code::section`, `signature`, `key` | who vouches for a file |
-//! | `code::contract`, `metadata`, `schema` | what is checked before anything runs |
-//! | `code::inspect` | the same, for people |
-//! | `guest::pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
-//! | `guest::detector`, `policy`, `action` | the engine's ports |
-//! | `guest::role`, `versions` | what is asked of a guest, in each version of the contract |
+//! | `plugin` | a loaded plug-in, and what it becomes when it is configured |
+//! | `versions` | the versions of the contract that are spoken |
+//! | `bindings`, `text` | generated records, and text made fit to be shown |
+//! | `code::section`, `metadata`, `schema` | what a file has in it, and what it says of itself |
+//! | `code::signature`, `key`, `trust` | who vouches for a file, and whose word counts |
+//! | `code::contract`, `imports` | what a component exports and imports, compared with what is spoken and granted |
+//! | `code::inspect` | all of that, for people |
+//! | `code::engine`, `compile`, `cache`, `entry`, `embedded` | machine code: made, kept, loaded |
+//! | `guest::instance`, `pool` | a loaded plug-in, and its warm instances |
+//! | `guest::limits`, `ticker`, `clock` | what stops an instance |
+//! | `guest::detector`, `policy`, `action`, `task` | the engine's ports |
+//! | `guest::role`, `adapter` | what is asked of a guest in each role, and what speaks one version of the contract |
 //! | `guest::lower`, `lift` | records into a guest and out of it |
-//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and told of it |
-//! | `world::context`, `leash`, `voice`, `wasi` | what a guest can reach, and what is taken back |
-//! | `world::kv`, `process` | heald's own capabilities |
-//! | `world::http`, `exchange`, `endpoint`, `resolve`, `address`, `tls` | what of the network |
+//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and told of a call |
+//! | `world::context` | what the host keeps beside one instance |
+//! | `world::capability`, `leash` | what is granted, and what is taken back |
+//! | `world::voice`, `output` | the log, and standard output into it |
+//! | `world::sealed`, `wasi`, `ambient` | WASI, its clocks and its randomness |
+//! | `world::kv`, `shelf`, `process`, `processes` | heald's own capabilities, and what stands behind them |
+//! | `world::http`, `outgoing`, `exchange`, `network` | requests to granted hosts |
+//! | `world::endpoint`, `resolve`, `address`, `tls` | where a request goes |
 //! | `world::heard` | what a replay needs to know |
 //!
 //! It refuses to judge: strikes, rest, the order of a chain and the fallback are the engine's.
@@ -35,33 +44,41 @@
 
 mod bindings;
 mod code;
+#[cfg(test)]
+mod compatibility;
 mod config;
 mod error;
 mod guest;
 mod load;
 mod options;
+mod plugin;
 mod text;
 mod versions;
 mod world;
 
-pub use code::compile::compile_file;
+pub use code::compile::{Compiler, compile_file};
 pub use code::contract::Role;
 pub use code::embedded::Embedded;
 pub use code::engine::{config, precompile};
-pub use code::inspect::{Inspection, Interface, Producer, Sizes, inspect};
+pub use code::inspect::{Inspection, Interface, Producer, Sizes};
 pub use code::key::{KeyError, PublicKey, SecretKey};
 pub use code::metadata::{Metadata, Suggested};
 pub use code::schema::Problem;
-pub use code::signature::{Signature, Untrusted, digest, sign, signatures, verify};
+pub use code::signature::{Signature, digest, sign, signatures};
+pub use code::trust::{Trust, Untrusted, verify};
 pub use config::{CanaryConfig, Directory, Grant, LimitsConfig, PluginConfig, PluginsConfig, merged};
 pub use error::HostError;
-pub use guest::action::{ActionFailure, Plan, PluginActions, Task};
+pub use guest::action::{ActionFailure, PluginActions};
 pub use guest::detector::PluginDetector;
 pub use guest::limits::Limits;
 pub use guest::policy::PluginPolicy;
 pub use guest::stats::Stats;
-pub use load::{Host, Plugin};
-pub use options::{Compiler, Network, Options, Reach, Touch, TouchError, Trust};
+pub use guest::task::{Plan, Task};
+pub use load::{Host, inspect};
+pub use options::Options;
+pub use plugin::Plugin;
+pub use world::capability::{Capability, NoCapability};
 pub use world::endpoint::{Endpoint, Origin, Secret};
-pub use world::leash::{Capability, NoCapability};
+pub use world::network::Network;
+pub use world::processes::{Reach, Touch, TouchError};
 pub use world::resolve::{Resolver, SystemResolver};

@@ -5,60 +5,59 @@
 //! guest and seconds for one with a whole interpreter in it: [`Host::fetch`] does it off the threads that heal.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use heald_model::PluginRef;
-use serde_json::{Map, Value};
+use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{Engine, Store};
 
 use crate::code::cache::Cache;
 use crate::code::compile::{Elsewhere, LARGE, elsewhere};
 use crate::code::contract::{self, Role, Shape};
 use crate::code::embedded::Embedded;
 use crate::code::engine;
-use crate::code::inspect::shape;
+use crate::code::imports;
+use crate::code::inspect::{self, Inspection, shape};
 use crate::code::key::PublicKey;
 use crate::code::metadata::Metadata;
-use crate::code::schema;
 use crate::code::section::recognise;
 use crate::code::signature;
+use crate::code::trust;
 use crate::config::{Grant, PluginConfig};
 use crate::error::HostError;
-use crate::guest::action::PluginActions;
-use crate::guest::detector::PluginDetector;
-use crate::guest::limits::{COPIED_BYTES, Limits};
-use crate::guest::policy::PluginPolicy;
-use crate::guest::pool::{WARM, chain};
-use crate::guest::settings::settle;
-use crate::guest::stats::{Counters, Stats};
+use crate::guest::adapter::{Adapter, Spoken};
+use crate::guest::instance::Loaded;
+use crate::guest::stats::Counters;
 use crate::guest::ticker::Ticker;
 use crate::options::Options;
-use crate::versions::{Adapter, SPOKEN, Setup, Spoken};
+use crate::plugin::{Facts, Plugin};
+use crate::text::chain;
+use crate::versions::SPOKEN;
 use crate::world::context::{Context, Premises};
-use crate::world::http::{Outgoing, Outside};
-use crate::world::kv::Shelves;
-use crate::world::leash::{Capability, Leash};
-use crate::world::voice::{Gate, Voice};
-use crate::world::wasi::{self, Ambient};
+use crate::world::leash::Leash;
+use crate::world::network::Outside;
+use crate::world::outgoing::Outgoing;
+use crate::world::shelf::Shelves;
+use crate::world::voice::Gate;
+use crate::world::wasi;
 
 /// Bytes of a component. Those with a Python interpreter in them have 18 MB.
 const FILE_LIMIT: u64 = 64 << 20;
 
 /// What all plug-ins of a process share.
-pub(crate) struct Machine {
-    pub(crate) engine: Engine,
-    pub(crate) ticker: Ticker,
-    pub(crate) options: Options,
-    pub(crate) outside: Arc<Outside>,
+struct Machine {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    options: Options,
+    outside: Arc<Outside>,
     /// The versions of the contract that plug-ins may speak.
     spoken: Spoken,
     /// What plug-ins keep in `kv`, by their names: it outlives them.
-    pub(crate) shelves: Shelves,
+    shelves: Shelves,
     cache: Option<Cache>,
     /// Large components are compiled one at a time: two with an interpreter in them would have 700 MiB.
     compiling: tokio::sync::Mutex<()>,
@@ -89,7 +88,7 @@ impl Host {
 
     pub(crate) fn speaking(spoken: Spoken, options: Options) -> Result<Self, HostError> {
         let engine = engine::start()?;
-        let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
+        let ticker = Arc::new(Ticker::start(engine.clone()).map_err(HostError::Ticker)?);
         let cache = options.cache.as_ref().and_then(|path| {
             let opened = Cache::open(path, &engine);
             opened.inspect_err(|error| tracing::error!("plug-ins are compiled anew each time: {}", chain(error))).ok()
@@ -180,7 +179,7 @@ impl Host {
             return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
         }
         recognise(&bytes)?;
-        let signer = signature::verify(&bytes, &self.machine.options.trust)
+        let signer = trust::verify(&bytes, &self.machine.options.trust)
             .map_err(|source| HostError::Untrusted { component: config.component.clone(), source })?;
         let digest = signature::digest(&bytes);
         let length = signature::split(&bytes).0.len();
@@ -238,6 +237,7 @@ impl Host {
             }
         }
     }
+
     fn link(&self, config: &PluginConfig, component: &Component, verified: &Verified<'_>) -> Result<Plugin, HostError> {
         let engine = &self.machine.engine;
         let Verified { content, digest, signer } = verified;
@@ -257,26 +257,30 @@ impl Host {
         };
         let version = metadata.version.clone();
         let reference = PluginRef { name: config.name.clone(), version, digest: digest.clone() };
-        Ok(Plugin(Arc::new(Loaded {
-            host: Arc::clone(&self.machine),
-            gate: Arc::new(Gate::new(config.name.clone())),
-            outgoing: Arc::new(Outgoing::of(&config.name, &config.grant, &self.machine.outside)),
+        let loaded = Loaded {
+            engine: engine.clone(),
+            ticker: Arc::clone(&self.machine.ticker),
             reference,
-            config: PluginConfig { grant, ..config.clone() },
-            metadata,
-            requested,
-            signer: *signer,
-            adapter,
+            contract: adapter.contract(),
             roles,
             pre,
+            grant,
             wasi,
-            counters: Counters::default(),
             premises: Arc::new(premises),
-            detectors: Known::default(),
-            policies: Known::default(),
-            actions: Known::default(),
-        })))
+            outgoing: Arc::new(Outgoing::of(&config.name, &config.grant, &self.machine.outside)),
+            gate: Arc::new(Gate::new(config.name.clone())),
+            counters: Counters::default(),
+        };
+        Ok(Plugin::new(loaded, Facts { adapter, metadata, limits: config.limits, requested, signer: *signer }))
     }
+}
+
+/// Looks at a component.
+///
+/// # Errors
+/// When the bytes are none.
+pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
+    inspect::inspect(component, SPOKEN)
 }
 
 /// What came of comparing a component with the contract and with its grant.
@@ -299,9 +303,9 @@ fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Re
     if let Some(metadata) = &metadata {
         contract::agree(metadata, &roles).map_err(broken)?;
     }
-    let requested = contract::requested(metadata.as_ref(), shape).map_err(broken)?;
+    let requested = imports::requested(metadata.as_ref(), shape).map_err(broken)?;
     let grant = requested.of(&config.grant);
-    let wasi = contract::imports(shape, adapter.contract(), &grant)
+    let wasi = imports::imports(shape, adapter.contract(), &grant)
         .map_err(|refused| HostError::Imports { plugin: config.name.clone(), refused })?;
     Ok(Fit { adapter, roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
 }
@@ -349,204 +353,4 @@ fn linked(
         wasi::link(&mut linker, grant)?;
     }
     linker.instantiate_pre(component)
-}
-
-/// A loaded plug-in. Configure it to get a detector, a policy or actions.
-#[derive(Clone)]
-pub struct Plugin(Arc<Loaded>);
-
-pub(crate) struct Loaded {
-    pub(crate) host: Arc<Machine>,
-    pub(crate) reference: PluginRef,
-    pub(crate) pre: InstancePre<Context>,
-    pub(crate) counters: Counters,
-    pub(crate) premises: Arc<Premises>,
-    gate: Arc<Gate>,
-    outgoing: Arc<Outgoing>,
-    /// With what of the grant it asked for.
-    config: PluginConfig,
-    /// Speaks its version of the contract.
-    pub(crate) adapter: &'static dyn Adapter,
-    metadata: Metadata,
-    requested: Vec<&'static str>,
-    signer: Option<PublicKey>,
-    roles: Vec<Role>,
-    wasi: bool,
-    detectors: Known<PluginDetector>,
-    policies: Known<PluginPolicy>,
-    actions: Known<PluginActions>,
-}
-
-impl Loaded {
-    /// A store for one instance.
-    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, HostError> {
-        let voice = Voice::new(Arc::clone(&self.gate));
-        let ambient = Arc::new(Ambient::default());
-        let leash = &self.premises.leash;
-        let generation = leash.generation();
-        let grant = leash.left(&self.config.grant);
-        let wasi = if self.wasi { Some(wasi::seal(&grant, &self.outgoing, &ambient, &voice)?) } else { None };
-        let premises = Arc::clone(&self.premises);
-        let mut store = Store::new(&self.host.engine, Context::new(limits, voice, premises, generation, ambient, wasi));
-        store.limiter(|context| &mut context.limiter);
-        store.set_hostcall_fuel(COPIED_BYTES);
-        store.epoch_deadline_callback(|mut store| store.data_mut().ticked());
-        Ok(store)
-    }
-
-    /// The error that it does not have this role.
-    pub(crate) fn lacks(&self, wanted: Role) -> HostError {
-        HostError::NoSuchRole {
-            plugin: self.reference.name.clone(),
-            wanted: wanted.as_str(),
-            roles: self.roles.iter().map(|role| role.as_str()).collect(),
-        }
-    }
-
-    /// Counts a fault, and hands it on.
-    pub(crate) fn faulted<T>(&self, result: Result<T, heald_model::Fault>) -> Result<T, heald_model::Fault> {
-        if let Err(fault) = &result {
-            self.counters.faulted(fault.cause);
-        }
-        result
-    }
-}
-
-impl Plugin {
-    /// Its configured name, its version and its digest.
-    pub fn reference(&self) -> &PluginRef {
-        &self.0.reference
-    }
-
-    /// The version of the contract that it speaks, such as `0.1.0`.
-    pub fn contract(&self) -> &'static str {
-        self.0.adapter.contract().version
-    }
-
-    /// What its file says of it.
-    pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
-    }
-
-    /// What it can be.
-    pub fn roles(&self) -> &[Role] {
-        &self.0.roles
-    }
-
-    /// The trusted key that signed it.
-    pub fn signed_by(&self) -> Option<PublicKey> {
-        self.0.signer
-    }
-
-    /// What it asks to be granted, in the words of a `grant`: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
-    pub fn requested(&self) -> Vec<String> {
-        self.0.requested.iter().map(ToString::to_string).collect()
-    }
-
-    /// What of that it is granted and was not taken back, in the same words.
-    pub fn granted(&self) -> Vec<String> {
-        let revoked = self.revoked();
-        let words = contract::words(&self.0.config.grant).into_iter();
-        words.filter(|word| !revoked.iter().any(|revoked| revoked.as_str() == *word)).map(str::to_owned).collect()
-    }
-
-    /// The JSON Schema of its configuration.
-    pub fn schema(&self) -> &Value {
-        &self.0.metadata.config
-    }
-
-    /// Takes back what it was granted; true if it had it. It reaches the instances at work: what they ask for from now on is
-    /// denied, and where files, the clock or randomness are taken, calls under way are stopped. It holds until the plug-in is
-    /// loaded again, and what it has in `kv` stays there for then.
-    pub fn revoke(&self, capability: Capability) -> bool {
-        self.0.premises.leash.revoke(capability)
-    }
-
-    /// What it was granted, and has had taken back.
-    pub fn revoked(&self) -> Vec<Capability> {
-        self.0.premises.leash.revoked()
-    }
-
-    /// What it cost and how it failed so far.
-    pub fn stats(&self) -> Stats {
-        self.0.counters.read(self.0.gate.dropped())
-    }
-
-    /// It as a detector with this configuration: the `config` of its table, with a service's overrides
-    /// [`merged`](crate::merged) in. Equal configurations share one detector.
-    ///
-    /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
-    pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
-        let (role, limits) = (Role::Detector, Limits::DETECTOR);
-        self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
-    }
-
-    /// It as a policy with this configuration; as [`detector`](Self::detector).
-    ///
-    /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
-    pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
-        let (role, limits) = (Role::Policy, Limits::POLICY);
-        self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
-    }
-
-    /// Its actions with this configuration; as [`detector`](Self::detector).
-    ///
-    /// # Errors
-    /// When it has none, refuses the configuration, or cannot be set up.
-    pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
-        // Actions are rare, and each deserves an instance that did nothing before.
-        let (role, limits) = (Role::Action, Limits::ACTION);
-        self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
-    }
-
-    async fn configured<T, F: Future<Output = Result<T, HostError>>>(
-        &self,
-        config: &Map<String, Value>,
-        cache: &Known<T>,
-        role: Role,
-        limits: Limits,
-        keep: usize,
-        set_up: impl FnOnce(Setup) -> F,
-    ) -> Result<Arc<T>, HostError> {
-        let plugin = &self.0;
-        if !plugin.roles.contains(&role) {
-            return Err(plugin.lacks(role));
-        }
-        let settings = settle(config);
-        if let Some(known) = cache.get(&settings.text) {
-            return Ok(known);
-        }
-        let problems = schema::check(&plugin.metadata.config, &Value::Object(config.clone()));
-        if !problems.is_empty() {
-            return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
-        }
-        let limits = plugin.config.limits.over(limits.tightened(plugin.metadata.limits));
-        let text = Arc::clone(&settings.text);
-        let made = set_up(Setup { plugin: Arc::clone(plugin), settings, limits, keep }).await?;
-        Ok(cache.put(text, Arc::new(made)))
-    }
-}
-
-/// What was configured and is still in use, by its configuration.
-struct Known<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
-
-impl<T> Default for Known<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Known<T> {
-    fn get(&self, config: &str) -> Option<Arc<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
-    }
-
-    fn put(&self, config: Arc<str>, value: Arc<T>) -> Arc<T> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, value| value.strong_count() > 0);
-        known.insert(config, Arc::downgrade(&value));
-        value
-    }
 }

@@ -22,7 +22,10 @@ use wasmtime::component::Component;
 
 use crate::code::entry::{self, Key};
 use crate::code::signature::hex;
-use crate::code::vouched::revive;
+
+use self::vouched::revive;
+
+mod vouched;
 
 /// Bytes of all files together: a dozen plug-ins with interpreters in them, or a thousand without.
 const ROOM: u64 = 512 << 20;

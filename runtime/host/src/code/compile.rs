@@ -8,7 +8,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use crate::code::entry::{self, Key};
 use crate::code::section::recognise;
 use crate::code::signature;
 use crate::error::HostError;
-use crate::options::Compiler;
 
 /// Components from this size on: those without an interpreter in them have a tenth of it and are compiled faster than a process is
 /// worth.
@@ -32,6 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const NICENESS: i32 = 10;
 /// Of what the process says, enough for an error with all its causes.
 const SAID: u64 = 8 << 10;
+
+/// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it does what [`compile_file`](compile_file)
+/// does. Interpreters in a component take seconds and hundreds of MiB to compile, which a process that ends gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// The program; heald's own image.
+    pub program: PathBuf,
+    /// Its arguments before the two paths.
+    pub arguments: Vec<String>,
+}
 
 /// Compiles the component in one file to another: what a [`Compiler`] does. The other must not be there; only this user can
 /// read it.

@@ -13,12 +13,12 @@ use wasmparser::{
     Validator,
 };
 
-use crate::code::contract::{self, Export, Shape};
+use crate::code::contract::{self, Export, Shape, Speaks};
+use crate::code::imports;
 use crate::code::metadata::{Metadata, Suggested};
 use crate::code::section::recognise;
 use crate::code::signature::{Signature, digest, signatures};
 use crate::error::HostError;
-use crate::versions::SPOKEN;
 
 /// What a component is.
 #[derive(Clone, Debug, Serialize)]
@@ -90,11 +90,14 @@ pub struct Producer {
     pub version: String,
 }
 
-/// Looks at a component.
+/// Looks at a component, as a heald would that speaks these versions.
 ///
 /// # Errors
 /// When the bytes are none.
-pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
+pub(crate) fn inspect<A: Speaks + ?Sized>(
+    component: &[u8],
+    spoken: &'static [&'static A],
+) -> Result<Inspection, HostError> {
     recognise(component)?;
     let mut reading = Reading::default();
     reading.sizes.file = u64::try_from(component.len()).unwrap_or(u64::MAX);
@@ -107,7 +110,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
         problems.push(format!("its section heald:plugin cannot be read: {error}"));
         None
     });
-    let (adapter, roles) = match contract::spoken(&reading.shape, SPOKEN) {
+    let (adapter, roles) = match contract::spoken(&reading.shape, spoken) {
         Ok((adapter, roles)) => (Some(adapter), roles),
         Err(problem) => {
             // What could not be read whole lacks this and that; saying so would lead astray.
@@ -115,17 +118,17 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
             (None, Vec::new())
         }
     };
-    let requested = contract::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
+    let requested = imports::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
         problems.push(problem);
         // Said or not: what it imports is what it would have to be granted.
-        contract::requested(None, &reading.shape).unwrap_or_default()
+        imports::requested(None, &reading.shape).unwrap_or_default()
     });
     if let Some(metadata) = metadata.as_ref().filter(|_| !roles.is_empty()) {
         problems.extend(contract::agree(metadata, &roles).err());
     }
     // One that speaks no version is judged by the newest.
-    if let Some(adapter) = adapter.or_else(|| SPOKEN.first().copied()) {
-        problems.extend(contract::ungrantable(&reading.shape, adapter.contract()));
+    if let Some(adapter) = adapter.or_else(|| spoken.first().copied()) {
+        problems.extend(imports::ungrantable(&reading.shape, adapter.contract()));
     }
     let signatures = signatures(component);
     problems.extend(signatures.iter().filter_map(|signature| {

@@ -1,10 +1,8 @@
 //! A plug-in's actions. It carries one out when told to; whether it may, and whether it was done before, others know.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use heald_engine::ports::ActionError;
-use heald_model::{ActionInfo, Fact, Fault, Incident, IntentId, Moment, PluginRef, Receipt, ServiceView};
+use heald_model::{ActionInfo, Fault, Moment, PluginRef, Receipt};
 use serde_json::Value;
 
 use crate::bindings::exports::heald::plugin::act;
@@ -12,41 +10,14 @@ use crate::bindings::heald::plugin::types::Error as Said;
 use crate::code::schema::{self, Problem};
 use crate::error::HostError;
 use crate::guest::clock::{Cut, Spent, timed};
+use crate::guest::instance::Setup;
 use crate::guest::pool::{Kind, Pool, Pooled, Turn};
 use crate::guest::role::Act;
+use crate::guest::task::{Errand, Plan, Task};
 use crate::guest::{fault, lift, weigh};
-use crate::versions::Setup;
+use crate::world::capability::Capability;
 use crate::world::context::Call;
 use crate::world::heard::Ear;
-use crate::world::leash::Capability;
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Task<'a> {
-    /// The time.
-    pub now: Moment,
-    /// For its dice.
-    pub seed: u64,
-    /// The attempt, which is the idempotency key of the effect.
-    pub attempt: IntentId,
-    /// The service as it stands.
-    pub service: &'a ServiceView,
-    /// For which incident; None: an operator's action outside any.
-    pub incident: Option<&'a Incident>,
-    /// Which action.
-    pub action: &'a str,
-    /// With what. Null is an empty object.
-    pub parameters: &'a Value,
-}
-
-/// What would be done.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// One line for a person.
-    pub summary: String,
-    /// Details.
-    pub facts: Vec<Fact>,
-}
 
 /// Why an action was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -146,13 +117,6 @@ impl PluginActions {
             schema::check(&info.parameters, if task.parameters.is_null() { &empty } else { task.parameters });
         if problems.is_empty() { Ok(()) } else { Err(ActionFailure::BadParameters(problems)) }
     }
-}
-
-/// A task, and the wall-clock budget of the call.
-#[derive(Clone, Copy)]
-pub(crate) struct Errand<'a> {
-    pub(crate) task: &'a Task<'a>,
-    pub(crate) wall: Duration,
 }
 
 /// Instances that carry out, whatever version they speak.

@@ -11,10 +11,10 @@ use crate::bindings::exports::heald::plugin::decide;
 use crate::bindings::heald::plugin::types::Error as Said;
 use crate::error::HostError;
 use crate::guest::clock::timed;
+use crate::guest::instance::Setup;
 use crate::guest::pool::{Kind, Pool, Pooled};
 use crate::guest::role::Decide;
 use crate::guest::{fault, lift, weigh};
-use crate::versions::Setup;
 use crate::world::context::Call;
 use crate::world::heard::Ear;
 

@@ -20,11 +20,11 @@ use crate::bindings::heald::plugin::types::Error as Said;
 use crate::error::HostError;
 use crate::guest::clock::{Cut, Spent, timed};
 use crate::guest::fault;
+use crate::guest::instance::{Loaded, Setup};
 use crate::guest::limits::Limits;
 use crate::guest::role::Exports;
 use crate::guest::ticker::Running;
-use crate::load::Loaded;
-use crate::versions::Setup;
+use crate::text::chain;
 use crate::world::context::Context;
 
 /// Instances of one configured plug-in that may be at work at the same time; more callers wait for their turn.
@@ -133,7 +133,7 @@ impl<E: Exports> Pool<E> {
         };
         warm.store.data_mut().allow(self.limits);
         warm.store.set_epoch_deadline(1);
-        Ok(Turn { warm, pool: self, kind, running: self.plugin.host.ticker.begin(), _permit: permit })
+        Ok(Turn { warm, pool: self, kind, running: self.plugin.ticker.begin(), _permit: permit })
     }
 
     /// Returns when an instance of this store has more than the plug-in still holds.
@@ -147,7 +147,7 @@ impl<E: Exports> Pool<E> {
         let mut store = self.plugin.store(limits).map_err(Unset::Host)?;
         store.data_mut().allow(limits);
         store.set_epoch_deadline(1);
-        let running = self.plugin.host.ticker.begin();
+        let running = self.plugin.ticker.begin();
         store.data().voice.begin(kind == Kind::Replay);
         let revoked = self.revoked(&store);
         let (made, _) = timed(self.set_up(&mut store), limits.wall, revoked).await;
@@ -213,7 +213,7 @@ impl Unset {
         match self {
             Self::Host(error) => error,
             Self::Types(source) => {
-                let interface = plugin.adapter.contract().interface(role);
+                let interface = plugin.contract.interface(role);
                 HostError::Types { plugin: name, interface, source }
             }
             Self::Config(problems) => HostError::Config { plugin: name, problems },
@@ -230,17 +230,6 @@ impl Unset {
             Self::Fault(fault) => fault,
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
 
 /// One instance at work. Unless it is [`finish`](Self::finish)ed, dropping it throws the instance away.

@@ -13,8 +13,8 @@ use wasmtime::{Result, Store};
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
 use crate::code::contract::Role;
-use crate::guest::action::Errand;
-use crate::load::Loaded;
+use crate::guest::instance::Loaded;
+use crate::guest::task::Errand;
 use crate::world::context::Context;
 
 /// One role's functions in one instance: they are found, configured and asked what they are.

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn it_parks_when_nothing_runs_and_wakes_for_a_call() {
-        let ticker = Ticker::start(Engine::new(&crate::config()).unwrap()).unwrap();
+        let ticker = Ticker::start(Engine::new(&crate::code::engine::config()).unwrap()).unwrap();
         wait_for("parked at the start", || ticker.shared.parked.load(Ordering::SeqCst));
         let running = ticker.begin();
         wait_for("awake for the call", || !ticker.shared.parked.load(Ordering::SeqCst));
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn it_ticks_for_as_long_as_a_call_lasts() {
-        let ticker = Ticker::start(Engine::new(&crate::config()).unwrap()).unwrap();
+        let ticker = Ticker::start(Engine::new(&crate::code::engine::config()).unwrap()).unwrap();
         let running = ticker.begin();
         wait_for("awake", || !ticker.shared.parked.load(Ordering::SeqCst));
         let until = Instant::now() + TICK * (3 * LINGER);

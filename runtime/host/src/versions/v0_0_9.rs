@@ -12,16 +12,16 @@ use wasmtime::{Result, Store};
 
 use self::bindings::exports::heald::plugin::detect as old;
 use self::bindings::heald::plugin::{log as old_log, types};
-use super::Setup;
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
-use crate::code::contract::{Contract, Role};
+use crate::code::contract::{Contract, Role, Speaks};
 use crate::config::Grant;
 use crate::error::HostError;
+use crate::guest::adapter;
 use crate::guest::detector::PluginDetector;
+use crate::guest::instance::{Loaded, Setup};
 use crate::guest::role::{Detect, Exports};
-use crate::load::Loaded;
 use crate::world::context::{Context, HasContext};
 
 // Generated code.
@@ -37,7 +37,7 @@ mod bindings {
 }
 
 /// This version.
-pub(super) struct Adapter;
+pub(crate) struct Adapter;
 
 const CONTRACT: Contract = Contract {
     version: "0.0.9",
@@ -45,12 +45,14 @@ const CONTRACT: Contract = Contract {
     exports: &[(Role::Detector, &["configure", "describe", "evaluate"])],
 };
 
-#[async_trait]
-impl super::Adapter for Adapter {
+impl Speaks for Adapter {
     fn contract(&self) -> &'static Contract {
         &CONTRACT
     }
+}
 
+#[async_trait]
+impl adapter::Adapter for Adapter {
     fn link(&self, linker: &mut Linker<Context>, _: &Grant) -> Result<()> {
         types::add_to_linker::<_, HasContext>(linker, |context| context)?;
         old_log::add_to_linker::<_, HasContext>(linker, |context| context)

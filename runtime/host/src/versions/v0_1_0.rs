@@ -9,23 +9,24 @@ use heald_model::time::nanos;
 use wasmtime::component::{Instance, Linker};
 use wasmtime::{Result, Store};
 
-use super::Setup;
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
 use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
-use crate::code::contract::{Contract, Role};
+use crate::code::contract::{Contract, Role, Speaks};
 use crate::config::Grant;
 use crate::error::HostError;
-use crate::guest::action::{Errand, PluginActions};
+use crate::guest::action::PluginActions;
+use crate::guest::adapter;
 use crate::guest::detector::PluginDetector;
+use crate::guest::instance::{Loaded, Setup};
 use crate::guest::lower;
 use crate::guest::policy::PluginPolicy;
 use crate::guest::role::{Act, Decide, Detect, Exports};
-use crate::load::Loaded;
+use crate::guest::task::Errand;
 use crate::world::context::{Context, HasContext};
 
 /// This version.
-pub(super) struct Adapter;
+pub(crate) struct Adapter;
 
 const CONTRACT: Contract = Contract {
     version: "0.1.0",
@@ -37,12 +38,14 @@ const CONTRACT: Contract = Contract {
     ],
 };
 
-#[async_trait]
-impl super::Adapter for Adapter {
+impl Speaks for Adapter {
     fn contract(&self) -> &'static Contract {
         &CONTRACT
     }
+}
 
+#[async_trait]
+impl adapter::Adapter for Adapter {
     fn link(&self, linker: &mut Linker<Context>, grant: &Grant) -> Result<()> {
         types::add_to_linker::<_, HasContext>(linker, |context| context)?;
         log::add_to_linker::<_, HasContext>(linker, |context| context)?;

@@ -15,12 +15,14 @@ use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{self, Error as Said, FactResult};
 use crate::guest::limits::{CARRIED_BYTES, HOST_CALLS, Limiter, Limits, Stop};
 use crate::guest::weigh;
-use crate::options::Reach;
+use crate::world::ambient::Ambient;
+use crate::world::capability::Capability;
 use crate::world::heard::{Ear, Tell};
-use crate::world::kv::Shelf;
-use crate::world::leash::{Capability, Leash};
+use crate::world::leash::Leash;
+use crate::world::processes::Reach;
+use crate::world::sealed::Sealed;
+use crate::world::shelf::Shelf;
 use crate::world::voice::Voice;
-use crate::world::wasi::{Ambient, Sealed};
 
 /// What all instances of one plug-in can reach, while it is granted.
 pub(crate) struct Premises {

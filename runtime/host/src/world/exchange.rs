@@ -23,7 +23,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use crate::world::endpoint::{Scheme, Target};
-use crate::world::http::Outgoing;
+use crate::world::outgoing::Outgoing;
 use crate::world::resolve::Unresolved;
 use crate::world::tls::Broken;
 

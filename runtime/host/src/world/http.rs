@@ -4,27 +4,17 @@
 //! answered with an error that the guest can read. Redirects are answers like any other: a guest that follows one sends
 //! another request, which is judged by where that one goes.
 
-use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use heald_model::PluginName;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use tokio::time::Instant;
-use wasmtime::component::Linker;
-use wasmtime_wasi_http::p2::bindings::{LinkOptions, http as interfaces};
-use wasmtime_wasi_http::{
-    Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-use crate::config::Grant;
-use crate::options::Network;
-use crate::world::context::Context;
 use crate::world::endpoint::{Endpoint, Target, is_reserved};
 use crate::world::exchange::{self, Bounds, Order};
-use crate::world::resolve::{Pins, Resolver};
-use crate::world::tls::Tls;
+use crate::world::outgoing::Outgoing;
 
 /// Requests in one call. An action that needs more than this is several actions.
 const REQUESTS: u32 = 16;
@@ -32,57 +22,7 @@ const REQUESTS: u32 = 16;
 const HEADERS: usize = 32 << 10;
 /// Bytes of a body that a guest may hand over at once. Two pieces are buffered for each request.
 const PIECE: usize = 64 << 10;
-/// Refused places that are told to the operator, for one plug-in. What is refused after that is refused in silence.
-const TOLD: usize = 32;
-
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("heald/", env!("CARGO_PKG_VERSION")));
-
-/// The network as all plug-ins of a process share it.
-pub(crate) struct Outside {
-    pub(crate) resolver: Arc<dyn Resolver>,
-    pub(crate) tls: Tls,
-}
-
-impl Outside {
-    pub(crate) fn new(network: &Network) -> Self {
-        Self { resolver: Arc::clone(&network.resolver), tls: Tls::new(network.authorities.clone()) }
-    }
-}
-
-/// What one plug-in may reach, for all its instances.
-pub(crate) struct Outgoing {
-    plugin: PluginName,
-    endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) outside: Arc<Outside>,
-    pub(crate) pins: Pins,
-    told: Mutex<BTreeSet<String>>,
-}
-
-impl Outgoing {
-    pub(crate) fn of(plugin: &PluginName, grant: &Grant, outside: &Arc<Outside>) -> Self {
-        let endpoints = grant.http.iter().flatten().cloned().map(Arc::new).collect();
-        let (plugin, outside) = (plugin.clone(), Arc::clone(outside));
-        Self { plugin, endpoints, outside, pins: Pins::default(), told: Mutex::default() }
-    }
-
-    /// The first of the grant's endpoints that a request falls under.
-    fn endpoint(&self, target: &Target) -> Option<&Arc<Endpoint>> {
-        self.endpoints.iter().find(|endpoint| endpoint.covers(target))
-    }
-
-    /// Says once for each place why nothing was sent there, and what would change that.
-    pub(crate) fn tell(&self, target: &Target, why: &str, remedy: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(target.to_string()) {
-            tracing::warn!(plugin = %self.plugin, %target, "a request was refused: {why}; {remedy}");
-        }
-    }
-
-    /// For who looks closer.
-    pub(crate) fn failed(&self, target: &Target, error: &dyn std::fmt::Display) {
-        tracing::debug!(plugin = %self.plugin, %target, "a request failed: {error}");
-    }
-}
 
 /// What one instance sends its requests through.
 pub(crate) struct Wire {
@@ -208,21 +148,18 @@ impl WasiHttpHooks for Wire {
     }
 }
 
-/// Links what sends requests, and nothing that takes them.
-pub(crate) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
-    interfaces::types::add_to_linker::<_, WasiHttp>(linker, &LinkOptions::default().into(), Context::http)?;
-    interfaces::outgoing_handler::add_to_linker::<_, WasiHttp>(linker, Context::http)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::{Debug, Write};
+    use std::sync::Mutex;
 
     use serde_json::json;
     use tracing::field::{Field, Visit};
     use tracing::span::{Attributes, Id, Record};
 
     use super::*;
+    use crate::config::Grant;
+    use crate::world::network::{Network, Outside};
 
     /// Keeps what is logged.
     #[derive(Clone, Default)]

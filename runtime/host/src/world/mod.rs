@@ -3,6 +3,8 @@
 //! Nothing here calls a guest, and nothing here is open to a guest between calls.
 
 pub(crate) mod address;
+pub(crate) mod ambient;
+pub(crate) mod capability;
 pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
@@ -10,8 +12,14 @@ pub(crate) mod heard;
 pub(crate) mod http;
 pub(crate) mod kv;
 pub(crate) mod leash;
+pub(crate) mod network;
+pub(crate) mod outgoing;
+pub(crate) mod output;
 pub(crate) mod process;
+pub(crate) mod processes;
 pub(crate) mod resolve;
+pub(crate) mod sealed;
+pub(crate) mod shelf;
 pub(crate) mod tls;
 pub(crate) mod voice;
 pub(crate) mod wasi;

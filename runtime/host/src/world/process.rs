@@ -13,11 +13,11 @@ use wasmtime::Result;
 use crate::bindings::heald::plugin::process::{self, Child};
 use crate::bindings::heald::plugin::process_control;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::options::{Touch, TouchError};
 use crate::text;
+use crate::world::capability::Capability;
 use crate::world::context::Context;
 use crate::world::heard::Tell;
-use crate::world::leash::Capability;
+use crate::world::processes::{Touch, TouchError};
 
 /// Processes that are shown of one service.
 const CHILDREN: usize = 256;

@@ -12,15 +12,16 @@ use heald_model::{Breaker, FaultCause, Moment, Role as ProbeRole, Sample, Series
 use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};
 
-use super::{SPOKEN, Spoken, v0_0_9, v0_1_0};
-use crate::code::contract::{self, Export, Role, Shape};
+use crate::code::contract::{self, Export, Role, Shape, Speaks};
+use crate::code::imports;
 use crate::config::{CanaryConfig, Grant, LimitsConfig, PluginConfig};
 use crate::error::HostError;
+use crate::guest::adapter::Spoken;
 use crate::load::Host;
 use crate::options::Options;
+use crate::versions::{BOTH, SPOKEN, v0_0_9};
 
-/// The newest, and one that never was.
-pub(super) const BOTH: Spoken = &[&v0_1_0::Adapter, &v0_0_9::Adapter];
+mod golden;
 
 /// A guest, compiled from source: of the made-up version, or of those in `tests/guests`.
 pub(super) fn component(name: &str) -> &'static [u8] {
@@ -182,8 +183,7 @@ fn a_component_speaks_one_version_the_newest_it_can() {
     let kv = Grant { kv: true, ..Grant::default() };
     let imports = |import: &str| {
         let old = v0_0_9::Adapter;
-        contract::imports(&shape(&["0.0.9"], &[import]), super::Adapter::contract(&old), &kv)
-            .map_err(|all| all.join("\n"))
+        imports::imports(&shape(&["0.0.9"], &[import]), old.contract(), &kv).map_err(|all| all.join("\n"))
     };
     assert_eq!(imports("heald:plugin/log@0.0.9"), Ok(false));
     let mixed = imports("heald:plugin/log@0.1.0").unwrap_err();

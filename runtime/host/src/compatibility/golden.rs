@@ -12,11 +12,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::compatibility::{BOTH, component, host, observation, service, table};
-use super::{SPOKEN, Spoken};
+use super::{component, host, observation, service, table};
 use crate::code::contract::Role;
-use crate::guest::action::Task;
-use crate::load::{Host, Plugin};
+use crate::guest::adapter::Spoken;
+use crate::guest::task::Task;
+use crate::load::Host;
+use crate::plugin::Plugin;
+use crate::versions::{BOTH, SPOKEN};
 
 /// A component that is kept. Its file is `<sha256>.wasm`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

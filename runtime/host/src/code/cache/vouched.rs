@@ -8,7 +8,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::code::cache::Private;
+use super::Private;
 use crate::code::entry::{Key, Misfit, unseal};
 
 /// Why there is no component.

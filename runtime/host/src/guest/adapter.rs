@@ -1,0 +1,41 @@
+//! What speaks one version of the contract: it links what a component imports of that version, and sets up guests that take and give
+//! the host's own records.
+//!
+//! An adapter limits nothing and judges no answer: that is the same for all versions.
+
+use async_trait::async_trait;
+use wasmtime::component::Linker;
+
+use crate::code::contract::{Role, Speaks};
+use crate::config::Grant;
+use crate::error::HostError;
+use crate::guest::action::PluginActions;
+use crate::guest::detector::PluginDetector;
+use crate::guest::instance::Setup;
+use crate::guest::policy::PluginPolicy;
+use crate::world::context::Context;
+
+/// Adapters, the newest version first.
+pub(crate) type Spoken = &'static [&'static dyn Adapter];
+
+/// One version of the contract.
+#[async_trait]
+pub(crate) trait Adapter: Speaks + Send + Sync {
+    /// Links what of this version is granted, and what needs no grant.
+    fn link(&self, linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Result<()>;
+
+    /// Sets a detector up.
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+        setup.refuse(Role::Detector)
+    }
+
+    /// Sets a policy up.
+    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, HostError> {
+        setup.refuse(Role::Policy)
+    }
+
+    /// Sets actions up.
+    async fn actions(&self, setup: Setup) -> Result<PluginActions, HostError> {
+        setup.refuse(Role::Action)
+    }
+}

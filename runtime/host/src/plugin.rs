@@ -1,0 +1,201 @@
+//! A loaded plug-in: what is known of it, and what it becomes when it is configured.
+//!
+//! Nothing of a plug-in runs before it is configured.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use heald_model::PluginRef;
+use serde_json::{Map, Value};
+
+use crate::code::contract::Role;
+use crate::code::imports::words;
+use crate::code::key::PublicKey;
+use crate::code::metadata::Metadata;
+use crate::code::schema;
+use crate::config::LimitsConfig;
+use crate::error::HostError;
+use crate::guest::action::PluginActions;
+use crate::guest::adapter::Adapter;
+use crate::guest::detector::PluginDetector;
+use crate::guest::instance::{Loaded, Setup};
+use crate::guest::limits::Limits;
+use crate::guest::policy::PluginPolicy;
+use crate::guest::pool::WARM;
+use crate::guest::settings::settle;
+use crate::guest::stats::Stats;
+use crate::world::capability::Capability;
+
+/// A loaded plug-in. Configure it to get a detector, a policy or actions.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    loaded: Arc<Loaded>,
+    /// Speaks its version of the contract.
+    adapter: &'static dyn Adapter,
+    metadata: Metadata,
+    /// The limits in its table.
+    limits: LimitsConfig,
+    requested: Vec<&'static str>,
+    signer: Option<PublicKey>,
+    detectors: Known<PluginDetector>,
+    policies: Known<PluginPolicy>,
+    actions: Known<PluginActions>,
+}
+
+/// What was found out about a plug-in before it was linked.
+pub(crate) struct Facts {
+    pub(crate) adapter: &'static dyn Adapter,
+    pub(crate) metadata: Metadata,
+    pub(crate) limits: LimitsConfig,
+    pub(crate) requested: Vec<&'static str>,
+    pub(crate) signer: Option<PublicKey>,
+}
+
+impl Plugin {
+    /// A linked plug-in that nobody has configured yet.
+    pub(crate) fn new(loaded: Loaded, facts: Facts) -> Self {
+        let Facts { adapter, metadata, limits, requested, signer } = facts;
+        let (detectors, policies, actions) = Default::default();
+        let loaded = Arc::new(loaded);
+        Self(Arc::new(Inner { loaded, adapter, metadata, limits, requested, signer, detectors, policies, actions }))
+    }
+
+    /// Its configured name, its version and its digest.
+    pub fn reference(&self) -> &PluginRef {
+        &self.0.loaded.reference
+    }
+
+    /// The version of the contract that it speaks, such as `0.1.0`.
+    pub fn contract(&self) -> &'static str {
+        self.0.loaded.contract.version
+    }
+
+    /// What its file says of it.
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// What it can be.
+    pub fn roles(&self) -> &[Role] {
+        &self.0.loaded.roles
+    }
+
+    /// The trusted key that signed it.
+    pub fn signed_by(&self) -> Option<PublicKey> {
+        self.0.signer
+    }
+
+    /// What it asks to be granted, in the words of a `grant`: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
+    pub fn requested(&self) -> Vec<String> {
+        self.0.requested.iter().map(ToString::to_string).collect()
+    }
+
+    /// What of that it is granted and was not taken back, in the same words.
+    pub fn granted(&self) -> Vec<String> {
+        let revoked = self.revoked();
+        let words = words(&self.0.loaded.grant).into_iter();
+        words.filter(|word| !revoked.iter().any(|revoked| revoked.as_str() == *word)).map(str::to_owned).collect()
+    }
+
+    /// The JSON Schema of its configuration.
+    pub fn schema(&self) -> &Value {
+        &self.0.metadata.config
+    }
+
+    /// Takes back what it was granted; true if it had it. It reaches the instances at work: what they ask for from now on is
+    /// denied, and where files, the clock or randomness are taken, calls under way are stopped. It holds until the plug-in is
+    /// loaded again, and what it has in `kv` stays there for then.
+    pub fn revoke(&self, capability: Capability) -> bool {
+        self.0.loaded.premises.leash.revoke(capability)
+    }
+
+    /// What it was granted, and has had taken back.
+    pub fn revoked(&self) -> Vec<Capability> {
+        self.0.loaded.premises.leash.revoked()
+    }
+
+    /// What it cost and how it failed so far.
+    pub fn stats(&self) -> Stats {
+        self.0.loaded.counters.read(self.0.loaded.gate.dropped())
+    }
+
+    /// It as a detector with this configuration: the `config` of its table, with a service's overrides
+    /// [`merged`](crate::merged) in. Equal configurations share one detector.
+    ///
+    /// # Errors
+    /// When it is none, refuses the configuration, or cannot be set up.
+    pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
+        let (role, limits) = (Role::Detector, Limits::DETECTOR);
+        self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
+    }
+
+    /// It as a policy with this configuration; as [`detector`](Self::detector).
+    ///
+    /// # Errors
+    /// When it is none, refuses the configuration, or cannot be set up.
+    pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
+        let (role, limits) = (Role::Policy, Limits::POLICY);
+        self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
+    }
+
+    /// Its actions with this configuration; as [`detector`](Self::detector).
+    ///
+    /// # Errors
+    /// When it has none, refuses the configuration, or cannot be set up.
+    pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
+        // Actions are rare, and each deserves an instance that did nothing before.
+        let (role, limits) = (Role::Action, Limits::ACTION);
+        self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
+    }
+
+    async fn configured<T, F: Future<Output = Result<T, HostError>>>(
+        &self,
+        config: &Map<String, Value>,
+        cache: &Known<T>,
+        role: Role,
+        limits: Limits,
+        keep: usize,
+        set_up: impl FnOnce(Setup) -> F,
+    ) -> Result<Arc<T>, HostError> {
+        let Inner { loaded: plugin, metadata, .. } = &*self.0;
+        if !plugin.roles.contains(&role) {
+            return Err(plugin.lacks(role));
+        }
+        let settings = settle(config);
+        if let Some(known) = cache.get(&settings.text) {
+            return Ok(known);
+        }
+        let problems = schema::check(&metadata.config, &Value::Object(config.clone()));
+        if !problems.is_empty() {
+            return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
+        }
+        let limits = self.0.limits.over(limits.tightened(metadata.limits));
+        let text = Arc::clone(&settings.text);
+        let made = set_up(Setup { plugin: Arc::clone(plugin), settings, limits, keep }).await?;
+        Ok(cache.put(text, Arc::new(made)))
+    }
+}
+
+/// What was configured and is still in use, by its configuration.
+struct Known<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Known<T> {
+    fn get(&self, config: &str) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
+    }
+
+    fn put(&self, config: Arc<str>, value: Arc<T>) -> Arc<T> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, value| value.strong_count() > 0);
+        known.insert(config, Arc::downgrade(&value));
+        value
+    }
+}
