@@ -14,12 +14,13 @@
 //!
 //! | file | |
 //! |---|---|
+//! | `error` | why a plug-in cannot be used |
 //! | `options`, `config` | what the daemon and the operator say |
 //! | `load` | from bytes to a linked plug-in |
 //! | `plugin` | a loaded plug-in, and what it becomes when it is configured |
 //! | `versions` | the versions of the contract that are spoken |
 //! | `bindings`, `text` | generated records, and text made fit to be shown |
-//! | `code::section`, `metadata`, `schema` | what a file has in it, and what it says of itself |
+//! | `code::file`, `section`, `metadata`, `schema` | what a file has in it, and what it says of itself |
 //! | `code::signature`, `key`, `trust` | who vouches for a file, and whose word counts |
 //! | `code::contract`, `imports` | what a component exports and imports, compared with what is spoken and granted |
 //! | `code::inspect` | all of that, for people |
@@ -56,20 +57,23 @@ mod text;
 mod versions;
 mod world;
 
-pub use code::compile::{Compiler, compile_file};
-pub use code::contract::Role;
+pub use code::compile::{CompileError, Compiler, compile_file};
+pub use code::contract::{ContractError, Role};
 pub use code::embedded::Embedded;
-pub use code::engine::{config, precompile};
+pub use code::engine::{EngineError, config, precompile};
+pub use code::file::FileError;
 pub use code::inspect::{Inspection, Interface, Producer, Sizes};
 pub use code::key::{KeyError, PublicKey, SecretKey};
-pub use code::metadata::{Metadata, Suggested};
+pub use code::metadata::{Metadata, MetadataError, Suggested};
 pub use code::schema::Problem;
+pub use code::section::SectionError;
 pub use code::signature::{Signature, digest, sign, signatures};
-pub use code::trust::{Trust, Untrusted, verify};
+pub use code::trust::{SignatureError, Trust, TrustError, verify};
 pub use config::{CanaryConfig, Directory, Grant, LimitsConfig, PluginConfig, PluginsConfig, merged};
 pub use error::HostError;
 pub use guest::action::{ActionFailure, PluginActions};
 pub use guest::detector::PluginDetector;
+pub use guest::instance::SetupError;
 pub use guest::limits::Limits;
 pub use guest::policy::PluginPolicy;
 pub use guest::stats::Stats;
@@ -82,3 +86,4 @@ pub use world::endpoint::{Endpoint, Origin, Secret};
 pub use world::network::Network;
 pub use world::processes::{Reach, Touch, TouchError};
 pub use world::resolve::{Resolver, SystemResolver};
+pub use world::sealed::DirectoryError;

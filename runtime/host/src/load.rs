@@ -5,9 +5,6 @@
 //! guest and seconds for one with a whole interpreter in it: [`Host::fetch`] does it off the threads that heal.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,14 +14,15 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::code::cache::Cache;
 use crate::code::compile::{Elsewhere, LARGE, elsewhere};
-use crate::code::contract::{self, Role, Shape};
+use crate::code::contract::{self, ContractError, Role, Shape};
 use crate::code::embedded::Embedded;
 use crate::code::engine;
+use crate::code::file::{self, FileError};
 use crate::code::imports;
 use crate::code::inspect::{self, Inspection, shape};
 use crate::code::key::PublicKey;
 use crate::code::metadata::Metadata;
-use crate::code::section::recognise;
+use crate::code::section::{SectionError, recognise};
 use crate::code::signature;
 use crate::code::trust;
 use crate::config::{Grant, PluginConfig};
@@ -41,12 +39,10 @@ use crate::world::context::{Context, Premises};
 use crate::world::leash::Leash;
 use crate::world::network::Outside;
 use crate::world::outgoing::Outgoing;
+use crate::world::sealed::judge_paths;
 use crate::world::shelf::Shelves;
 use crate::world::voice::Gate;
 use crate::world::wasi;
-
-/// Bytes of a component. Those with a Python interpreter in them have 18 MB.
-const FILE_LIMIT: u64 = 64 << 20;
 
 /// What all plug-ins of a process share.
 struct Machine {
@@ -107,7 +103,7 @@ impl Host {
     pub fn load(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
         match self.builtin(config)? {
             Some(builtin) => self.load_builtin(config, builtin),
-            None => self.load_bytes(config, &read(Path::new(&config.component))?),
+            None => self.load_bytes(config, &file::read(Path::new(&config.component))?),
         }
     }
 
@@ -134,7 +130,7 @@ impl Host {
         }
         let (host, table) = (self.clone(), config.clone());
         let (verified, known) = aside(move || {
-            let verified = host.verify(&table, read(Path::new(&table.component))?.into())?;
+            let verified = host.verify(&table, file::read(Path::new(&table.component))?.into())?;
             let known = host.recall(&verified);
             if known.is_none() {
                 host.promising(&table, &verified)?;
@@ -159,10 +155,10 @@ impl Host {
         let builtins = &self.machine.options.builtins;
         match builtins.iter().find(|builtin| builtin.name == name) {
             Some(builtin) => Ok(Some(*builtin)),
-            None => Err(HostError::NoBuiltin {
-                name: name.to_owned(),
-                known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
-            }),
+            None => {
+                let known = builtins.iter().map(|builtin| builtin.name.to_owned()).collect();
+                Err(FileError::NoBuiltin { name: name.to_owned(), known }.into())
+            }
         }
     }
 
@@ -174,13 +170,10 @@ impl Host {
 
     /// What has to be true of a file before anything is made of it.
     fn verify<'b>(&self, config: &PluginConfig, mut bytes: Cow<'b, [u8]>) -> Result<Verified<'b>, HostError> {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if size > FILE_LIMIT {
-            return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
-        }
+        file::judge_size(&bytes)?;
         recognise(&bytes)?;
         let signer = trust::verify(&bytes, &self.machine.options.trust)
-            .map_err(|source| HostError::Untrusted { component: config.component.clone(), source })?;
+            .map_err(|source| HostError::Signature { component: config.component.clone(), source })?;
         let digest = signature::digest(&bytes);
         let length = signature::split(&bytes).0.len();
         match &mut bytes {
@@ -207,7 +200,7 @@ impl Host {
             return Ok(known);
         }
         self.promising(config, verified)?;
-        let component = Component::from_binary(&self.machine.engine, &verified.content).map_err(HostError::Compile)?;
+        let component = engine::compile(&self.machine.engine, &verified.content)?;
         if let Some(cache) = &self.machine.cache {
             match component.serialize() {
                 Ok(code) => cache.keep(&verified.digest, &code),
@@ -230,7 +223,7 @@ impl Host {
         }
         match elsewhere(compiler, cache, &verified.content, &verified.digest).await {
             Ok(()) => Ok(()),
-            Err(Elsewhere::Failed(error)) => Err(error),
+            Err(Elsewhere::Failed(error)) => Err(error.into()),
             Err(Elsewhere::Untried(why)) => {
                 tracing::warn!("a large plug-in is compiled within heald, since another process cannot: {why}");
                 Ok(())
@@ -244,10 +237,7 @@ impl Host {
         let shape = Shape::of(engine, component);
         let Fit { adapter, roles, metadata, requested, grant, wasi } =
             fit(self.machine.spoken, config, content, &shape)?;
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
-            return Err(HostError::SamePath { guest: twice.guest.clone() });
-        }
+        judge_paths(&grant)?;
         let pre = linked(engine, component, adapter, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
         let premises = Premises {
@@ -279,7 +269,7 @@ impl Host {
 ///
 /// # Errors
 /// When the bytes are none.
-pub fn inspect(component: &[u8]) -> Result<Inspection, HostError> {
+pub fn inspect(component: &[u8]) -> Result<Inspection, SectionError> {
     inspect::inspect(component, SPOKEN)
 }
 
@@ -296,9 +286,8 @@ struct Fit {
 }
 
 fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
-    let broken = |problem| HostError::Contract { plugin: config.name.clone(), problem };
-    let metadata = Metadata::of(bytes)
-        .map_err(|error| broken(format!("its section heald:plugin cannot be read: {error}; build it again")))?;
+    let broken = |problem: ContractError| HostError::Contract { plugin: config.name.clone(), problem };
+    let metadata = Metadata::of(bytes).map_err(|error| broken(ContractError::Metadata(error)))?;
     let (adapter, roles) = contract::spoken(shape, spoken).map_err(broken)?;
     if let Some(metadata) = &metadata {
         contract::agree(metadata, &roles).map_err(broken)?;
@@ -329,15 +318,6 @@ async fn aside<T: Send + 'static>(
             Err(_) => Err(HostError::GivenUp),
         },
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, HostError> {
-    let broken = |source| HostError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(broken)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, whatever the file system says of its size.
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
-    Ok(bytes)
 }
 
 fn linked(

@@ -18,7 +18,7 @@ use crate::error::HostError;
 use crate::guest::action::PluginActions;
 use crate::guest::adapter::Adapter;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::{Loaded, Setup};
+use crate::guest::instance::{Loaded, Setup, SetupError};
 use crate::guest::limits::Limits;
 use crate::guest::policy::PluginPolicy;
 use crate::guest::pool::WARM;
@@ -150,7 +150,7 @@ impl Plugin {
         self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
     }
 
-    async fn configured<T, F: Future<Output = Result<T, HostError>>>(
+    async fn configured<T, F: Future<Output = Result<T, SetupError>>>(
         &self,
         config: &Map<String, Value>,
         cache: &Known<T>,
@@ -161,7 +161,7 @@ impl Plugin {
     ) -> Result<Arc<T>, HostError> {
         let Inner { loaded: plugin, metadata, .. } = &*self.0;
         if !plugin.roles.contains(&role) {
-            return Err(plugin.lacks(role));
+            return Err(plugin.lacks(role).into());
         }
         let settings = settle(config);
         if let Some(known) = cache.get(&settings.text) {
@@ -169,7 +169,7 @@ impl Plugin {
         }
         let problems = schema::check(&metadata.config, &Value::Object(config.clone()));
         if !problems.is_empty() {
-            return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
+            return Err(SetupError::Config { plugin: plugin.reference.name.clone(), problems }.into());
         }
         let limits = self.0.limits.over(limits.tightened(metadata.limits));
         let text = Arc::clone(&settings.text);

@@ -33,7 +33,7 @@ use std::time::Duration;
 use heald_engine::plugins::PluginMode;
 use heald_engine::ports::{Clock, Journal};
 use heald_engine::{Cast, Consultants, Healer};
-use heald_host::{Capability, Host, HostError, Plugin, PluginConfig};
+use heald_host::{Capability, Host, HostError, Plugin, PluginConfig, SectionError};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
@@ -370,7 +370,7 @@ fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) ->
         Ok(fetched) => fetched,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // Nobody aborts it.
-        Err(_) => Err(HostError::NotComponent("its loading was given up")),
+        Err(_) => Err(SectionError::NotComponent("its loading was given up").into()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use heald_host::{Host, HostError, Limits, Options, Plugin, PluginConfig, Role};
+use heald_host::{Host, HostError, Limits, Options, Plugin, PluginConfig, Role, SetupError};
 use heald_plugin_build::{Built, Metadata, Project};
 use serde_json::{Map, json};
 
@@ -73,7 +73,7 @@ fn check(built: &Built) -> anyhow::Result<Checked> {
     let set_up = match runtime.block_on(set_up(&plugin)) {
         Ok(()) => SetUp::In(began.elapsed()),
         // It was instantiated and asked, which is what is to be shown here.
-        Err(refusal @ HostError::Config { .. }) => SetUp::Wants(refusal.to_string()),
+        Err(refusal @ HostError::Setup(SetupError::Config { .. })) => SetUp::Wants(refusal.to_string()),
         Err(error) => return Err(error.into()),
     };
     Ok(Checked { digest: plugin.reference().digest.clone(), loaded, set_up })

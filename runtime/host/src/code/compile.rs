@@ -6,7 +6,7 @@
 //! waits for it any more.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,11 +16,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use crate::code::cache::{self, Cache};
-use crate::code::engine;
+use crate::code::engine::{self, EngineError};
 use crate::code::entry::{self, Key};
-use crate::code::section::recognise;
+use crate::code::section::{SectionError, recognise};
 use crate::code::signature;
-use crate::error::HostError;
 
 /// Components from this size on: those without an interpreter in them have a tenth of it and are compiled faster than a process is
 /// worth.
@@ -31,6 +30,42 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const NICENESS: i32 = 10;
 /// Of what the process says, enough for an error with all its causes.
 const SAID: u64 = 8 << 10;
+
+/// Why a component was not compiled to a file, or not by another process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The component cannot be read.
+    #[error("cannot read the component {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no component.
+    #[error(transparent)]
+    Section(#[from] SectionError),
+    /// wasmtime does not start, or does not compile it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The machine code cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that compiles large components failed.
+    #[error("the component cannot be compiled; the process that does it said: {problem}")]
+    Process {
+        /// How it ended, and what it said.
+        problem: String,
+    },
+}
 
 /// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it does what [`compile_file`](compile_file)
 /// does. Interpreters in a component take seconds and hundreds of MiB to compile, which a process that ends gives back.
@@ -47,19 +82,19 @@ pub struct Compiler {
 ///
 /// # Errors
 /// When the one cannot be read or compiled, or the other not be written.
-pub fn compile_file(input: &Path, output: &Path) -> Result<(), HostError> {
-    let component = std::fs::read(input).map_err(|source| HostError::Read { path: input.to_owned(), source })?;
+pub fn compile_file(input: &Path, output: &Path) -> Result<(), CompileError> {
+    let component = std::fs::read(input).map_err(|source| CompileError::Read { path: input.to_owned(), source })?;
     recognise(&component)?;
     // The very engine that will run it: an equal one would do, but then it would have to stay equal.
     let engine = engine::start()?;
     let (content, _) = signature::split(&component);
-    let code = engine.precompile_component(content).map_err(HostError::Compile)?;
+    let code = engine.precompile_component(content).map_err(EngineError::Compile)?;
     let (digest, hash) = (signature::digest(&component), cache::hash(&engine));
     let file = entry::seal(Key { digest: &digest, engine: &hash }, &code);
     let mut options = OpenOptions::new();
     let written =
         options.write(true).create_new(true).mode(0o600).open(output).and_then(|mut out| out.write_all(&file));
-    written.map_err(|source| HostError::Write { path: output.to_owned(), source })
+    written.map_err(|source| CompileError::Write { path: output.to_owned(), source })
 }
 
 /// Why another process did not compile.
@@ -67,7 +102,7 @@ pub(crate) enum Elsewhere {
     /// It could not be tried: no program, no room. Here it may work.
     Untried(String),
     /// It was tried and failed.
-    Failed(HostError),
+    Failed(CompileError),
 }
 
 /// Has a component compiled into the cache. What lies there afterwards is for the cache to judge.
@@ -77,7 +112,7 @@ pub(crate) async fn elsewhere(
     content: &[u8],
     digest: &str,
 ) -> Result<(), Elsewhere> {
-    let untried = |error: std::io::Error| Elsewhere::Untried(error.to_string());
+    let untried = |error: io::Error| Elsewhere::Untried(error.to_string());
     let (input, output) = (cache.write("in", content).map_err(untried)?, cache.temporary("out"));
     let mut command = Command::new(&compiler.program);
     command.args(&compiler.arguments).arg(input.path()).arg(output.path());
@@ -86,7 +121,7 @@ pub(crate) async fn elsewhere(
         .spawn()
         .map_err(|error| Elsewhere::Untried(format!("{} cannot be started: {error}", compiler.program.display())))?;
     step_back(&child);
-    let failed = |problem| Elsewhere::Failed(HostError::Compiler { problem });
+    let failed = |problem| Elsewhere::Failed(CompileError::Process { problem });
     match tokio::time::timeout(PATIENCE, outcome(child)).await {
         Ok(Ok(None)) => output.adopt(digest).map_err(|error| failed(format!("it left nothing behind ({error})"))),
         Ok(Ok(Some(problem))) => Err(failed(problem)),
@@ -104,7 +139,7 @@ fn step_back(child: &Child) {
 }
 
 /// What the process said if it failed; None: it did not.
-async fn outcome(mut child: Child) -> std::io::Result<Option<String>> {
+async fn outcome(mut child: Child) -> io::Result<Option<String>> {
     let mut said = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         stderr.take(SAID).read_to_end(&mut said).await?;

@@ -10,10 +10,59 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use crate::code::metadata::Metadata;
+use crate::code::metadata::{Metadata, MetadataError};
 
 /// How the names of the contract's interfaces begin.
 pub(crate) const PACKAGE: &str = "heald:plugin/";
+
+/// How a component breaks the contract.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContractError {
+    /// What it says of itself cannot be read.
+    #[error("{0}; build it again")]
+    Metadata(MetadataError),
+    /// It exports something else under the name of an interface of the contract.
+    #[error("{0} is exported, but is no interface")]
+    NoInterface(String),
+    /// It exports an interface of the contract without some of its functions.
+    #[error("{interface} is exported without {}; {remedy}", .missing.join(", "))]
+    Functions {
+        /// The interface.
+        interface: String,
+        /// What is missing, in backticks.
+        missing: Vec<String>,
+        /// What helps.
+        remedy: String,
+    },
+    /// It exports nothing that heald calls, or only in a version that is not spoken.
+    #[error("{exported}; wanted is one of {}", .wanted.join(", "))]
+    NotSpoken {
+        /// What it exports, and what helps.
+        exported: String,
+        /// The interfaces that make a component a plug-in.
+        wanted: Vec<String>,
+    },
+    /// It imports capabilities that it does not say it wants, or the reverse.
+    #[error(
+        "what it says of itself and what it imports disagree: {}; build it with `capabilities` [{}]",
+        .problems.join(", and "), .right.join(", ")
+    )]
+    Capabilities {
+        /// Each difference.
+        problems: Vec<String>,
+        /// What it has to say, in quotes.
+        right: Vec<String>,
+    },
+    /// It exports other roles than it says it has.
+    #[error("it says it is a {said} and exports a {exported}; build it again")]
+    Roles {
+        /// What it says.
+        said: String,
+        /// What it exports.
+        exported: String,
+    },
+}
 
 /// What a plug-in can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,18 +112,19 @@ impl Contract {
     }
 
     /// The roles that a component has in this version; empty: it does not speak it.
-    fn roles(&self, shape: &Shape) -> Result<Vec<Role>, String> {
+    fn roles(&self, shape: &Shape) -> Result<Vec<Role>, ContractError> {
         let mut roles = Vec::new();
         for Export { name, functions } in &shape.exports {
             let Some((role, wanted)) = self.exports.iter().find(|(role, _)| self.interface(*role) == *name) else {
                 continue;
             };
-            let functions = functions.as_ref().ok_or_else(|| format!("{name} is exported, but is no interface"))?;
+            let functions = functions.as_ref().ok_or_else(|| ContractError::NoInterface(name.clone()))?;
             let missing: Vec<_> =
                 wanted.iter().filter(|wanted| !functions.iter().any(|known| known == *wanted)).collect();
             if !missing.is_empty() {
                 let missing: Vec<_> = missing.into_iter().map(|name| format!("`{name}`")).collect();
-                return Err(format!("{name} is exported without {}; {}", missing.join(", "), rebuild(self.version)));
+                let remedy = rebuild(self.version);
+                return Err(ContractError::Functions { interface: name.clone(), missing, remedy });
             }
             roles.push(*role);
         }
@@ -146,7 +196,7 @@ impl Shape {
 pub(crate) fn spoken<A: Speaks + ?Sized>(
     shape: &Shape,
     spoken: &'static [&'static A],
-) -> Result<(&'static A, Vec<Role>), String> {
+) -> Result<(&'static A, Vec<Role>), ContractError> {
     for adapter in spoken {
         let roles = adapter.contract().roles(shape)?;
         if !roles.is_empty() {
@@ -156,7 +206,7 @@ pub(crate) fn spoken<A: Speaks + ?Sized>(
     let newest = spoken.first().map(|adapter| adapter.contract());
     let version = newest.map_or("", |newest| newest.version);
     let exports: Vec<_> = shape.exports.iter().map(|export| export.name.as_str()).collect();
-    let there = match exports.iter().find(|name| name.starts_with(PACKAGE)) {
+    let exported = match exports.iter().find(|name| name.starts_with(PACKAGE)) {
         Some(other) => {
             let (_, theirs) = other.split_once('@').unwrap_or((other, ""));
             format!("it exports {other}, which is not spoken here: {}", another(theirs, version))
@@ -168,9 +218,9 @@ pub(crate) fn spoken<A: Speaks + ?Sized>(
         }
     };
     let contracts = spoken.iter().map(|adapter| adapter.contract());
-    let wanted: Vec<_> =
+    let wanted =
         contracts.flat_map(|contract| contract.exports.iter().map(|(role, _)| contract.interface(*role))).collect();
-    Err(format!("{there}; wanted is one of {}", wanted.join(", ")))
+    Err(ContractError::NotSpoken { exported, wanted })
 }
 
 /// What helps a component whose exports are not the contract's.
@@ -194,14 +244,14 @@ pub(crate) fn another(theirs: &str, ours: &str) -> String {
 }
 
 /// Whether the roles that a component says it has are those it has.
-pub(crate) fn agree(metadata: &Metadata, roles: &[Role]) -> Result<(), String> {
+pub(crate) fn agree(metadata: &Metadata, roles: &[Role]) -> Result<(), ContractError> {
     let said: BTreeSet<_> = metadata.roles.iter().map(String::as_str).collect();
     let are: BTreeSet<_> = roles.iter().map(|role| role.as_str()).collect();
     if said.is_empty() || said == are {
         return Ok(());
     }
     let list = |roles: BTreeSet<&str>| roles.into_iter().collect::<Vec<_>>().join(" and ");
-    Err(format!("it says it is a {} and exports a {}; build it again", list(said), list(are)))
+    Err(ContractError::Roles { said: list(said), exported: list(are) })
 }
 
 #[cfg(test)]
@@ -227,7 +277,7 @@ mod tests {
     fn another_world_and_another_version_are_told_apart_with_what_to_do() {
         let judged = |exports: &[(&str, &[&str])]| spoken(&shape(&[], exports), &[&EXAMPLE]).map(|(_, roles)| roles);
         let whole: &[&str] = &["configure", "describe", "decide"];
-        assert_eq!(judged(&[("heald:plugin/decide@0.1.0", whole)]), Ok(vec![Role::Policy]));
+        assert_eq!(judged(&[("heald:plugin/decide@0.1.0", whole)]).unwrap(), [Role::Policy]);
         for (exports, words) in [
             (vec![("heald:plugin/detect@0.9.0", whole)], ["heald:plugin/detect@0.9.0", "update heald"]),
             (vec![("heald:plugin/detect@0.0.3", whole)], ["heald:plugin/detect@0.0.3", "build it again"]),
@@ -235,7 +285,7 @@ mod tests {
             (vec![], ["exports nothing", "heald plugin new"]),
             (vec![("heald:plugin/detect@0.1.0", whole)], ["without `evaluate`", "heald:plugin@0.1.0"]),
         ] {
-            let problem = judged(&exports).unwrap_err();
+            let problem = judged(&exports).unwrap_err().to_string();
             assert!(words.iter().all(|word| problem.contains(word)), "{problem}");
         }
     }

@@ -8,7 +8,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::error::HostError;
+use crate::code::engine::{self, EngineError};
 
 /// A plug-in within the binary.
 #[derive(Clone, Copy)]
@@ -41,13 +41,13 @@ impl Embedded {
 
     /// The component for this engine. Should its machine code not fit (a build script with other settings), it is compiled
     /// anew: that takes longer and is otherwise the same.
-    pub(crate) fn load(&self, engine: &Engine) -> Result<Component, HostError> {
+    pub(crate) fn load(&self, engine: &Engine) -> Result<Component, EngineError> {
         // SAFETY: whoever made `self` promised that these bytes are what wasmtime's compiler wrote.
         match unsafe { Component::deserialize(engine, self.precompiled) } {
             Ok(component) => Ok(component),
             Err(error) => {
                 tracing::warn!(plugin = self.name, error = %format!("{error:#}"), "compiling a built-in plug-in anew");
-                Component::from_binary(engine, self.component).map_err(HostError::Compile)
+                engine::compile(engine, self.component)
             }
         }
     }

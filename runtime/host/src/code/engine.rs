@@ -3,9 +3,8 @@
 //! What affects compiled code is decided in [`config`] alone, so that a plug-in compiled by a build script fits the engine
 //! that runs it later. It refuses to know anything about plug-ins.
 
+use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
-
-use crate::error::HostError;
 
 /// Stack of one guest call. A guest that recurses without end is stopped here.
 const GUEST_STACK: usize = 512 << 10;
@@ -18,6 +17,18 @@ const INSTANCES: u32 = 500;
 pub(crate) const MEMORY_CEILING: usize = 256 << 20;
 /// Elements of one table. JavaScript and Python guests need more than 7 689.
 pub(crate) const TABLE_CEILING: usize = 20_000;
+
+/// Why wasmtime does not start, or does not compile.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// wasmtime itself cannot be set up.
+    #[error("the WebAssembly engine cannot start")]
+    Start(#[source] wasmtime::Error),
+    /// The bytes are no component that can be compiled.
+    #[error("the component cannot be compiled")]
+    Compile(#[source] wasmtime::Error),
+}
 
 /// What compiling and running have in common.
 ///
@@ -41,24 +52,29 @@ pub fn config() -> Config {
 ///
 /// # Errors
 /// When the bytes are no component, or use what is not supported.
-pub fn precompile(component: &[u8]) -> Result<Vec<u8>, HostError> {
+pub fn precompile(component: &[u8]) -> Result<Vec<u8>, EngineError> {
     let mut config = config();
     if cfg!(target_os = "linux") {
         // Naming a target, even one's own, means the architecture's baseline: without it the code would use whatever the
         // building machine's processor has, and not load on a lesser one.
-        config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH)).map_err(HostError::Engine)?;
+        config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH)).map_err(EngineError::Start)?;
     }
-    let engine = Engine::new(&config).map_err(HostError::Engine)?;
-    engine.precompile_component(component).map_err(HostError::Compile)
+    let engine = Engine::new(&config).map_err(EngineError::Start)?;
+    engine.precompile_component(component).map_err(EngineError::Compile)
+}
+
+/// Compiles a component for this engine, here and now.
+pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, EngineError> {
+    Component::from_binary(engine, component).map_err(EngineError::Compile)
 }
 
 /// The engine to run with: instances from a pool, or, where the address space is limited (`ulimit -v`), made on demand.
-pub(crate) fn start() -> Result<Engine, HostError> {
+pub(crate) fn start() -> Result<Engine, EngineError> {
     let mut pooled = config();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     Engine::new(&pooled).or_else(|error| {
         tracing::info!(%error, "no room for a pool of instances; they are made on demand");
-        Engine::new(&config()).map_err(HostError::Engine)
+        Engine::new(&config()).map_err(EngineError::Start)
     })
 }
 

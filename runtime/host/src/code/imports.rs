@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::code::contract::{Contract, PACKAGE, Shape, another};
+use crate::code::contract::{Contract, ContractError, PACKAGE, Shape, another};
 use crate::code::metadata::Metadata;
 use crate::config::Grant;
 
@@ -39,7 +39,7 @@ pub(crate) struct Requested {
 /// There are two exceptions, both for what every program built for WASI imports whether it uses it or not. Clocks and randomness are
 /// there without a grant (they stand still and are loaded), so they need not be said. And a component that does not say it wants
 /// files gets wasi:filesystem with no directory in it, whatever is granted.
-pub(crate) fn requested(metadata: Option<&Metadata>, shape: &Shape) -> Result<Requested, String> {
+pub(crate) fn requested(metadata: Option<&Metadata>, shape: &Shape) -> Result<Requested, ContractError> {
     let mut words: Vec<_> = shape.imports.iter().filter_map(|import| capability(import)).collect();
     words.sort_unstable();
     words.dedup();
@@ -69,11 +69,7 @@ pub(crate) fn requested(metadata: Option<&Metadata>, shape: &Shape) -> Result<Re
             .chain(words.iter().copied().filter(|word| said.contains(word) || unsaid.contains(word)))
             .map(|word| format!("\"{word}\""))
             .collect();
-        return Err(format!(
-            "what it says of itself and what it imports disagree: {}; build it with `capabilities` [{}]",
-            problems.join(", and "),
-            right.join(", ")
-        ));
+        return Err(ContractError::Capabilities { problems, right });
     }
     let sealed_files = words.contains(&"files") && !said.contains("files");
     words.retain(|word| !sealed_files || *word != "files");
@@ -234,10 +230,10 @@ mod tests {
         };
         assert_eq!(ask(&["log", "kv", "wasi:filesystem"], &all).unwrap().words, ["clock", "files", "kv"]);
         assert_eq!(requested(None, &shape(&all)).unwrap().words, ["clock", "files", "kv"]);
-        let undeclared = ask(&["log"], &all).unwrap_err();
+        let undeclared = ask(&["log"], &all).unwrap_err().to_string();
         assert!(undeclared.contains("it imports kv and does not say so"), "{undeclared}");
         assert!(undeclared.contains("[\"log\", \"kv\"]"), "{undeclared}");
-        let unused = ask(&["process", "kv", "telepathy"], &all).unwrap_err();
+        let unused = ask(&["process", "kv", "telepathy"], &all).unwrap_err().to_string();
         assert!(unused.contains("it says it wants process, telepathy and does not import it"), "{unused}");
     }
 

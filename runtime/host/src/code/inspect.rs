@@ -16,9 +16,8 @@ use wasmparser::{
 use crate::code::contract::{self, Export, Shape, Speaks};
 use crate::code::imports;
 use crate::code::metadata::{Metadata, Suggested};
-use crate::code::section::recognise;
+use crate::code::section::{SectionError, recognise};
 use crate::code::signature::{Signature, digest, signatures};
-use crate::error::HostError;
 
 /// What a component is.
 #[derive(Clone, Debug, Serialize)]
@@ -97,7 +96,7 @@ pub struct Producer {
 pub(crate) fn inspect<A: Speaks + ?Sized>(
     component: &[u8],
     spoken: &'static [&'static A],
-) -> Result<Inspection, HostError> {
+) -> Result<Inspection, SectionError> {
     recognise(component)?;
     let mut reading = Reading::default();
     reading.sizes.file = u64::try_from(component.len()).unwrap_or(u64::MAX);
@@ -107,24 +106,24 @@ pub(crate) fn inspect<A: Speaks + ?Sized>(
         problems.push(format!("it is no valid component: {error}"));
     }
     let metadata = Metadata::of(component).unwrap_or_else(|error| {
-        problems.push(format!("its section heald:plugin cannot be read: {error}"));
+        problems.push(error.to_string());
         None
     });
     let (adapter, roles) = match contract::spoken(&reading.shape, spoken) {
         Ok((adapter, roles)) => (Some(adapter), roles),
         Err(problem) => {
             // What could not be read whole lacks this and that; saying so would lead astray.
-            problems.extend(whole.is_ok().then_some(problem));
+            problems.extend(whole.is_ok().then(|| problem.to_string()));
             (None, Vec::new())
         }
     };
     let requested = imports::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
-        problems.push(problem);
+        problems.push(problem.to_string());
         // Said or not: what it imports is what it would have to be granted.
         imports::requested(None, &reading.shape).unwrap_or_default()
     });
     if let Some(metadata) = metadata.as_ref().filter(|_| !roles.is_empty()) {
-        problems.extend(contract::agree(metadata, &roles).err());
+        problems.extend(contract::agree(metadata, &roles).err().map(|problem| problem.to_string()));
     }
     // One that speaks no version is judged by the newest.
     if let Some(adapter) = adapter.or_else(|| spoken.first().copied()) {

@@ -11,6 +11,16 @@ use crate::code::section::sections;
 /// The custom section's name.
 pub(crate) const SECTION: &str = "heald:plugin";
 
+/// Why a plug-in's word about itself cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The section is no JSON of the shape of [`Metadata`].
+    // The cause is in the text: whoever prints the causes too would print it twice.
+    #[error("its section heald:plugin cannot be read: {0}")]
+    Json(serde_json::Error),
+}
+
 /// A plug-in's word about itself. A field that is unknown is skipped: a newer SDK may say more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,9 +56,9 @@ impl Metadata {
     ///
     /// # Errors
     /// When its section is no JSON of this shape.
-    pub fn of(component: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+    pub fn of(component: &[u8]) -> Result<Option<Self>, MetadataError> {
         let section = sections(component).find_map(|section| section.ok()?.custom(SECTION));
-        section.map_or(Ok(None), Self::parse)
+        section.map_or(Ok(None), Self::parse).map_err(MetadataError::Json)
     }
 
     /// From the text of the section.

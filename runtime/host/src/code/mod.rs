@@ -8,6 +8,7 @@ pub(crate) mod contract;
 pub(crate) mod embedded;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod file;
 pub(crate) mod imports;
 pub(crate) mod inspect;
 pub(crate) mod key;

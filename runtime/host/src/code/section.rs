@@ -5,12 +5,19 @@
 
 use std::ops::Range;
 
-use crate::error::HostError;
-
 /// What every file begins with: four bytes that say WebAssembly, four that say which kind.
 const HEADER: usize = 8;
 /// The id of a custom section, which starts with its name.
 const CUSTOM: u8 = 0;
+
+/// Why a file is not read as a component.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SectionError {
+    /// The bytes are something else than a whole component.
+    #[error("not a WebAssembly component: {0}")]
+    NotComponent(&'static str),
+}
 
 /// One section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +56,8 @@ pub(crate) fn sections(file: &[u8]) -> impl Iterator<Item = Result<Section<'_>, 
 }
 
 /// Says what a file is when it is no component: a parser would only say that byte 4 is unexpected.
-pub(crate) fn recognise(file: &[u8]) -> Result<(), HostError> {
-    Err(HostError::NotComponent(match file {
+pub(crate) fn recognise(file: &[u8]) -> Result<(), SectionError> {
+    Err(SectionError::NotComponent(match file {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => {
             if sections(file).all(|section| section.is_ok()) {
                 return Ok(());

@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::code::key::{PublicKey, SecretKey};
-use crate::code::section::{encode, recognise, sections};
-use crate::error::HostError;
+use crate::code::section::{SectionError, encode, recognise, sections};
 
 /// The custom sections' name.
 pub(crate) const SECTION: &str = "heald:signature";
@@ -35,7 +34,7 @@ pub fn digest(component: &[u8]) -> String {
 ///
 /// # Errors
 /// When the bytes are no component.
-pub fn sign(component: &[u8], key: &SecretKey) -> Result<Vec<u8>, HostError> {
+pub fn sign(component: &[u8], key: &SecretKey) -> Result<Vec<u8>, SectionError> {
     recognise(component)?;
     let (content, said) = split(component);
     let mut signed = content.to_vec();

@@ -2,10 +2,9 @@
 //!
 //! It refuses to say what a signature covers: that is for `signature` to say.
 
-use crate::code::key::PublicKey;
+use crate::code::key::{KeyError, PublicKey};
 use crate::code::signature::{Signature, signatures};
 use crate::config::PluginsConfig;
-use crate::error::HostError;
 
 /// Whose signatures count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,10 +15,28 @@ pub struct Trust {
     pub keys: Vec<PublicKey>,
 }
 
+/// Why the `[plugins]` table does not say whom to trust.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// An entry of `trusted_keys` is no key.
+    #[error("the entry `{entry}` of `trusted_keys` in [plugins] cannot be used")]
+    Key {
+        /// As it is written there.
+        entry: String,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// Signatures are required, and nobody's would count.
+    #[error("`require_signed` is set in [plugins] and `trusted_keys` names no key: nothing could be loaded; add one")]
+    NoKeys,
+}
+
 /// Why a file is not taken for what it says it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Untrusted {
+pub enum SignatureError {
     /// It has no signature, and must have one.
     #[error(
         "it is not signed, and `require_signed` is set in [plugins]; have it signed by a holder of one of the `trusted_keys` \
@@ -47,20 +64,22 @@ pub enum Untrusted {
 ///
 /// # Errors
 /// When a signature does not match its content, whoever made it, or when a trusted one is missing and required.
-pub fn verify(component: &[u8], trust: &Trust) -> Result<Option<PublicKey>, Untrusted> {
+pub fn verify(component: &[u8], trust: &Trust) -> Result<Option<PublicKey>, SignatureError> {
     let mut signers = Vec::new();
     for signature in signatures(component) {
         match signature {
             Signature { key: Some(key), valid: true, .. } => signers.push(key),
-            Signature { key: Some(key), .. } => return Err(Untrusted::Changed(key)),
-            Signature { key: None, problem, .. } => return Err(Untrusted::Unreadable(problem.unwrap_or_default())),
+            Signature { key: Some(key), .. } => return Err(SignatureError::Changed(key)),
+            Signature { key: None, problem, .. } => {
+                return Err(SignatureError::Unreadable(problem.unwrap_or_default()));
+            }
         }
     }
     match signers.iter().find(|signer| trust.keys.contains(signer)) {
         Some(trusted) => Ok(Some(*trusted)),
         None if !trust.require_signed => Ok(None),
-        None if signers.is_empty() => Err(Untrusted::Unsigned),
-        None => Err(Untrusted::Stranger(signers)),
+        None if signers.is_empty() => Err(SignatureError::Unsigned),
+        None => Err(SignatureError::Stranger(signers)),
     }
 }
 
@@ -69,13 +88,12 @@ impl Trust {
     ///
     /// # Errors
     /// When an entry is no key, or when signatures are required and nobody's would count.
-    pub fn read(plugins: &PluginsConfig) -> Result<Self, HostError> {
+    pub fn read(plugins: &PluginsConfig) -> Result<Self, TrustError> {
         if plugins.require_signed && plugins.trusted_keys.is_empty() {
-            return Err(HostError::NoTrustedKeys);
+            return Err(TrustError::NoKeys);
         }
-        let key = |entry: &String| {
-            PublicKey::read(entry).map_err(|source| HostError::TrustedKey { entry: entry.clone(), source })
-        };
+        let key =
+            |entry: &String| PublicKey::read(entry).map_err(|source| TrustError::Key { entry: entry.clone(), source });
         let keys = plugins.trusted_keys.iter().map(key).collect::<Result<_, _>>()?;
         Ok(Self { require_signed: plugins.require_signed, keys })
     }
@@ -117,15 +135,15 @@ mod tests {
     fn a_signature_must_match_and_must_count() {
         let (mine, strangers) = (key(), key());
         let (strict, lax) = (trusting(&[&mine], true), trusting(&[&mine], false));
-        assert_eq!(verify(COMPONENT, &strict), Err(Untrusted::Unsigned));
+        assert_eq!(verify(COMPONENT, &strict), Err(SignatureError::Unsigned));
         assert_eq!(verify(COMPONENT, &lax), Ok(None));
         let strange = sign(COMPONENT, &strangers).unwrap();
-        assert_eq!(verify(&strange, &strict), Err(Untrusted::Stranger(vec![strangers.public()])));
+        assert_eq!(verify(&strange, &strict), Err(SignatureError::Stranger(vec![strangers.public()])));
         assert_eq!(verify(&strange, &lax), Ok(None), "valid, and nobody's whom we know");
         let mut changed = sign(COMPONENT, &mine).unwrap();
         changed[12] ^= 1;
-        assert_eq!(verify(&changed, &strict), Err(Untrusted::Changed(mine.public())));
-        assert_eq!(verify(&changed, &lax), Err(Untrusted::Changed(mine.public())));
+        assert_eq!(verify(&changed, &strict), Err(SignatureError::Changed(mine.public())));
+        assert_eq!(verify(&changed, &lax), Err(SignatureError::Changed(mine.public())));
     }
 
     #[test]
@@ -155,7 +173,7 @@ mod tests {
         let mine = key();
         let buried = [sign(COMPONENT, &mine).unwrap(), encode("more", b"code")].concat();
         assert_eq!(signatures(&buried), []);
-        assert_eq!(verify(&buried, &trusting(&[&mine], true)), Err(Untrusted::Unsigned));
+        assert_eq!(verify(&buried, &trusting(&[&mine], true)), Err(SignatureError::Unsigned));
         assert_ne!(digest(&buried), digest(COMPONENT));
     }
 
@@ -165,7 +183,7 @@ mod tests {
         for damaged in ["", "{}", "null", r#"{"key":"ed25519:00","signature":""}"#] {
             let file = [sign(COMPONENT, &mine).unwrap(), encode(SECTION, damaged.as_bytes())].concat();
             let refused = verify(&file, &trusting(&[&mine], false));
-            assert!(matches!(refused, Err(Untrusted::Unreadable(_))), "{refused:?}");
+            assert!(matches!(refused, Err(SignatureError::Unreadable(_))), "{refused:?}");
         }
     }
 
@@ -182,7 +200,7 @@ mod tests {
         };
         let trust = Trust::read(&table(&[&one.to_string(), path.to_str().unwrap()])).unwrap();
         assert_eq!(trust, Trust { require_signed: true, keys: vec![one, two] });
-        assert!(matches!(Trust::read(&table(&[])), Err(HostError::NoTrustedKeys)));
+        assert!(matches!(Trust::read(&table(&[])), Err(TrustError::NoKeys)));
         let error = Trust::read(&table(&["ed25519:0"])).unwrap_err().to_string();
         assert!(error.contains("trusted_keys") && error.contains("ed25519:0"), "{error}");
     }

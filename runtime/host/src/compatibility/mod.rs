@@ -17,6 +17,7 @@ use crate::code::imports;
 use crate::config::{CanaryConfig, Grant, LimitsConfig, PluginConfig};
 use crate::error::HostError;
 use crate::guest::adapter::Spoken;
+use crate::guest::instance::SetupError;
 use crate::load::Host;
 use crate::options::Options;
 use crate::versions::{BOTH, SPOKEN, v0_0_9};
@@ -142,11 +143,11 @@ async fn an_old_plugin_is_judged_as_any_other() {
     let config = json!({"place": "cellar"}).as_object().cloned().unwrap();
     let refused = plugin.detector(&config).await.err().unwrap();
     assert!(
-        matches!(&refused, HostError::Config { problems, .. } if problems[0].message.contains("cellar")),
+        matches!(&refused, HostError::Setup(SetupError::Config { problems, .. }) if problems[0].message.contains("cellar")),
         "{refused}"
     );
     let none = plugin.policy(&Map::new()).await.err().unwrap();
-    assert!(matches!(none, HostError::NoSuchRole { .. }), "{none}");
+    assert!(matches!(none, HostError::Setup(SetupError::NoSuchRole { .. })), "{none}");
 }
 
 #[test]

@@ -8,9 +8,8 @@ use serde_json::Value;
 use crate::bindings::exports::heald::plugin::act;
 use crate::bindings::heald::plugin::types::Error as Said;
 use crate::code::schema::{self, Problem};
-use crate::error::HostError;
 use crate::guest::clock::{Cut, Spent, timed};
-use crate::guest::instance::Setup;
+use crate::guest::instance::{Setup, SetupError};
 use crate::guest::pool::{Kind, Pool, Pooled, Turn};
 use crate::guest::role::Act;
 use crate::guest::task::{Errand, Plan, Task};
@@ -57,10 +56,10 @@ pub struct PluginActions {
 
 impl PluginActions {
     /// With guests of this kind.
-    pub(crate) async fn set_up<G: Act>(setup: Setup) -> Result<Self, HostError> {
+    pub(crate) async fn set_up<G: Act>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
         let infos = lift::actions(about)
-            .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
+            .map_err(|fault| SetupError::Fault { plugin: pool.plugin().reference.name.clone(), fault })?;
         Ok(Self { pool: Box::new(pool), infos })
     }
 

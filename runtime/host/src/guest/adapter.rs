@@ -8,10 +8,9 @@ use wasmtime::component::Linker;
 
 use crate::code::contract::{Role, Speaks};
 use crate::config::Grant;
-use crate::error::HostError;
 use crate::guest::action::PluginActions;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::Setup;
+use crate::guest::instance::{Setup, SetupError};
 use crate::guest::policy::PluginPolicy;
 use crate::world::context::Context;
 
@@ -25,17 +24,17 @@ pub(crate) trait Adapter: Speaks + Send + Sync {
     fn link(&self, linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Result<()>;
 
     /// Sets a detector up.
-    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
         setup.refuse(Role::Detector)
     }
 
     /// Sets a policy up.
-    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, HostError> {
+    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, SetupError> {
         setup.refuse(Role::Policy)
     }
 
     /// Sets actions up.
-    async fn actions(&self, setup: Setup) -> Result<PluginActions, HostError> {
+    async fn actions(&self, setup: Setup) -> Result<PluginActions, SetupError> {
         setup.refuse(Role::Action)
     }
 }

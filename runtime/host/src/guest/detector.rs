@@ -9,9 +9,8 @@ use heald_model::{Fault, PluginRef};
 
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::error::HostError;
 use crate::guest::clock::timed;
-use crate::guest::instance::Setup;
+use crate::guest::instance::{Setup, SetupError};
 use crate::guest::pool::{Kind, Pool, Pooled};
 use crate::guest::role::Detect;
 use crate::guest::{fault, lift, weigh};
@@ -30,11 +29,11 @@ pub struct PluginDetector {
 
 impl PluginDetector {
     /// With guests of this kind.
-    pub(crate) async fn set_up<G: Detect>(setup: Setup) -> Result<Self, HostError> {
+    pub(crate) async fn set_up<G: Detect>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
         let conditions = lift::at_most("conditions", about.conditions, CONDITIONS)
             .and_then(|conditions| conditions.into_iter().map(|name| lift::name("condition", name)).collect())
-            .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
+            .map_err(|fault| SetupError::Fault { plugin: pool.plugin().reference.name.clone(), fault })?;
         Ok(Self { pool: Box::new(pool), conditions, window: lift::window(about.window) })
     }
 

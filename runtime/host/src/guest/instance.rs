@@ -5,21 +5,68 @@
 use std::sync::Arc;
 
 use heald_engine::calls::Settings;
-use heald_model::{Fault, PluginRef};
+use heald_model::{Fault, PluginName, PluginRef};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
 use crate::code::contract::{Contract, Role};
+use crate::code::schema::Problem;
 use crate::config::Grant;
-use crate::error::HostError;
 use crate::guest::limits::{COPIED_BYTES, Limits};
 use crate::guest::stats::Counters;
 use crate::guest::ticker::Ticker;
 use crate::world::ambient::Ambient;
 use crate::world::context::{Context, Premises};
 use crate::world::outgoing::Outgoing;
-use crate::world::sealed::seal;
+use crate::world::sealed::{DirectoryError, seal};
 use crate::world::voice::{Gate, Voice};
+
+/// Why a loaded plug-in was not set up in a role.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// It has another role than the one it is configured for.
+    #[error("plug-in `{plugin}` is no {wanted}; it is {}", .roles.join(" and "))]
+    NoSuchRole {
+        /// Which.
+        plugin: PluginName,
+        /// What it was asked to be.
+        wanted: &'static str,
+        /// What it is.
+        roles: Vec<&'static str>,
+    },
+    /// Its configuration was refused, by its schema or by itself.
+    #[error("the configuration of plug-in `{plugin}` is refused: {}", Problem::list(.problems))]
+    Config {
+        /// Which.
+        plugin: PluginName,
+        /// Every problem.
+        problems: Vec<Problem>,
+    },
+    /// A granted directory cannot be shown to it.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// It exports an interface whose types are not those of the contract.
+    #[error("plug-in `{plugin}` exports {interface} with other types than the contract has")]
+    Types {
+        /// Which.
+        plugin: PluginName,
+        /// The interface.
+        interface: String,
+        /// The difference.
+        #[source]
+        source: wasmtime::Error,
+    },
+    /// It failed while it was set up.
+    #[error("plug-in `{plugin}` cannot be set up")]
+    Fault {
+        /// Which.
+        plugin: PluginName,
+        /// How.
+        #[source]
+        fault: Fault,
+    },
+}
 
 /// A plug-in that was loaded, whatever it is configured as.
 pub(crate) struct Loaded {
@@ -42,7 +89,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// A store for one instance.
-    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, HostError> {
+    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, DirectoryError> {
         let voice = Voice::new(Arc::clone(&self.gate));
         let ambient = Arc::new(Ambient::default());
         let leash = &self.premises.leash;
@@ -58,8 +105,8 @@ impl Loaded {
     }
 
     /// The error that it does not have this role.
-    pub(crate) fn lacks(&self, wanted: Role) -> HostError {
-        HostError::NoSuchRole {
+    pub(crate) fn lacks(&self, wanted: Role) -> SetupError {
+        SetupError::NoSuchRole {
             plugin: self.reference.name.clone(),
             wanted: wanted.as_str(),
             roles: self.roles.iter().map(|role| role.as_str()).collect(),
@@ -86,7 +133,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// That the plug-in has no such role: with its version there is none.
-    pub(crate) fn refuse<T>(&self, wanted: Role) -> Result<T, HostError> {
+    pub(crate) fn refuse<T>(&self, wanted: Role) -> Result<T, SetupError> {
         Err(self.plugin.lacks(wanted))
     }
 }

@@ -9,9 +9,8 @@ use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, P
 
 use crate::bindings::exports::heald::plugin::decide;
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::error::HostError;
 use crate::guest::clock::timed;
-use crate::guest::instance::Setup;
+use crate::guest::instance::{Setup, SetupError};
 use crate::guest::pool::{Kind, Pool, Pooled};
 use crate::guest::role::Decide;
 use crate::guest::{fault, lift, weigh};
@@ -31,11 +30,11 @@ pub struct PluginPolicy {
 
 impl PluginPolicy {
     /// With guests of this kind.
-    pub(crate) async fn set_up<G: Decide>(setup: Setup) -> Result<Self, HostError> {
+    pub(crate) async fn set_up<G: Decide>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
         let actions = lift::at_most("actions", about.actions, ACTIONS)
             .and_then(|actions| actions.into_iter().map(|name| lift::name("action", name)).collect())
-            .map_err(|fault| HostError::Setup { plugin: pool.plugin().reference.name.clone(), fault })?;
+            .map_err(|fault| SetupError::Fault { plugin: pool.plugin().reference.name.clone(), fault })?;
         Ok(Self { pool: Box::new(pool), actions, window: lift::window(about.window) })
     }
 

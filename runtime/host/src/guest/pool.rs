@@ -17,15 +17,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
 
 use crate::bindings::heald::plugin::types::Error as Said;
-use crate::error::HostError;
 use crate::guest::clock::{Cut, Spent, timed};
 use crate::guest::fault;
-use crate::guest::instance::{Loaded, Setup};
+use crate::guest::instance::{Loaded, Setup, SetupError};
 use crate::guest::limits::Limits;
 use crate::guest::role::Exports;
 use crate::guest::ticker::Running;
 use crate::text::chain;
 use crate::world::context::Context;
+use crate::world::sealed::DirectoryError;
 
 /// Instances of one configured plug-in that may be at work at the same time; more callers wait for their turn.
 const AT_WORK: usize = 8;
@@ -94,7 +94,7 @@ impl<E: Exports> Pooled for Pool<E> {
 
 impl<E: Exports> Pool<E> {
     /// A pool with its first instance, and what that says of itself.
-    pub(crate) async fn fill(setup: Setup) -> Result<(Self, E::About), HostError> {
+    pub(crate) async fn fill(setup: Setup) -> Result<(Self, E::About), SetupError> {
         let Setup { plugin, settings, limits, keep } = setup;
         let (live, replays) = (Rack::new(keep, AT_WORK), Rack::new(keep.min(1), REPLAYS));
         let pool = Self { plugin, settings, limits, live, replays };
@@ -144,7 +144,7 @@ impl<E: Exports> Pool<E> {
     /// Makes an instance, configures it, and asks what it is.
     async fn build(&self, kind: Kind) -> Result<(Warm<E>, E::About), Unset> {
         let limits = Limits { memory: self.limits.memory, ..Limits::SETUP };
-        let mut store = self.plugin.store(limits).map_err(Unset::Host)?;
+        let mut store = self.plugin.store(limits).map_err(Unset::Directory)?;
         store.data_mut().allow(limits);
         store.set_epoch_deadline(1);
         let running = self.plugin.ticker.begin();
@@ -200,7 +200,7 @@ fn cut_off(cut: Cut, what: &str, wall: Duration) -> Fault {
 
 /// Why there is no instance.
 enum Unset {
-    Host(HostError),
+    Directory(DirectoryError),
     Types(wasmtime::Error),
     Config(Vec<crate::code::schema::Problem>),
     Fault(Fault),
@@ -208,23 +208,23 @@ enum Unset {
 
 impl Unset {
     /// When the plug-in is loaded: the operator's error.
-    fn into_error(self, plugin: &Loaded, role: crate::code::contract::Role) -> HostError {
+    fn into_error(self, plugin: &Loaded, role: crate::code::contract::Role) -> SetupError {
         let name = plugin.reference.name.clone();
         match self {
-            Self::Host(error) => error,
+            Self::Directory(error) => error.into(),
             Self::Types(source) => {
                 let interface = plugin.contract.interface(role);
-                HostError::Types { plugin: name, interface, source }
+                SetupError::Types { plugin: name, interface, source }
             }
-            Self::Config(problems) => HostError::Config { plugin: name, problems },
-            Self::Fault(fault) => HostError::Setup { plugin: name, fault },
+            Self::Config(problems) => SetupError::Config { plugin: name, problems },
+            Self::Fault(fault) => SetupError::Fault { plugin: name, fault },
         }
     }
 
     /// Later, when one like it has worked before: the plug-in's fault.
     fn into_fault(self) -> Fault {
         match self {
-            Self::Host(error) => Fault::new(FaultCause::Load, chain(&error)),
+            Self::Directory(error) => Fault::new(FaultCause::Load, chain(&error)),
             Self::Types(error) => Fault::new(FaultCause::Load, format!("{error:#}")),
             Self::Config(problems) => Fault::new(FaultCause::BadConfig, crate::code::schema::Problem::list(&problems)),
             Self::Fault(fault) => fault,

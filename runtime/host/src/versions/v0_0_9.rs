@@ -17,10 +17,9 @@ use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
 use crate::code::contract::{Contract, Role, Speaks};
 use crate::config::Grant;
-use crate::error::HostError;
 use crate::guest::adapter;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::{Loaded, Setup};
+use crate::guest::instance::{Loaded, Setup, SetupError};
 use crate::guest::role::{Detect, Exports};
 use crate::world::context::{Context, HasContext};
 
@@ -58,7 +57,7 @@ impl adapter::Adapter for Adapter {
         old_log::add_to_linker::<_, HasContext>(linker, |context| context)
     }
 
-    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
         PluginDetector::set_up::<old::Guest>(setup).await
     }
 }

@@ -14,11 +14,10 @@ use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
 use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
 use crate::code::contract::{Contract, Role, Speaks};
 use crate::config::Grant;
-use crate::error::HostError;
 use crate::guest::action::PluginActions;
 use crate::guest::adapter;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::{Loaded, Setup};
+use crate::guest::instance::{Loaded, Setup, SetupError};
 use crate::guest::lower;
 use crate::guest::policy::PluginPolicy;
 use crate::guest::role::{Act, Decide, Detect, Exports};
@@ -61,15 +60,15 @@ impl adapter::Adapter for Adapter {
         Ok(())
     }
 
-    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
         PluginDetector::set_up::<detect::Guest>(setup).await
     }
 
-    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, HostError> {
+    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, SetupError> {
         PluginPolicy::set_up::<decide::Guest>(setup).await
     }
 
-    async fn actions(&self, setup: Setup) -> Result<PluginActions, HostError> {
+    async fn actions(&self, setup: Setup) -> Result<PluginActions, SetupError> {
         PluginActions::set_up::<act::Guest>(setup).await
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! It has no sockets.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -12,12 +14,32 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
 use crate::bindings::heald::plugin::log::Level;
 use crate::config::{Directory, Grant};
-use crate::error::HostError;
 use crate::world::ambient::{Ambient, Dice, StoppedClock};
 use crate::world::http::{self, Wire};
 use crate::world::outgoing::Outgoing;
 use crate::world::output::Lines;
 use crate::world::voice::Voice;
+
+/// Why granted directories cannot be shown to a plug-in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// A granted directory cannot be opened.
+    #[error("the granted directory {path} cannot be opened")]
+    Open {
+        /// The directory on this machine.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Two granted directories would be seen at one path.
+    #[error("two granted directories are both seen as {guest}; give them different `guest` paths")]
+    SamePath {
+        /// The path within the plug-in.
+        guest: String,
+    },
+}
 
 /// Open files, requests, streams and the like that an instance may hold at once. Each of them is memory of the host, or a
 /// descriptor of its process.
@@ -61,13 +83,22 @@ impl Sealed {
     }
 }
 
+/// Whether each granted directory has a path of its own within the plug-in.
+pub(crate) fn judge_paths(grant: &Grant) -> Result<(), DirectoryError> {
+    let mut seen = BTreeSet::new();
+    match grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
+        Some(twice) => Err(DirectoryError::SamePath { guest: twice.guest.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Makes the world that one instance sees.
 pub(crate) fn seal(
     grant: &Grant,
     outgoing: &Arc<Outgoing>,
     ambient: &Arc<Ambient>,
     voice: &Voice,
-) -> Result<Sealed, HostError> {
+) -> Result<Sealed, DirectoryError> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(Lines { voice: voice.clone(), level: Level::Info });
     wasi.stderr(Lines { voice: voice.clone(), level: Level::Error });
@@ -83,7 +114,7 @@ pub(crate) fn seal(
         let Directory { host, guest, write } = directory;
         let perms = if *write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
         wasi.preopened_dir(host, guest, perms)
-            .map_err(|source| HostError::Directory { path: host.clone(), source: source.into() })?;
+            .map_err(|source| DirectoryError::Open { path: host.clone(), source: source.into() })?;
     }
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES);
