@@ -1,10 +1,9 @@
 //! Runs plug-ins: WebAssembly components that speak `heald:plugin` (see `wit/`).
 //!
-//! [`Host::load`] reads a component, compares it with the contract and links it to what it is granted; [`Plugin::detector`],
+//! [`Host::load`] reads a component, compares it with the contract and links it to what it is granted. [`Plugin::detector`],
 //! [`Plugin::policy`] and [`Plugin::actions`] configure it and give the engine its ports. A call runs on a warm instance, under
-//! two clocks and a handful of counts, and whatever goes wrong in it comes back as a [`Fault`](heald_model::Fault): data,
-//! within the budget, with the next call as good as new.
-//!
+//! two clocks and some counts. Whatever goes wrong in it comes back within its limits as a [`Fault`](heald_model::Fault), which is
+//! data; the next call is not affected.
 //!
 //! | house | |
 //! |---|---|
@@ -30,17 +29,20 @@
 //! | `guest::detector`, `policy`, `action`, `task` | the engine's ports |
 //! | `guest::role`, `adapter` | what is asked of a guest in each role, and what speaks one version of the contract |
 //! | `guest::lower`, `lift` | records into a guest and out of it |
-//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and told of a call |
+//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and reported of a call |
 //! | `world::context` | what the host keeps beside one instance |
-//! | `world::capability`, `leash` | what is granted, and what is taken back |
-//! | `world::voice`, `output` | the log, and standard output into it |
+//! | `world::capability`, `grants` | what is granted, and what is revoked |
+//! | `world::guest_log`, `output` | the log, and standard output into it |
 //! | `world::sealed`, `wasi`, `ambient` | WASI, its clocks and its randomness |
 //! | `world::kv`, `shelf`, `process`, `processes` | heald's own capabilities, and what stands behind them |
 //! | `world::http`, `outgoing`, `exchange`, `network` | requests to granted hosts |
 //! | `world::endpoint`, `resolve`, `address`, `tls` | where a request goes |
-//! | `world::heard` | what a replay needs to know |
+//! | `world::recorder` | the answers of the host, recorded and replayed |
 //!
-//! It refuses to judge: strikes, rest, the order of a chain and the fallback are the engine's.
+//! A file imports those it builds on and none that builds on it: a parent and its own parts are the only circle. `code` imports
+//! neither `guest` nor `world`.
+//!
+//! It refuses to judge: counting faults, quarantine, the order of a chain and the fallback belong to the engine.
 #![deny(unsafe_code)]
 
 mod bindings;
@@ -65,7 +67,7 @@ pub use code::file::FileError;
 pub use code::inspect::{Inspection, Interface, Producer, Sizes};
 pub use code::key::{KeyError, PublicKey, SecretKey};
 pub use code::metadata::{Metadata, MetadataError, Suggested};
-pub use code::schema::Problem;
+pub use code::schema::ValueProblem;
 pub use code::section::SectionError;
 pub use code::signature::{Signature, digest, sign, signatures};
 pub use code::trust::{SignatureError, Trust, TrustError, verify};
@@ -74,7 +76,7 @@ pub use error::HostError;
 pub use guest::action::{ActionFailure, PluginActions};
 pub use guest::detector::PluginDetector;
 pub use guest::instance::SetupError;
-pub use guest::limits::Limits;
+pub use guest::limits::CallLimits;
 pub use guest::policy::PluginPolicy;
 pub use guest::stats::Stats;
 pub use guest::task::{Plan, Task};
@@ -82,8 +84,8 @@ pub use load::{Host, inspect};
 pub use options::Options;
 pub use plugin::Plugin;
 pub use world::capability::{Capability, NoCapability};
-pub use world::endpoint::{Endpoint, Origin, Secret};
+pub use world::endpoint::{Endpoint, HostPort, Secret};
 pub use world::network::Network;
-pub use world::processes::{Reach, Touch, TouchError};
+pub use world::processes::{ProcessAccess, Touch, TouchError};
 pub use world::resolve::{Resolver, SystemResolver};
 pub use world::sealed::DirectoryError;

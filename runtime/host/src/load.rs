@@ -1,8 +1,8 @@
-//! From a file, bytes or a built-in to a plug-in that can be configured: read, verified, compiled or recalled, compared with the
-//! contract, linked to what it is granted.
+//! Loads a plug-in from a file, from bytes or from the binary: reads it, verifies it, compiles it or takes it from the
+//! cache, compares it with the contract, and links it to what it is granted.
 //!
-//! Nothing of the plug-in runs here, and nothing of it is compiled before its signature was checked. Compiling takes 30 ms for a small
-//! guest and seconds for one with a whole interpreter in it: [`Host::fetch`] does it off the threads that heal.
+//! Nothing of the plug-in runs here, and nothing is compiled before its signature is checked. Compiling takes 30 ms for
+//! a small guest and seconds for one with an interpreter in it: [`Host::fetch`] does it off the threads that heal.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -14,7 +14,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::code::cache::Cache;
 use crate::code::compile::{Elsewhere, LARGE, elsewhere};
-use crate::code::contract::{self, ContractError, Role, Shape};
+use crate::code::contract::{self, ComponentShape, ContractError, Role};
 use crate::code::embedded::Embedded;
 use crate::code::engine;
 use crate::code::file::{self, FileError};
@@ -27,46 +27,46 @@ use crate::code::signature;
 use crate::code::trust;
 use crate::config::{Grant, PluginConfig};
 use crate::error::HostError;
-use crate::guest::adapter::{Adapter, Spoken};
-use crate::guest::instance::Loaded;
+use crate::guest::adapter::{ContractAdapter, Spoken};
+use crate::guest::instance::LoadedPlugin;
 use crate::guest::stats::Counters;
 use crate::guest::ticker::Ticker;
 use crate::options::Options;
-use crate::plugin::{Facts, Plugin};
+use crate::plugin::{Plugin, PluginFacts};
 use crate::text::chain;
 use crate::versions::SPOKEN;
-use crate::world::context::{Context, Premises};
-use crate::world::leash::Leash;
-use crate::world::network::Outside;
-use crate::world::outgoing::Outgoing;
+use crate::world::context::{Context, PluginAccess};
+use crate::world::grants::Grants;
+use crate::world::guest_log::LogLimiter;
+use crate::world::network::SharedNetwork;
+use crate::world::outgoing::AllowedHosts;
 use crate::world::sealed::judge_paths;
 use crate::world::shelf::Shelves;
-use crate::world::voice::Gate;
 use crate::world::wasi;
 
 /// What all plug-ins of a process share.
-struct Machine {
+struct HostState {
     engine: Engine,
     ticker: Arc<Ticker>,
     options: Options,
-    outside: Arc<Outside>,
+    network: Arc<SharedNetwork>,
     /// The versions of the contract that plug-ins may speak.
     spoken: Spoken,
-    /// What plug-ins keep in `kv`, by their names: it outlives them.
+    /// What plug-ins keep in `kv`, by name. It outlives the plug-ins.
     shelves: Shelves,
     cache: Option<Cache>,
-    /// Large components are compiled one at a time: two with an interpreter in them would have 700 MiB.
+    /// Large components are compiled one at a time: two with an interpreter in them take 700 MiB.
     compiling: tokio::sync::Mutex<()>,
 }
 
-/// Where plug-ins run. One for a process; copies are the same one.
+/// Loads and runs plug-ins. A process has one; its clones share everything.
 #[derive(Clone)]
 pub struct Host {
-    machine: Arc<Machine>,
+    state: Arc<HostState>,
 }
 
 impl Host {
-    /// Sets wasmtime up. `builtins` is what `builtin:NAME` can mean.
+    /// Starts wasmtime. `builtins` is what `builtin:NAME` can mean.
     ///
     /// # Errors
     /// When the machine refuses the address space or the thread.
@@ -74,7 +74,7 @@ impl Host {
         Self::with(Options { builtins: builtins.to_vec(), ..Options::default() })
     }
 
-    /// Sets wasmtime up with all there is to say.
+    /// Starts wasmtime with these options.
     ///
     /// # Errors
     /// When the machine refuses the address space or the thread.
@@ -90,13 +90,13 @@ impl Host {
             opened.inspect_err(|error| tracing::error!("plug-ins are compiled anew each time: {}", chain(error))).ok()
         });
         let compiling = tokio::sync::Mutex::default();
-        let outside = Arc::new(Outside::new(&options.network));
+        let network = Arc::new(SharedNetwork::new(&options.network));
         let shelves = Shelves::default();
-        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling, outside, spoken, shelves }) })
+        Ok(Self { state: Arc::new(HostState { engine, ticker, options, cache, compiling, network, spoken, shelves }) })
     }
 
-    /// Loads what a `[[plugin]]` table names. The file is read anew every time, and compiled in this process and on this thread unless
-    /// it was before: for the command line, and for tests. A running heald [`fetch`](Self::fetch)es.
+    /// Loads what a `[[plugin]]` table names. It reads the file every time, and compiles it in this process and on this
+    /// thread, unless the cache has it. The command line and tests use it; a running heald uses [`fetch`](Self::fetch).
     ///
     /// # Errors
     /// When it cannot be read or compiled, is not trusted, breaks the contract, or wants more than it is granted.
@@ -107,7 +107,7 @@ impl Host {
         }
     }
 
-    /// Loads a component from memory; `config.component` is what it is called in errors.
+    /// Loads a component from memory. Errors call it `config.component`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -117,9 +117,9 @@ impl Host {
         self.link(config, &component, &verified)
     }
 
-    /// Loads what a `[[plugin]]` table names without holding up the thread that asks: everything that takes long is done on tokio's
-    /// threads for that, and large components are compiled by a process of their own if there is a [`Compiler`](crate::Compiler) and a
-    /// cache to compile into. When the future is dropped, that process is ended.
+    /// Loads what a `[[plugin]]` table names without blocking the calling thread. Slow work is done on tokio's threads
+    /// for that. A process of its own compiles a large component, if there is a [`Compiler`](crate::Compiler) and a
+    /// cache to compile into; dropping the future ends that process.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -149,10 +149,10 @@ impl Host {
         .await
     }
 
-    /// The built-in plug-in that a table names; None: it names a file.
+    /// The built-in plug-in that a table names; None: the table names a file.
     fn builtin(&self, config: &PluginConfig) -> Result<Option<Embedded>, HostError> {
         let Some(name) = config.component.strip_prefix("builtin:") else { return Ok(None) };
-        let builtins = &self.machine.options.builtins;
+        let builtins = &self.state.options.builtins;
         match builtins.iter().find(|builtin| builtin.name == name) {
             Some(builtin) => Ok(Some(*builtin)),
             None => {
@@ -163,16 +163,16 @@ impl Host {
     }
 
     fn load_builtin(&self, config: &PluginConfig, builtin: Embedded) -> Result<Plugin, HostError> {
-        let component = builtin.load(&self.machine.engine)?;
+        let component = builtin.load(&self.state.engine)?;
         let verified = Verified { content: builtin.component.into(), digest: builtin.digest.to_owned(), signer: None };
         self.link(config, &component, &verified)
     }
 
-    /// What has to be true of a file before anything is made of it.
+    /// Checks a file before anything is made of it: its size, its kind and its signatures.
     fn verify<'b>(&self, config: &PluginConfig, mut bytes: Cow<'b, [u8]>) -> Result<Verified<'b>, HostError> {
         file::judge_size(&bytes)?;
         recognise(&bytes)?;
-        let signer = trust::verify(&bytes, &self.machine.options.trust)
+        let signer = trust::verify(&bytes, &self.state.options.trust)
             .map_err(|source| HostError::Signature { component: config.component.clone(), source })?;
         let digest = signature::digest(&bytes);
         let length = signature::split(&bytes).0.len();
@@ -184,24 +184,24 @@ impl Host {
     }
 
     fn recall(&self, verified: &Verified<'_>) -> Option<Component> {
-        self.machine.cache.as_ref()?.recall(&self.machine.engine, &verified.digest)
+        self.state.cache.as_ref()?.recall(&self.state.engine, &verified.digest)
     }
 
-    /// Whether compiling it is worth the while: one that breaks the contract by its names alone need not be.
+    /// Refuses a component before it is compiled, if its names alone break the contract.
     fn promising(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<(), HostError> {
-        // What cannot be read is for the compiler to complain of, in its own words.
+        // The compiler reports a component that cannot be read.
         let Some(shape) = shape(&verified.content) else { return Ok(()) };
-        fit(self.machine.spoken, config, &verified.content, &shape).map(drop)
+        fit(self.state.spoken, config, &verified.content, &shape).map(drop)
     }
 
-    /// Recalled or compiled, here and now.
+    /// Takes the component from the cache, or compiles it on this thread.
     fn component(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<Component, HostError> {
         if let Some(known) = self.recall(verified) {
             return Ok(known);
         }
         self.promising(config, verified)?;
-        let component = engine::compile(&self.machine.engine, &verified.content)?;
-        if let Some(cache) = &self.machine.cache {
+        let component = engine::compile(&self.state.engine, &verified.content)?;
+        if let Some(cache) = &self.state.cache {
             match component.serialize() {
                 Ok(code) => cache.keep(&verified.digest, &code),
                 Err(error) => tracing::warn!("a compiled plug-in cannot be kept: {error:#}"),
@@ -210,14 +210,15 @@ impl Host {
         Ok(component)
     }
 
-    /// Has a large component compiled by another process, into the cache. Whether it is there afterwards shows when it is recalled.
+    /// Has another process compile a large component into the cache. Reading the cache afterwards shows whether it is
+    /// there.
     async fn prepare(&self, verified: &Verified<'_>) -> Result<(), HostError> {
-        let machine = &self.machine;
-        let (Some(compiler), Some(cache)) = (&machine.options.compiler, &machine.cache) else { return Ok(()) };
+        let state = &self.state;
+        let (Some(compiler), Some(cache)) = (&state.options.compiler, &state.cache) else { return Ok(()) };
         if verified.content.len() < LARGE {
             return Ok(());
         }
-        let _turn = machine.compiling.lock().await;
+        let _turn = state.compiling.lock().await;
         if cache.holds(&verified.digest) {
             return Ok(());
         }
@@ -232,60 +233,59 @@ impl Host {
     }
 
     fn link(&self, config: &PluginConfig, component: &Component, verified: &Verified<'_>) -> Result<Plugin, HostError> {
-        let engine = &self.machine.engine;
+        let engine = &self.state.engine;
         let Verified { content, digest, signer } = verified;
-        let shape = Shape::of(engine, component);
-        let Fit { adapter, roles, metadata, requested, grant, wasi } =
-            fit(self.machine.spoken, config, content, &shape)?;
+        let shape = ComponentShape::of(engine, component);
+        let Fit { adapter, roles, metadata, requested, grant, wasi } = fit(self.state.spoken, config, content, &shape)?;
         judge_paths(&grant)?;
         let pre = linked(engine, component, adapter, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
-        let premises = Premises {
-            leash: Arc::new(Leash::of(&grant)),
-            shelf: self.machine.shelves.of(&config.name),
-            reach: self.machine.options.reach.clone(),
+        let access = PluginAccess {
+            grants: Arc::new(Grants::of(&grant)),
+            shelf: self.state.shelves.of(&config.name),
+            processes: self.state.options.processes.clone(),
         };
         let version = metadata.version.clone();
         let reference = PluginRef { name: config.name.clone(), version, digest: digest.clone() };
-        let loaded = Loaded {
+        let loaded = LoadedPlugin {
             engine: engine.clone(),
-            ticker: Arc::clone(&self.machine.ticker),
+            ticker: Arc::clone(&self.state.ticker),
             reference,
             contract: adapter.contract(),
             roles,
             pre,
             grant,
             wasi,
-            premises: Arc::new(premises),
-            outgoing: Arc::new(Outgoing::of(&config.name, &config.grant, &self.machine.outside)),
-            gate: Arc::new(Gate::new(config.name.clone())),
+            access: Arc::new(access),
+            outgoing: Arc::new(AllowedHosts::of(&config.name, &config.grant, &self.state.network)),
+            log_limiter: Arc::new(LogLimiter::new(config.name.clone())),
             counters: Counters::default(),
         };
-        Ok(Plugin::new(loaded, Facts { adapter, metadata, limits: config.limits, requested, signer: *signer }))
+        Ok(Plugin::new(loaded, PluginFacts { adapter, metadata, limits: config.limits, requested, signer: *signer }))
     }
 }
 
-/// Looks at a component.
+/// Inspects a component, without compiling or running it.
 ///
 /// # Errors
-/// When the bytes are none.
+/// When the bytes are no component.
 pub fn inspect(component: &[u8]) -> Result<Inspection, SectionError> {
     inspect::inspect(component, SPOKEN)
 }
 
-/// What came of comparing a component with the contract and with its grant.
+/// What a component is compared with the contract and its grant.
 struct Fit {
-    adapter: &'static dyn Adapter,
+    adapter: &'static dyn ContractAdapter,
     roles: Vec<Role>,
     metadata: Metadata,
     requested: Vec<&'static str>,
-    /// What of its grant it asked for.
+    /// The part of its grant that it asked for.
     grant: Grant,
     /// Whether any of WASI has to be linked.
     wasi: bool,
 }
 
-fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
+fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &ComponentShape) -> Result<Fit, HostError> {
     let broken = |problem: ContractError| HostError::Contract { plugin: config.name.clone(), problem };
     let metadata = Metadata::of(bytes).map_err(|error| broken(ContractError::Metadata(error)))?;
     let (adapter, roles) = contract::spoken(shape, spoken).map_err(broken)?;
@@ -299,7 +299,7 @@ fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Re
     Ok(Fit { adapter, roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
 }
 
-/// A component that may be compiled.
+/// A component that passed the checks and may be compiled.
 struct Verified<'b> {
     /// Without its signatures.
     content: Cow<'b, [u8]>,
@@ -307,7 +307,7 @@ struct Verified<'b> {
     signer: Option<PublicKey>,
 }
 
-/// Does what takes long on a thread for that.
+/// Does slow work on a thread for that.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
 ) -> Result<T, HostError> {
@@ -323,7 +323,7 @@ async fn aside<T: Send + 'static>(
 fn linked(
     engine: &Engine,
     component: &Component,
-    adapter: &dyn Adapter,
+    adapter: &dyn ContractAdapter,
     grant: &Grant,
     wasi: bool,
 ) -> wasmtime::Result<InstancePre<Context>> {

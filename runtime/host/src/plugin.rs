@@ -16,10 +16,10 @@ use crate::code::schema;
 use crate::config::LimitsConfig;
 use crate::error::HostError;
 use crate::guest::action::PluginActions;
-use crate::guest::adapter::Adapter;
+use crate::guest::adapter::ContractAdapter;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::{Loaded, Setup, SetupError};
-use crate::guest::limits::Limits;
+use crate::guest::instance::{LoadedPlugin, Setup, SetupError};
+use crate::guest::limits::CallLimits;
 use crate::guest::policy::PluginPolicy;
 use crate::guest::pool::WARM;
 use crate::guest::settings::settle;
@@ -28,12 +28,12 @@ use crate::world::capability::Capability;
 
 /// A loaded plug-in. Configure it to get a detector, a policy or actions.
 #[derive(Clone)]
-pub struct Plugin(Arc<Inner>);
+pub struct Plugin(Arc<PluginInner>);
 
-struct Inner {
-    loaded: Arc<Loaded>,
+struct PluginInner {
+    loaded: Arc<LoadedPlugin>,
     /// Speaks its version of the contract.
-    adapter: &'static dyn Adapter,
+    adapter: &'static dyn ContractAdapter,
     metadata: Metadata,
     /// The limits in its table.
     limits: LimitsConfig,
@@ -44,9 +44,9 @@ struct Inner {
     actions: Known<PluginActions>,
 }
 
-/// What was found out about a plug-in before it was linked.
-pub(crate) struct Facts {
-    pub(crate) adapter: &'static dyn Adapter,
+/// What loading found out about a plug-in.
+pub(crate) struct PluginFacts {
+    pub(crate) adapter: &'static dyn ContractAdapter,
     pub(crate) metadata: Metadata,
     pub(crate) limits: LimitsConfig,
     pub(crate) requested: Vec<&'static str>,
@@ -55,11 +55,21 @@ pub(crate) struct Facts {
 
 impl Plugin {
     /// A linked plug-in that nobody has configured yet.
-    pub(crate) fn new(loaded: Loaded, facts: Facts) -> Self {
-        let Facts { adapter, metadata, limits, requested, signer } = facts;
+    pub(crate) fn new(loaded: LoadedPlugin, facts: PluginFacts) -> Self {
+        let PluginFacts { adapter, metadata, limits, requested, signer } = facts;
         let (detectors, policies, actions) = Default::default();
         let loaded = Arc::new(loaded);
-        Self(Arc::new(Inner { loaded, adapter, metadata, limits, requested, signer, detectors, policies, actions }))
+        Self(Arc::new(PluginInner {
+            loaded,
+            adapter,
+            metadata,
+            limits,
+            requested,
+            signer,
+            detectors,
+            policies,
+            actions,
+        }))
     }
 
     /// Its configured name, its version and its digest.
@@ -72,12 +82,12 @@ impl Plugin {
         self.0.loaded.contract.version
     }
 
-    /// What its file says of it.
+    /// What its file says of itself.
     pub fn metadata(&self) -> &Metadata {
         &self.0.metadata
     }
 
-    /// What it can be.
+    /// The roles that it has.
     pub fn roles(&self) -> &[Role] {
         &self.0.loaded.roles
     }
@@ -92,7 +102,7 @@ impl Plugin {
         self.0.requested.iter().map(ToString::to_string).collect()
     }
 
-    /// What of that it is granted and was not taken back, in the same words.
+    /// What it is granted of that and was not revoked, in the same words.
     pub fn granted(&self) -> Vec<String> {
         let revoked = self.revoked();
         let words = words(&self.0.loaded.grant).into_iter();
@@ -104,49 +114,49 @@ impl Plugin {
         &self.0.metadata.config
     }
 
-    /// Takes back what it was granted; true if it had it. It reaches the instances at work: what they ask for from now on is
-    /// denied, and where files, the clock or randomness are taken, calls under way are stopped. It holds until the plug-in is
-    /// loaded again, and what it has in `kv` stays there for then.
+    /// Revokes a capability; true if the plug-in held it. It reaches instances at work: they are denied what they ask
+    /// for from now on, and calls under way are stopped where files, the clock or randomness are revoked. It holds
+    /// until the plug-in is loaded again. What the plug-in keeps in `kv` stays.
     pub fn revoke(&self, capability: Capability) -> bool {
-        self.0.loaded.premises.leash.revoke(capability)
+        self.0.loaded.access.grants.revoke(capability)
     }
 
-    /// What it was granted, and has had taken back.
+    /// What was revoked of its grant.
     pub fn revoked(&self) -> Vec<Capability> {
-        self.0.loaded.premises.leash.revoked()
+        self.0.loaded.access.grants.revoked()
     }
 
-    /// What it cost and how it failed so far.
+    /// What it cost so far, and how it failed.
     pub fn stats(&self) -> Stats {
-        self.0.loaded.counters.read(self.0.loaded.gate.dropped())
+        self.0.loaded.counters.read(self.0.loaded.log_limiter.dropped())
     }
 
-    /// It as a detector with this configuration: the `config` of its table, with a service's overrides
+    /// The plug-in as a detector with this configuration: the `config` of its table with a service's overrides
     /// [`merged`](crate::merged) in. Equal configurations share one detector.
     ///
     /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
+    /// When it has no such role, refuses the configuration, or cannot be set up.
     pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
-        let (role, limits) = (Role::Detector, Limits::DETECTOR);
+        let (role, limits) = (Role::Detector, CallLimits::DETECTOR);
         self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
     }
 
-    /// It as a policy with this configuration; as [`detector`](Self::detector).
+    /// The plug-in as a policy with this configuration; see [`detector`](Self::detector).
     ///
     /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
+    /// When it has no such role, refuses the configuration, or cannot be set up.
     pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
-        let (role, limits) = (Role::Policy, Limits::POLICY);
+        let (role, limits) = (Role::Policy, CallLimits::POLICY);
         self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
     }
 
-    /// Its actions with this configuration; as [`detector`](Self::detector).
+    /// The plug-in's actions with this configuration; see [`detector`](Self::detector).
     ///
     /// # Errors
     /// When it has none, refuses the configuration, or cannot be set up.
     pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
-        // Actions are rare, and each deserves an instance that did nothing before.
-        let (role, limits) = (Role::Action, Limits::ACTION);
+        // Actions are rare, and each gets an instance that did nothing before.
+        let (role, limits) = (Role::Action, CallLimits::ACTION);
         self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
     }
 
@@ -155,11 +165,11 @@ impl Plugin {
         config: &Map<String, Value>,
         cache: &Known<T>,
         role: Role,
-        limits: Limits,
+        limits: CallLimits,
         keep: usize,
         set_up: impl FnOnce(Setup) -> F,
     ) -> Result<Arc<T>, HostError> {
-        let Inner { loaded: plugin, metadata, .. } = &*self.0;
+        let PluginInner { loaded: plugin, metadata, .. } = &*self.0;
         if !plugin.roles.contains(&role) {
             return Err(plugin.lacks(role).into());
         }
@@ -178,7 +188,7 @@ impl Plugin {
     }
 }
 
-/// What was configured and is still in use, by its configuration.
+/// What was configured and is still in use, by configuration text.
 struct Known<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
 
 impl<T> Default for Known<T> {

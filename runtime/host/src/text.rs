@@ -19,7 +19,8 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
     clean
 }
 
-/// Whether a terminal obeys it rather than shows it: control characters, and those that reorder on screen what follows them.
+/// Whether a terminal obeys the character instead of showing it: control characters, and those that reorder on screen
+/// what follows them.
 pub(crate) fn is_obeyed(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -26,7 +26,7 @@ pub(super) fn rehearse(loaded: &Loaded) -> Problems {
 /// Name and sentence of each.
 fn faults(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let host = assemble::host(config, heald_host::Reach::default())?;
+    let host = assemble::host(config, heald_host::ProcessAccess::default())?;
     let faults = runtime.block_on(Box::pin(async {
         let mut roster = Roster::new();
         let mut faults = assemble::load_all(&host, config, &mut roster).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use heald_host::{Host, HostError, Limits, Options, Plugin, PluginConfig, Role, SetupError};
+use heald_host::{CallLimits, Host, HostError, Options, Plugin, PluginConfig, Role, SetupError};
 use heald_plugin_build::{Built, Metadata, Project};
 use serde_json::{Map, json};
 
@@ -140,9 +140,9 @@ fn excess(metadata: &Metadata) -> Vec<String> {
     let mut notes = Vec::new();
     for role in &metadata.roles {
         let limits = match role.as_str() {
-            "detector" => Limits::DETECTOR,
-            "policy" => Limits::POLICY,
-            "action" => Limits::ACTION,
+            "detector" => CallLimits::DETECTOR,
+            "policy" => CallLimits::POLICY,
+            "action" => CallLimits::ACTION,
             _ => continue,
         };
         let (cpu_ms, memory_mib) = (limits.cpu.as_millis(), limits.memory >> 20);

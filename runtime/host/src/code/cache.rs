@@ -1,10 +1,11 @@
-//! Where compiled plug-ins are kept from one start to the next, for this user alone.
+//! Keeps compiled plug-ins from one start of heald to the next, in a directory that belongs to this user alone.
 //!
-//! What lies here is executed. So the directory must be this user's and nobody else's to write to, every file in it an ordinary one with
-//! the same owner, no access for others and no second name, and whatever is not is compiled anew rather than believed. A path from
-//! elsewhere is never taken. Everything goes by the directory that was opened and checked, not by its name.
+//! heald executes what lies here. So the directory must belong to this user and nobody else may write to it. Every file
+//! in it must be a regular file of the same owner, without access for others and with one name. A plug-in whose file
+//! breaks one of these rules is compiled again. The cache takes no path from its callers, and it works on the directory
+//! that it opened and checked, not on its name.
 //!
-//! It may vanish or be emptied at any time; it never is the reason that a plug-in cannot be loaded.
+//! The directory may vanish or be emptied at any time. A broken cache never keeps a plug-in from being loaded.
 
 use std::fs::{DirBuilder, File};
 use std::hash::{Hash, Hasher};
@@ -20,22 +21,22 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::code::entry::{self, Key};
+use crate::code::entry::{self, CodeKey};
 use crate::code::signature::hex;
 
-use self::vouched::revive;
+use self::precompiled::deserialize;
 
-mod vouched;
+mod precompiled;
 
 /// Bytes of all files together: a dozen plug-ins with interpreters in them, or a thousand without.
 const ROOM: u64 = 512 << 20;
-/// What nobody used for so long is not needed.
+/// A file that was not used for this long is removed.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
-/// A file that was not finished in so long never will be.
+/// An unfinished file of this age is removed.
 const UNFINISHED: Duration = Duration::from_hours(1);
-/// The machine code of the largest component that is loaded (64 MiB) has less.
+/// The most bytes of one file. The largest component that is loaded has 64 MiB, and less machine code than this.
 const LARGEST: u64 = 512 << 20;
-/// How finished files are called at their end, and unfinished ones.
+/// The endings of finished and of unfinished files.
 const FINISHED: &str = ".compiled";
 const TEMPORARY: &str = ".tmp";
 
@@ -63,17 +64,17 @@ pub(crate) struct Cache {
     engine: String,
 }
 
-/// A file of the cache that was found to be ours alone, in memory.
-pub(crate) struct Private(Vec<u8>);
+/// A file of the cache, in memory. Only this user could have written it.
+pub(crate) struct PrivateFile(Vec<u8>);
 
-impl Private {
+impl PrivateFile {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl Cache {
-    /// Opens the directory, and makes it if it is not there.
+    /// Opens the directory, and creates it if it is missing.
     pub(crate) fn open(path: &Path, engine: &Engine) -> Result<Self, CacheError> {
         let broken = |source| CacheError::Io { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(broken)?;
@@ -88,7 +89,7 @@ impl Cache {
             return Err(not_ours(format!("can be written to by others (its mode is {:o})", stat.st_mode & 0o7777)));
         }
         if stat.st_mode & 0o077 != 0 {
-            // Who could only read cannot have left anything.
+            // Others could read and could not write, so they left nothing here.
             rustix::fs::fchmod(&folder, Mode::RWXU).map_err(|error| broken(error.into()))?;
         }
         let cache = Self { path: path.to_owned(), folder, engine: hash(engine) };
@@ -96,11 +97,11 @@ impl Cache {
         Ok(cache)
     }
 
-    /// What was compiled of a component, for this engine. A file that is not as it should be is told of once, and taken away.
+    /// The machine code of a component, for this engine. A file that breaks a rule is logged and removed.
     pub(crate) fn recall(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let name = self.name(digest);
         let component = match self.read(&name) {
-            Ok(file) => revive(engine, &file, self.key(digest)).map_err(|error| error.to_string()),
+            Ok(file) => deserialize(engine, &file, self.key(digest)).map_err(|error| error.to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => Err(error.to_string()),
         };
@@ -112,12 +113,12 @@ impl Cache {
             .ok()
     }
 
-    /// Whether there is a file for a component, good or not.
+    /// Whether there is a file for a component. The file may be a bad one.
     pub(crate) fn holds(&self, digest: &str) -> bool {
         rustix::fs::statat(&self.folder, self.name(digest), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Keeps what was compiled of a component.
+    /// Keeps the machine code of a component.
     pub(crate) fn keep(&self, digest: &str, code: &[u8]) {
         let file = entry::seal(self.key(digest), code);
         let kept = self.write("code", &file).and_then(|temporary| temporary.adopt(digest));
@@ -127,7 +128,7 @@ impl Cache {
         self.sweep(SystemTime::now());
     }
 
-    /// A new file with these contents that is gone when dropped, unless it is adopted.
+    /// A new file with these contents. Dropping it removes the file, unless it was adopted.
     pub(crate) fn write(&self, kind: &str, contents: &[u8]) -> io::Result<Temporary<'_>> {
         let temporary = self.temporary(kind);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -140,24 +141,24 @@ impl Cache {
     pub(crate) fn temporary(&self, kind: &str) -> Temporary<'_> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // The number of a process that died comes again; what it left must not be in the way.
+        // A process id is used again after its process died, and the old process may have left a file.
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
         let name = format!(".{kind}-{}-{since}-{count}{TEMPORARY}", std::process::id());
         Temporary { cache: self, name }
     }
 
-    fn key<'k>(&'k self, digest: &'k str) -> Key<'k> {
-        Key { digest, engine: &self.engine }
+    fn key<'k>(&'k self, digest: &'k str) -> CodeKey<'k> {
+        CodeKey { digest, engine: &self.engine }
     }
 
     fn name(&self, digest: &str) -> String {
-        // Enough of the engine's hash to keep two of them apart; the whole of it is in the file.
+        // These digits tell two engines apart; the file holds the whole hash.
         format!("{digest}-{}{FINISHED}", self.engine.get(..16).unwrap_or_default())
     }
 
-    /// Reads a file if it is ours alone, and marks it as used.
-    fn read(&self, name: &str) -> io::Result<Private> {
-        // Not blocking, should it be a pipe.
+    /// Reads a file if only this user can access it, and marks it as used.
+    fn read(&self, name: &str) -> io::Result<PrivateFile> {
+        // The file may be a pipe, and opening a pipe can block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
@@ -165,11 +166,11 @@ impl Cache {
             return Err(io::Error::other(problem));
         }
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        // Only the order of removal depends on it.
+        // A failure changes only the order in which files are removed.
         let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
         let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or_default());
         File::from(file).take(LARGEST).read_to_end(&mut bytes)?;
-        Ok(Private(bytes))
+        Ok(PrivateFile(bytes))
     }
 
     fn remove(&self, name: &str) {
@@ -180,7 +181,7 @@ impl Cache {
         }
     }
 
-    /// Removes what nobody used for long, and of the rest what was used least recently until there is room.
+    /// Removes files that were not used for long. Then it removes the least recently used files until the rest fits.
     fn sweep(&self, now: SystemTime) {
         let mut finished = self.list(FINISHED);
         finished.sort_unstable_by_key(|file| std::cmp::Reverse(file.used));
@@ -198,7 +199,7 @@ impl Cache {
         }
     }
 
-    /// The files with this ending. What is called otherwise is not ours to touch.
+    /// The files with this ending. The cache never touches other files.
     fn list(&self, ending: &str) -> Vec<Listed> {
         let Ok(folder) = rustix::fs::Dir::read_from(&self.folder) else { return Vec::new() };
         let each = folder.filter_map(|entry| {
@@ -217,19 +218,19 @@ struct Listed {
     used: SystemTime,
 }
 
-/// A file under way, gone when dropped.
+/// An unfinished file. Dropping it removes it.
 pub(crate) struct Temporary<'c> {
     cache: &'c Cache,
     name: String,
 }
 
 impl Temporary<'_> {
-    /// Where another process finds it.
+    /// The path by which another process finds it.
     pub(crate) fn path(&self) -> PathBuf {
         self.cache.path.join(&self.name)
     }
 
-    /// Makes it the one that is recalled for a component, in place of any other.
+    /// Makes it the file of this component, and replaces an older one.
     pub(crate) fn adopt(self, digest: &str) -> io::Result<()> {
         let folder = &self.cache.folder;
         Ok(rustix::fs::renameat(folder, &self.name, folder, self.cache.name(digest))?)
@@ -238,12 +239,12 @@ impl Temporary<'_> {
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
-        // Not there if it was adopted, or never made.
+        // The file is missing if it was adopted or never written.
         let _ = rustix::fs::unlinkat(&self.cache.folder, &self.name, AtFlags::empty());
     }
 }
 
-/// Why a file is not ours alone.
+/// Why others may have written or changed a file.
 fn strange(stat: &Stat) -> Option<String> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Some("it is no regular file".to_owned());
@@ -260,9 +261,9 @@ fn strange(stat: &Stat) -> Option<String> {
     (u64::try_from(stat.st_size).unwrap_or(u64::MAX) > LARGEST).then(|| "it is too large".to_owned())
 }
 
-/// What compiled code depends on beside the component, in one text.
+/// A hash of everything that machine code depends on, apart from the component.
 pub(crate) fn hash(engine: &Engine) -> String {
-    /// The standard library's hasher may change with its version; this one is the same for ever.
+    /// The standard library may change its hasher; this one stays the same.
     struct Steady(Sha256);
 
     impl Hasher for Steady {

@@ -1,9 +1,9 @@
-//! Compiling in a process of its own.
+//! Compiles large components in a process of its own.
 //!
-//! A component with an interpreter in it takes 5 to 15 s and 350 MiB to compile, and an allocator does not give the like back: a
-//! process that ends does. It is started as `PROGRAM ARGUMENTS... IN OUT`, with IN and OUT in the cache's own directory, an empty
-//! environment and a low priority; what it writes to OUT is believed as little as any other file there. It is killed when nobody
-//! waits for it any more.
+//! A component with an interpreter in it takes 5 to 15 s and 350 MiB to compile. An allocator keeps such memory; a
+//! process that ends gives it back. The process is started as `PROGRAM ARGUMENTS... IN OUT`. IN and OUT lie in the
+//! cache's own directory. The process has an empty environment and a low priority. heald checks OUT like every other
+//! file of the cache. When nobody waits for the process any more, it is killed.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -17,19 +17,19 @@ use tokio::process::{Child, Command};
 
 use crate::code::cache::{self, Cache};
 use crate::code::engine::{self, EngineError};
-use crate::code::entry::{self, Key};
+use crate::code::entry::{self, CodeKey};
 use crate::code::section::{SectionError, recognise};
 use crate::code::signature;
 
-/// Components from this size on: those without an interpreter in them have a tenth of it and are compiled faster than a process is
-/// worth.
+/// Components from this size on are compiled in another process. A component without an interpreter has a tenth of this
+/// size, and compiles faster than a process starts.
 pub(crate) const LARGE: usize = 1 << 20;
-/// Ten times what the largest takes on a slow machine.
+/// Ten times as long as the largest component takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Behind all that heals; 19 would be behind everything on the machine.
+/// Below everything that heals, and above the lowest priority of the machine, which is 19.
 const NICENESS: i32 = 10;
-/// Of what the process says, enough for an error with all its causes.
-const SAID: u64 = 8 << 10;
+/// Bytes of the process's error output that are kept: enough for an error with all its causes.
+const ERROR_BYTES: u64 = 8 << 10;
 
 /// Why a component was not compiled to a file, or not by another process.
 #[derive(Debug, thiserror::Error)]
@@ -67,30 +67,29 @@ pub enum CompileError {
     },
 }
 
-/// A program that compiles components: started as `PROGRAM ARGUMENTS... IN OUT`, it does what [`compile_file`](compile_file)
-/// does. Interpreters in a component take seconds and hundreds of MiB to compile, which a process that ends gives back.
+/// A program that compiles components. Started as `PROGRAM ARGUMENTS... IN OUT`, it does what [`compile_file`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
-    /// The program; heald's own image.
+    /// The program: heald's own image.
     pub program: PathBuf,
     /// Its arguments before the two paths.
     pub arguments: Vec<String>,
 }
 
-/// Compiles the component in one file to another: what a [`Compiler`] does. The other must not be there; only this user can
-/// read it.
+/// Compiles the component in `input` to the file `output`: what a [`Compiler`] does. `output` must not exist; only this
+/// user can read it.
 ///
 /// # Errors
-/// When the one cannot be read or compiled, or the other not be written.
+/// When `input` cannot be read or compiled, or `output` cannot be written.
 pub fn compile_file(input: &Path, output: &Path) -> Result<(), CompileError> {
     let component = std::fs::read(input).map_err(|source| CompileError::Read { path: input.to_owned(), source })?;
     recognise(&component)?;
-    // The very engine that will run it: an equal one would do, but then it would have to stay equal.
+    // The engine that will run the code: an engine with equal settings would do only as long as they stay equal.
     let engine = engine::start()?;
     let (content, _) = signature::split(&component);
     let code = engine.precompile_component(content).map_err(EngineError::Compile)?;
     let (digest, hash) = (signature::digest(&component), cache::hash(&engine));
-    let file = entry::seal(Key { digest: &digest, engine: &hash }, &code);
+    let file = entry::seal(CodeKey { digest: &digest, engine: &hash }, &code);
     let mut options = OpenOptions::new();
     let written =
         options.write(true).create_new(true).mode(0o600).open(output).and_then(|mut out| out.write_all(&file));
@@ -99,13 +98,13 @@ pub fn compile_file(input: &Path, output: &Path) -> Result<(), CompileError> {
 
 /// Why another process did not compile.
 pub(crate) enum Elsewhere {
-    /// It could not be tried: no program, no room. Here it may work.
+    /// Another process could not be started, or had no room. This process may still compile the component.
     Untried(String),
-    /// It was tried and failed.
+    /// The process ran and failed.
     Failed(CompileError),
 }
 
-/// Has a component compiled into the cache. What lies there afterwards is for the cache to judge.
+/// Has another process compile a component into the cache. The cache judges the result when it reads it.
 pub(crate) async fn elsewhere(
     compiler: &Compiler,
     cache: &Cache,
@@ -130,7 +129,7 @@ pub(crate) async fn elsewhere(
     }
 }
 
-/// Gives way to everything that heals. Nothing depends on it.
+/// Lowers the priority of the process. A failure does no harm.
 fn step_back(child: &Child) {
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(Err(error)) = id.map(|id| rustix::process::setpriority_process(Some(id), NICENESS)) {
@@ -138,16 +137,16 @@ fn step_back(child: &Child) {
     }
 }
 
-/// What the process said if it failed; None: it did not.
+/// What a failed process said; None: it did not fail.
 async fn outcome(mut child: Child) -> io::Result<Option<String>> {
-    let mut said = Vec::new();
+    let mut text = Vec::new();
     if let Some(stderr) = child.stderr.take() {
-        stderr.take(SAID).read_to_end(&mut said).await?;
+        stderr.take(ERROR_BYTES).read_to_end(&mut text).await?;
     }
     let status = child.wait().await?;
     if status.success() {
         return Ok(None);
     }
-    let said = String::from_utf8_lossy(&said);
-    Ok(Some(format!("{status}: {}", said.trim())))
+    let text = String::from_utf8_lossy(&text);
+    Ok(Some(format!("{status}: {}", text.trim())))
 }

@@ -1,7 +1,7 @@
-//! Compares what a component imports and exports with what heald offers and calls, and says the difference.
+//! Compares what a component exports with what heald calls, and says the difference.
 //!
-//! wasmtime would find most of it, later and in other words: it names the first missing function, not the capability, and
-//! links an empty interface of another version without a murmur.
+//! It looks at names and at no types: wasmtime checks those. wasmtime would name the first missing function only, and
+//! links an empty interface of another version without a word.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use wasmtime::component::types::ComponentItem;
 
 use crate::code::metadata::{Metadata, MetadataError};
 
-/// How the names of the contract's interfaces begin.
+/// The names of the contract's interfaces begin with this.
 pub(crate) const PACKAGE: &str = "heald:plugin/";
 
 /// How a component breaks the contract.
@@ -55,10 +55,10 @@ pub enum ContractError {
         right: Vec<String>,
     },
     /// It exports other roles than it says it has.
-    #[error("it says it is a {said} and exports a {exported}; build it again")]
+    #[error("it says it is a {declared} and exports a {exported}; build it again")]
     Roles {
         /// What it says.
-        said: String,
+        declared: String,
         /// What it exports.
         exported: String,
     },
@@ -67,11 +67,11 @@ pub enum ContractError {
 /// What a plug-in can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// From samples to findings.
+    /// It turns samples into findings.
     Detector,
-    /// From an incident to a decision.
+    /// It turns an incident into a decision.
     Policy,
-    /// From a permit to a deed.
+    /// It carries out what was permitted.
     Action,
 }
 
@@ -85,7 +85,7 @@ impl Role {
         }
     }
 
-    /// The interface that makes a component one, whatever its version.
+    /// The interface that gives a component this role, without its version.
     const fn interface(self) -> &'static str {
         match self {
             Self::Detector => "heald:plugin/detect",
@@ -95,26 +95,26 @@ impl Role {
     }
 }
 
-/// What one version of the contract has, by name.
+/// The interfaces and functions of one version of the contract, by name.
 #[derive(Debug)]
 pub(crate) struct Contract {
     pub(crate) version: &'static str,
     /// The interfaces that a component may import.
     pub(crate) imports: &'static [&'static str],
-    /// The roles that a component may have, and the functions that it then must export.
+    /// The roles that a component may have, with the functions that it must export for each.
     pub(crate) exports: &'static [(Role, &'static [&'static str])],
 }
 
 impl Contract {
-    /// The whole name of the interface that makes a component a detector, a policy or actions.
+    /// The name, with its version, of the interface that gives a component this role.
     pub(crate) fn interface(&self, role: Role) -> String {
         format!("{}@{}", role.interface(), self.version)
     }
 
-    /// The roles that a component has in this version; empty: it does not speak it.
-    fn roles(&self, shape: &Shape) -> Result<Vec<Role>, ContractError> {
+    /// The roles that a component has in this version. Empty: the component does not speak this version.
+    fn roles(&self, shape: &ComponentShape) -> Result<Vec<Role>, ContractError> {
         let mut roles = Vec::new();
-        for Export { name, functions } in &shape.exports {
+        for ComponentExport { name, functions } in &shape.exports {
             let Some((role, wanted)) = self.exports.iter().find(|(role, _)| self.interface(*role) == *name) else {
                 continue;
             };
@@ -132,13 +132,13 @@ impl Contract {
     }
 }
 
-/// Speaks one version of the contract.
+/// Something that speaks one version of the contract.
 pub(crate) trait Speaks {
-    /// What its version has.
+    /// The contract of its version.
     fn contract(&self) -> &'static Contract;
 }
 
-/// A version with all three roles.
+/// A version with all three roles, for tests.
 #[cfg(test)]
 pub(crate) const EXAMPLE: Contract = Contract {
     version: "0.1.0",
@@ -156,23 +156,23 @@ impl fmt::Display for Role {
     }
 }
 
-/// What a component imports and exports, by name: all that the contract is judged by before a type is looked at.
+/// The names of what a component imports and exports. The contract is judged by them before any type is looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct ComponentShape {
     pub(crate) imports: Vec<String>,
-    pub(crate) exports: Vec<Export>,
+    pub(crate) exports: Vec<ComponentExport>,
 }
 
 /// One export.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Export {
+pub(crate) struct ComponentExport {
     pub(crate) name: String,
-    /// The functions of an interface; None: it is something else.
+    /// The functions of an interface; None: it is no interface.
     pub(crate) functions: Option<Vec<String>>,
 }
 
-impl Shape {
-    /// Of what was compiled.
+impl ComponentShape {
+    /// The names in a compiled component.
     pub(crate) fn of(engine: &Engine, component: &Component) -> Self {
         let ty = component.component_type();
         let export = |(name, export): (&str, wasmtime::component::types::ComponentExtern)| {
@@ -182,7 +182,7 @@ impl Shape {
                 }
                 _ => None,
             };
-            Export { name: name.to_owned(), functions }
+            ComponentExport { name: name.to_owned(), functions }
         };
         Self {
             imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
@@ -191,10 +191,11 @@ impl Shape {
     }
 }
 
-/// The adapter of the version that a component speaks, and the roles it has in it, by its exports; should it speak several, the
-/// newest counts. The error compares what is wanted with what is there, and says what to do.
+/// The adapter of the version that a component speaks, and the roles that the component has in it. If a component
+/// speaks several versions, the newest counts. The error compares what is wanted with what is there, and says what to
+/// do.
 pub(crate) fn spoken<A: Speaks + ?Sized>(
-    shape: &Shape,
+    shape: &ComponentShape,
     spoken: &'static [&'static A],
 ) -> Result<(&'static A, Vec<Role>), ContractError> {
     for adapter in spoken {
@@ -223,14 +224,14 @@ pub(crate) fn spoken<A: Speaks + ?Sized>(
     Err(ContractError::NotSpoken { exported, wanted })
 }
 
-/// What helps a component whose exports are not the contract's.
+/// What helps when the exports are not those of the contract.
 fn rebuild(version: &str) -> String {
     format!(
         "build it for the world `detector`, `policy` or `action` of heald:plugin@{version} (`heald plugin new` shows how)"
     )
 }
 
-/// What helps a component of another version of the contract.
+/// What helps when a component was built for another version.
 pub(crate) fn another(theirs: &str, ours: &str) -> String {
     let order = |version: &str| {
         let mut numbers = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or_default());
@@ -243,15 +244,15 @@ pub(crate) fn another(theirs: &str, ours: &str) -> String {
     }
 }
 
-/// Whether the roles that a component says it has are those it has.
+/// Whether a component has the roles that it says it has.
 pub(crate) fn agree(metadata: &Metadata, roles: &[Role]) -> Result<(), ContractError> {
-    let said: BTreeSet<_> = metadata.roles.iter().map(String::as_str).collect();
+    let declared: BTreeSet<_> = metadata.roles.iter().map(String::as_str).collect();
     let are: BTreeSet<_> = roles.iter().map(|role| role.as_str()).collect();
-    if said.is_empty() || said == are {
+    if declared.is_empty() || declared == are {
         return Ok(());
     }
     let list = |roles: BTreeSet<&str>| roles.into_iter().collect::<Vec<_>>().join(" and ");
-    Err(ContractError::Roles { said: list(said), exported: list(are) })
+    Err(ContractError::Roles { declared: list(declared), exported: list(are) })
 }
 
 #[cfg(test)]
@@ -264,13 +265,13 @@ mod tests {
         }
     }
 
-    fn shape(imports: &[&str], exports: &[(&str, &[&str])]) -> Shape {
+    fn shape(imports: &[&str], exports: &[(&str, &[&str])]) -> ComponentShape {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let export = |(name, functions): &(&str, &[&str])| Export {
+        let export = |(name, functions): &(&str, &[&str])| ComponentExport {
             name: (*name).to_owned(),
             functions: Some(owned(functions)),
         };
-        Shape { imports: owned(imports), exports: exports.iter().map(export).collect() }
+        ComponentShape { imports: owned(imports), exports: exports.iter().map(export).collect() }
     }
 
     #[test]

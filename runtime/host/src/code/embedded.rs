@@ -1,8 +1,8 @@
-//! Plug-ins that were compiled when heald was built.
+//! Plug-ins that are part of the binary, compiled when heald was built. It takes machine code from nowhere else.
 //
-// JUSTIFICATION: a precompiled component is machine code. wasmtime checks that it is for this version, these settings and this
-// processor, not that the code is what its compiler wrote; only who made it can vouch for that. So it is accepted from nowhere
-// but the binary itself: `Embedded::new` is where the caller vouches, and the file cannot be reached in another way.
+// JUSTIFICATION: a precompiled component is machine code. wasmtime checks that the code is for this version, these
+// settings and this processor. It does not check that its compiler wrote the code: only the maker of the code can
+// promise that. So `Embedded::new` is unsafe, the caller makes the promise there, and no file leads here.
 #![allow(unsafe_code)]
 
 use wasmtime::Engine;
@@ -20,11 +20,11 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// A plug-in by its name after `builtin:`, the SHA-256 of its component in lower-case hex, the component, and what
-    /// [`precompile`](crate::precompile) made of it.
+    /// The arguments are the plug-in's name after `builtin:`, the SHA-256 of its component in lower-case hexadecimal,
+    /// the component, and what [`precompile`](crate::precompile) made of the component.
     ///
     /// # Safety
-    /// `precompiled` must be the unchanged result of [`precompile`](crate::precompile): it will be executed.
+    /// `precompiled` must be the unchanged result of [`precompile`](crate::precompile): heald executes it.
     pub const unsafe fn new(
         name: &'static str,
         digest: &'static str,
@@ -39,10 +39,10 @@ impl Embedded {
         self.name
     }
 
-    /// The component for this engine. Should its machine code not fit (a build script with other settings), it is compiled
-    /// anew: that takes longer and is otherwise the same.
+    /// The component for this engine. If the machine code does not fit (a build script had other settings), the
+    /// component is compiled again: that takes longer and changes nothing else.
     pub(crate) fn load(&self, engine: &Engine) -> Result<Component, EngineError> {
-        // SAFETY: whoever made `self` promised that these bytes are what wasmtime's compiler wrote.
+        // SAFETY: the caller of `Embedded::new` promised that wasmtime's compiler wrote these bytes.
         match unsafe { Component::deserialize(engine, self.precompiled) } {
             Ok(component) => Ok(component),
             Err(error) => {

@@ -1,19 +1,20 @@
 //! The one wasmtime engine of a process, and compiling for it ahead of time.
 //!
-//! What affects compiled code is decided in [`config`] alone, so that a plug-in compiled by a build script fits the engine
-//! that runs it later. It refuses to know anything about plug-ins.
+//! [`config`] alone decides what affects machine code. So a plug-in that a build script compiles fits the engine that
+//! runs it later. It refuses to know anything about plug-ins.
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Stack of one guest call. A guest that recurses without end is stopped here.
+/// Stack of one guest call. It stops a guest that recurses without end.
 const GUEST_STACK: usize = 512 << 10;
-/// Stack of the fibre that a guest call runs on: the guest's, and as much again for what the host does beneath it.
+/// Stack of the fibre that a guest call runs on: the guest's stack, and as much again for what the host does beneath
+/// it.
 const FIBRE_STACK: usize = 2 * GUEST_STACK;
-/// Instances that can exist at the same time: each takes 4 GiB of address space (not memory), and 500 are 2 TiB of the 128
-/// that a process has. A smaller reservation for each would cost a bounds check at every access.
+/// Instances that can exist at the same time. Each takes 4 GiB of address space (not memory), and 500 take 2 TiB of the
+/// 128 TiB of a process. A smaller reservation costs a bounds check at every access.
 const INSTANCES: u32 = 500;
-/// The most that any plug-in's memory limit can be. JavaScript guests start at about 20 MiB.
+/// The highest memory limit of any plug-in. JavaScript guests start at about 20 MiB.
 pub(crate) const MEMORY_CEILING: usize = 256 << 20;
 /// Elements of one table. JavaScript and Python guests need more than 7 689.
 pub(crate) const TABLE_CEILING: usize = 20_000;
@@ -30,15 +31,15 @@ pub enum EngineError {
     Compile(#[source] wasmtime::Error),
 }
 
-/// What compiling and running have in common.
+/// The settings that compiling and running share.
 ///
-/// Epochs are on: they are how a guest is stopped. Results are the same on every machine (canonical NaNs, one meaning of
-/// relaxed SIMD), so that a recorded decision can be replayed bit for bit.
+/// Epochs are on: they stop guests. Results are the same on every machine (canonical NaNs, one meaning of relaxed
+/// SIMD), so that a recorded decision can be replayed bit for bit.
 pub fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
-        // Makes a call three to four times slower, for features that the contract does not use.
+        // It makes a call three to four times slower, and the contract does not use it.
         .concurrency_support(false)
         .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
@@ -55,20 +56,21 @@ pub fn config() -> Config {
 pub fn precompile(component: &[u8]) -> Result<Vec<u8>, EngineError> {
     let mut config = config();
     if cfg!(target_os = "linux") {
-        // Naming a target, even one's own, means the architecture's baseline: without it the code would use whatever the
-        // building machine's processor has, and not load on a lesser one.
+        // A named target means the baseline of the architecture. Without a name, the code would use what the building
+        // machine's processor has, and would not load on a lesser one.
         config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH)).map_err(EngineError::Start)?;
     }
     let engine = Engine::new(&config).map_err(EngineError::Start)?;
     engine.precompile_component(component).map_err(EngineError::Compile)
 }
 
-/// Compiles a component for this engine, here and now.
+/// Compiles a component for this engine, on this thread.
 pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Component, EngineError> {
     Component::from_binary(engine, component).map_err(EngineError::Compile)
 }
 
-/// The engine to run with: instances from a pool, or, where the address space is limited (`ulimit -v`), made on demand.
+/// The engine that runs plug-ins. Its instances come from a pool, or are made on demand where the address space is
+/// limited (`ulimit -v`).
 pub(crate) fn start() -> Result<Engine, EngineError> {
     let mut pooled = config();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
@@ -82,13 +84,13 @@ fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_memories(INSTANCES)
         .total_component_instances(INSTANCES)
-        // A component is a handful of core modules: the guest, its adapters and shims.
+        // A component consists of some core modules: the guest, its adapters and its shims.
         .total_core_instances(8 * INSTANCES)
         .total_tables(2 * INSTANCES)
         .total_stacks(INSTANCES)
         .table_elements(TABLE_CEILING)
         .max_memory_size(MEMORY_CEILING)
-        // A slot that is free keeps only this much resident, and few slots stay warm: an idle heald is small.
+        // A free slot keeps only this much resident, and few slots stay warm, so that an idle heald is small.
         .linear_memory_keep_resident(64 << 10)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(4);

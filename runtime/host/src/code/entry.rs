@@ -1,4 +1,4 @@
-//! How a compiled plug-in is written down: a header that says what it is of and for, and its machine code.
+//! The file format of a compiled plug-in: a header that names the component and the engine, and the machine code.
 //!
 //! | bytes | |
 //! |---|---|
@@ -8,25 +8,25 @@
 //! | 8 | the length of the code, little-endian |
 //! | 32 | SHA-256 of the code |
 //!
-//! So a file that was cut short, damaged, renamed or swapped for another is told from a good one. One that somebody made on purpose is
-//! not: that nobody else could is for `cache` to see to.
+//! So a file that was cut short, damaged, renamed or swapped is recognised. A file that somebody forged is not: `cache`
+//! makes sure that nobody else can write one.
 
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 16] = b"heald compiled 1";
 
-/// What machine code is of, and for.
+/// The component and the engine that machine code belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key<'k> {
+pub(crate) struct CodeKey<'k> {
     /// The component's digest.
     pub(crate) digest: &'k str,
     /// The engine's hash.
     pub(crate) engine: &'k str,
 }
 
-/// Why a file is not the one it should be.
+/// Why a file is not the wanted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Misfit {
+pub(crate) enum EntryError {
     #[error("it is no compiled plug-in")]
     Magic,
     #[error("it is of another component")]
@@ -39,33 +39,33 @@ pub(crate) enum Misfit {
     Sum,
 }
 
-/// The file.
-pub(crate) fn seal(key: Key<'_>, code: &[u8]) -> Vec<u8> {
+/// The contents of a file.
+pub(crate) fn seal(key: CodeKey<'_>, code: &[u8]) -> Vec<u8> {
     let length = u64::try_from(code.len()).unwrap_or(u64::MAX).to_le_bytes();
     let sum = Sha256::digest(code);
     [MAGIC.as_slice(), key.digest.as_bytes(), key.engine.as_bytes(), &length, &sum, code].concat()
 }
 
-/// The code in a file, if it is what it should be.
-pub(crate) fn unseal<'f>(file: &'f [u8], key: Key<'_>) -> Result<&'f [u8], Misfit> {
-    let (magic, rest) = file.split_first_chunk::<16>().ok_or(Misfit::Magic)?;
+/// The machine code in a file, if the file is the wanted one.
+pub(crate) fn unseal<'f>(file: &'f [u8], key: CodeKey<'_>) -> Result<&'f [u8], EntryError> {
+    let (magic, rest) = file.split_first_chunk::<16>().ok_or(EntryError::Magic)?;
     if magic != MAGIC {
-        return Err(Misfit::Magic);
+        return Err(EntryError::Magic);
     }
-    let (digest, rest) = rest.split_first_chunk::<64>().ok_or(Misfit::Length)?;
-    let (engine, rest) = rest.split_first_chunk::<64>().ok_or(Misfit::Length)?;
-    let (length, rest) = rest.split_first_chunk::<8>().ok_or(Misfit::Length)?;
-    let (sum, code) = rest.split_first_chunk::<32>().ok_or(Misfit::Length)?;
+    let (digest, rest) = rest.split_first_chunk::<64>().ok_or(EntryError::Length)?;
+    let (engine, rest) = rest.split_first_chunk::<64>().ok_or(EntryError::Length)?;
+    let (length, rest) = rest.split_first_chunk::<8>().ok_or(EntryError::Length)?;
+    let (sum, code) = rest.split_first_chunk::<32>().ok_or(EntryError::Length)?;
     if digest != key.digest.as_bytes() {
-        return Err(Misfit::Digest);
+        return Err(EntryError::Digest);
     }
     if engine != key.engine.as_bytes() {
-        return Err(Misfit::Engine);
+        return Err(EntryError::Engine);
     }
     if u64::try_from(code.len()) != Ok(u64::from_le_bytes(*length)) {
-        return Err(Misfit::Length);
+        return Err(EntryError::Length);
     }
-    if Sha256::digest(code).as_slice() != sum { Err(Misfit::Sum) } else { Ok(code) }
+    if Sha256::digest(code).as_slice() != sum { Err(EntryError::Sum) } else { Ok(code) }
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn no_bit_can_be_flipped_and_no_byte_be_missing_or_more() {
         let (digest, engine) = texts();
-        let key = Key { digest: &digest, engine: &engine };
+        let key = CodeKey { digest: &digest, engine: &engine };
         let file = seal(key, b"machine code");
         assert_eq!(unseal(&file, key), Ok(b"machine code".as_slice()));
         for at in 0..file.len() {
@@ -90,14 +90,14 @@ mod tests {
             }
             assert!(unseal(&file[..at], key).is_err(), "cut at {at}");
         }
-        assert_eq!(unseal(&[file.as_slice(), b"."].concat(), key), Err(Misfit::Length));
+        assert_eq!(unseal(&[file.as_slice(), b"."].concat(), key), Err(EntryError::Length));
     }
 
     #[test]
     fn another_components_and_another_engines_are_told_apart() {
         let (digest, engine) = texts();
-        let file = seal(Key { digest: &digest, engine: &engine }, b"code");
-        assert_eq!(unseal(&file, Key { digest: &engine, engine: &engine }), Err(Misfit::Digest));
-        assert_eq!(unseal(&file, Key { digest: &digest, engine: &digest }), Err(Misfit::Engine));
+        let file = seal(CodeKey { digest: &digest, engine: &engine }, b"code");
+        assert_eq!(unseal(&file, CodeKey { digest: &engine, engine: &engine }), Err(EntryError::Digest));
+        assert_eq!(unseal(&file, CodeKey { digest: &digest, engine: &digest }), Err(EntryError::Engine));
     }
 }

@@ -1,6 +1,6 @@
-//! A component's bytes, as they lie in a file.
+//! Reads a component's file, and bounds its size.
 //!
-//! It refuses what is too large, and looks at nothing else.
+//! It refuses a file that is too large, and looks at nothing else.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,17 +40,17 @@ pub enum FileError {
     },
 }
 
-/// The bytes of a file, at most one more than are allowed.
+/// The bytes of a file, at most one more than is allowed.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let broken = |source| FileError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(broken)?;
     let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, whatever the file system says of its size.
+    // The extra byte shows that a file is too large, whatever size its file system reports.
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
     Ok(bytes)
 }
 
-/// Whether these are not too many bytes.
+/// Refuses too many bytes.
 pub(crate) fn judge_size(bytes: &[u8]) -> Result<(), FileError> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if size > LIMIT { Err(FileError::TooLarge { size, limit: LIMIT }) } else { Ok(()) }

@@ -1,14 +1,14 @@
 //! Compares what a component imports with what it says it wants and with what it is granted, and says the difference.
 //!
-//! It links nothing: it says what may be linked.
+//! It says what may be linked, and links nothing.
 
 use std::collections::BTreeSet;
 
-use crate::code::contract::{Contract, ContractError, PACKAGE, Shape, another};
+use crate::code::contract::{ComponentShape, Contract, ContractError, PACKAGE, another};
 use crate::code::metadata::Metadata;
 use crate::config::Grant;
 
-/// The word by which something is granted that stands behind an import; None: it needs no grant, or none would help.
+/// The word of a `grant` that an import needs; None: the import needs no grant, or no grant helps.
 fn capability(import: &str) -> Option<&'static str> {
     let (interface, _) = import.split_once('@').unwrap_or((import, ""));
     let (package, _) = interface.split_once('/').unwrap_or((interface, ""));
@@ -29,55 +29,55 @@ fn capability(import: &str) -> Option<&'static str> {
 pub(crate) struct Requested {
     /// In the words of [`Grant`]: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
     pub(crate) words: Vec<&'static str>,
-    /// It imports wasi:filesystem and says that it does not want any file.
+    /// It imports wasi:filesystem and does not say that it wants files.
     sealed_files: bool,
 }
 
-/// What a component asks for: what it imports. If it says what it wants, that has to be the same, in both directions, and so do the
-/// roles it says it has: an operator reads the one and gets the other.
+/// What a component asks for. It asks for what it imports. If it says what it wants, both must be the same, in both
+/// directions: an operator reads the one and gets the other.
 ///
-/// There are two exceptions, both for what every program built for WASI imports whether it uses it or not. Clocks and randomness are
-/// there without a grant (they stand still and are loaded), so they need not be said. And a component that does not say it wants
-/// files gets wasi:filesystem with no directory in it, whatever is granted.
-pub(crate) fn requested(metadata: Option<&Metadata>, shape: &Shape) -> Result<Requested, ContractError> {
+/// There are two exceptions, both for interfaces that every program built for WASI imports, used or not. Clocks and
+/// randomness work without a grant (they are derived from the call), so a component need not ask for them. A component
+/// that does not ask for files gets wasi:filesystem without any directory, whatever is granted.
+pub(crate) fn requested(metadata: Option<&Metadata>, shape: &ComponentShape) -> Result<Requested, ContractError> {
     let mut words: Vec<_> = shape.imports.iter().filter_map(|import| capability(import)).collect();
     words.sort_unstable();
     words.dedup();
     let Some(metadata) = metadata else { return Ok(Requested { words, sealed_files: false }) };
-    let said: BTreeSet<&str> = metadata
+    let declared: BTreeSet<&str> = metadata
         .capabilities
         .iter()
         .map(|word| capability(word).unwrap_or(word))
         .filter(|word| *word != "log")
         .collect();
-    let unsaid: Vec<_> = words
+    let undeclared: Vec<_> = words
         .iter()
         .copied()
-        .filter(|word| !said.contains(word) && !["files", "clock", "random"].contains(word))
+        .filter(|word| !declared.contains(word) && !["files", "clock", "random"].contains(word))
         .collect();
     let imported = |word: &str| words.contains(&word) || shape.imports.iter().any(|import| import.starts_with(word));
-    let unmeant: Vec<_> = said.iter().copied().filter(|word| !imported(word)).collect();
+    let unused: Vec<_> = declared.iter().copied().filter(|word| !imported(word)).collect();
     let mut problems = Vec::new();
-    if !unsaid.is_empty() {
-        problems.push(format!("it imports {} and does not say so", unsaid.join(", ")));
+    if !undeclared.is_empty() {
+        problems.push(format!("it imports {} and does not say so", undeclared.join(", ")));
     }
-    if !unmeant.is_empty() {
-        problems.push(format!("it says it wants {} and does not import it", unmeant.join(", ")));
+    if !unused.is_empty() {
+        problems.push(format!("it says it wants {} and does not import it", unused.join(", ")));
     }
     if !problems.is_empty() {
         let right: Vec<_> = std::iter::once("log")
-            .chain(words.iter().copied().filter(|word| said.contains(word) || unsaid.contains(word)))
+            .chain(words.iter().copied().filter(|word| declared.contains(word) || undeclared.contains(word)))
             .map(|word| format!("\"{word}\""))
             .collect();
         return Err(ContractError::Capabilities { problems, right });
     }
-    let sealed_files = words.contains(&"files") && !said.contains("files");
+    let sealed_files = words.contains(&"files") && !declared.contains("files");
     words.retain(|word| !sealed_files || *word != "files");
     Ok(Requested { words, sealed_files })
 }
 
 impl Requested {
-    /// What of a grant the plug-in gets: nothing that it did not ask for.
+    /// The part of a grant that the plug-in asked for.
     pub(crate) fn of(&self, grant: &Grant) -> Grant {
         let wants = |word: &str| self.words.contains(&word);
         Grant {
@@ -92,7 +92,7 @@ impl Requested {
     }
 }
 
-/// The words for what is in a grant.
+/// The words for the capabilities in a grant.
 pub(crate) fn words(grant: &Grant) -> Vec<&'static str> {
     let Grant { http, kv, process, process_control, files, clock, random } = grant;
     let each = [
@@ -107,8 +107,8 @@ pub(crate) fn words(grant: &Grant) -> Vec<&'static str> {
     each.into_iter().filter(|(granted, _)| *granted).map(|(_, word)| word).collect()
 }
 
-/// Whether any of WASI has to be linked; the error names every import that is refused, and what would allow it.
-pub(crate) fn imports(shape: &Shape, contract: &Contract, grant: &Grant) -> Result<bool, Vec<String>> {
+/// Whether WASI has to be linked. The error names every refused import, and what would allow it.
+pub(crate) fn imports(shape: &ComponentShape, contract: &Contract, grant: &Grant) -> Result<bool, Vec<String>> {
     let mut wasi = false;
     let mut refused = Vec::new();
     for name in &shape.imports {
@@ -121,7 +121,7 @@ pub(crate) fn imports(shape: &Shape, contract: &Contract, grant: &Grant) -> Resu
 }
 
 /// The imports that no grant would allow.
-pub(crate) fn ungrantable(shape: &Shape, contract: &Contract) -> Vec<String> {
+pub(crate) fn ungrantable(shape: &ComponentShape, contract: &Contract) -> Vec<String> {
     let everything = Grant {
         http: Some(Vec::new()),
         kv: true,
@@ -134,7 +134,7 @@ pub(crate) fn ungrantable(shape: &Shape, contract: &Contract) -> Vec<String> {
     imports(shape, contract, &everything).err().unwrap_or_default()
 }
 
-/// True if it may be linked and is of WASI.
+/// Whether an import that may be linked is part of WASI. The error says why it may not be linked.
 fn judge(import: &str, contract: &Contract, grant: &Grant) -> Result<bool, String> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     if let Some(interface) = interface.strip_prefix(PACKAGE) {
@@ -212,8 +212,8 @@ mod tests {
         }
     }
 
-    fn shape(imports: &[&str]) -> Shape {
-        Shape { imports: imports.iter().map(|&name| name.to_owned()).collect(), exports: Vec::new() }
+    fn shape(imports: &[&str]) -> ComponentShape {
+        ComponentShape { imports: imports.iter().map(|&name| name.to_owned()).collect(), exports: Vec::new() }
     }
 
     #[test]
@@ -224,8 +224,8 @@ mod tests {
             "wasi:filesystem/types@0.2.6",
             "wasi:clocks/wall-clock@0.2.6",
         ];
-        let ask = |said: &[&str], imports: &[&str]| {
-            let capabilities = said.iter().map(|&word| word.to_owned()).collect();
+        let ask = |declared: &[&str], imports: &[&str]| {
+            let capabilities = declared.iter().map(|&word| word.to_owned()).collect();
             requested(Some(&Metadata { capabilities, ..Metadata::default() }), &shape(imports))
         };
         assert_eq!(ask(&["log", "kv", "wasi:filesystem"], &all).unwrap().words, ["clock", "files", "kv"]);

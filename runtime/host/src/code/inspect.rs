@@ -1,8 +1,8 @@
-//! What a plug-in's file is, read without running or compiling any of it: for an author who wonders what was built, and for an operator
-//! who wonders what to grant.
+//! Reads what a plug-in's file is, without compiling or running it: authors see what they built, operators see what to
+//! grant.
 //!
-//! A file that breaks the contract can be looked at like any other; what is wrong with it is part of the answer. Whether a plug-in
-//! works is for whoever configures and calls it.
+//! A file that breaks the contract can be inspected like any other: the answer says what is wrong. Whether the plug-in
+//! works, only a call can show.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use wasmparser::{
     Validator,
 };
 
-use crate::code::contract::{self, Export, Shape, Speaks};
+use crate::code::contract::{self, ComponentExport, ComponentShape, Speaks};
 use crate::code::imports;
 use crate::code::metadata::{Metadata, Suggested};
 use crate::code::section::{SectionError, recognise};
@@ -44,11 +44,11 @@ pub struct Inspection {
     pub sizes: Sizes,
     /// What made it.
     pub producers: Vec<Producer>,
-    /// Its identity: SHA-256 of all but its signatures.
+    /// Its identity: SHA-256 of everything but its signatures.
     pub digest: String,
     /// Who signed it.
     pub signatures: Vec<Signature>,
-    /// Why heald would refuse it, whatever it were granted; empty if it would not.
+    /// Why heald refuses it, whatever it is granted; empty: heald does not refuse it.
     pub problems: Vec<String>,
 }
 
@@ -63,22 +63,22 @@ pub struct Interface {
     pub functions: Vec<String>,
 }
 
-/// Bytes, and what they are.
+/// The sizes of a component's parts, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// The whole file, with its signatures.
     pub file: u64,
     /// Instructions.
     pub code: u64,
-    /// What memory is filled with.
+    /// The initial contents of memory.
     pub data: u64,
-    /// Names, debug information and what else nobody executes.
+    /// Names, debug information and other sections that are not executed.
     pub custom: u64,
     /// Core modules within, adapters and shims included.
     pub modules: u32,
 }
 
-/// Something that made the component, by its own word.
+/// A tool that made the component, as the component says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Producer {
     /// `language`, `processed-by` or `sdk`.
@@ -89,7 +89,7 @@ pub struct Producer {
     pub version: String,
 }
 
-/// Looks at a component, as a heald would that speaks these versions.
+/// Inspects a component. `spoken` are the versions that it is compared with.
 ///
 /// # Errors
 /// When the bytes are none.
@@ -98,7 +98,7 @@ pub(crate) fn inspect<A: Speaks + ?Sized>(
     spoken: &'static [&'static A],
 ) -> Result<Inspection, SectionError> {
     recognise(component)?;
-    let mut reading = Reading::default();
+    let mut reading = ComponentReader::default();
     reading.sizes.file = u64::try_from(component.len()).unwrap_or(u64::MAX);
     let mut problems = Vec::new();
     let whole = reading.read(component);
@@ -112,20 +112,20 @@ pub(crate) fn inspect<A: Speaks + ?Sized>(
     let (adapter, roles) = match contract::spoken(&reading.shape, spoken) {
         Ok((adapter, roles)) => (Some(adapter), roles),
         Err(problem) => {
-            // What could not be read whole lacks this and that; saying so would lead astray.
+            // A component that could not be read to its end seems to lack things, and saying so would mislead.
             problems.extend(whole.is_ok().then(|| problem.to_string()));
             (None, Vec::new())
         }
     };
     let requested = imports::requested(metadata.as_ref(), &reading.shape).unwrap_or_else(|problem| {
         problems.push(problem.to_string());
-        // Said or not: what it imports is what it would have to be granted.
+        // It would have to be granted what it imports, whatever it says.
         imports::requested(None, &reading.shape).unwrap_or_default()
     });
     if let Some(metadata) = metadata.as_ref().filter(|_| !roles.is_empty()) {
         problems.extend(contract::agree(metadata, &roles).err().map(|problem| problem.to_string()));
     }
-    // One that speaks no version is judged by the newest.
+    // A component that speaks no version is compared with the newest.
     if let Some(adapter) = adapter.or_else(|| spoken.first().copied()) {
         problems.extend(imports::ungrantable(&reading.shape, adapter.contract()));
     }
@@ -153,24 +153,24 @@ pub(crate) fn inspect<A: Speaks + ?Sized>(
     })
 }
 
-/// What a component imports and exports; None: it is no valid one.
-pub(crate) fn shape(component: &[u8]) -> Option<Shape> {
-    let mut reading = Reading::default();
+/// What a component imports and exports; None: it is no valid component.
+pub(crate) fn shape(component: &[u8]) -> Option<ComponentShape> {
+    let mut reading = ComponentReader::default();
     reading.read(component).ok()?;
     Some(reading.shape)
 }
 
-/// What was read so far: a file that breaks in its middle is known up to there.
+/// What was read so far. A file that breaks in its middle is known up to there.
 #[derive(Default)]
-struct Reading {
-    shape: Shape,
+struct ComponentReader {
+    shape: ComponentShape,
     imports: Vec<Interface>,
     exports: Vec<Interface>,
     sizes: Sizes,
     producers: Vec<Producer>,
 }
 
-impl Reading {
+impl ComponentReader {
     fn read(&mut self, component: &[u8]) -> wasmparser::Result<()> {
         let mut validator = Validator::new();
         let mut depth = 0_usize;
@@ -196,12 +196,13 @@ impl Reading {
                     for export in section.clone() {
                         let export = export?;
                         let functions = (export.kind == ComponentExternalKind::Instance).then(Vec::new);
-                        self.shape.exports.push(Export { name: export.name.name.to_owned(), functions });
+                        self.shape.exports.push(ComponentExport { name: export.name.name.to_owned(), functions });
                     }
                 }
                 _ => {}
             }
-            // Types are checked, since the functions of an interface are read off them; instructions are not: compiling does that.
+            // The validator checks types, because the functions of an interface are read from them. It does not check
+            // instructions: compiling does.
             if let ValidPayload::End(types) = validator.payload(&payload)?
                 && outermost
             {
@@ -211,7 +212,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads off the types what is in each interface.
+    /// Reads the functions of each interface from its type.
     fn look_into(&mut self, types: TypesRef<'_>) {
         for name in &self.shape.imports {
             self.imports.push(interface(name, types, types.component_item_for_import(name)));
@@ -228,7 +229,7 @@ impl Reading {
     fn custom(&mut self, section: &CustomSectionReader<'_>) {
         self.sizes.custom += section.range().end - section.range().start;
         if let KnownCustom::Producers(producers) = section.as_known() {
-            // A section that nobody needs may be broken.
+            // The section may be broken: nothing depends on it.
             for producer in produced(producers).unwrap_or_default() {
                 if !self.producers.contains(&producer) {
                     self.producers.push(producer);
@@ -238,7 +239,7 @@ impl Reading {
     }
 }
 
-/// What a section says of what made it.
+/// The producers that a section names.
 fn produced(section: ProducersSectionReader<'_>) -> wasmparser::Result<Vec<Producer>> {
     let mut producers = Vec::new();
     for field in section {
@@ -255,7 +256,7 @@ fn produced(section: ProducersSectionReader<'_>) -> wasmparser::Result<Vec<Produ
     Ok(producers)
 }
 
-/// An interface by its whole name, with what is in it by its type.
+/// An interface by its full name, with the functions of its type.
 fn interface(name: &str, types: TypesRef<'_>, ty: Option<&ComponentItem>) -> Interface {
     let functions = match ty.map(|item| &item.ty) {
         Some(ComponentEntityType::Instance(id)) => types.get(*id).map(|instance| {

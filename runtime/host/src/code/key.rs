@@ -1,7 +1,8 @@
 //! Ed25519 keys, as files and as text.
 //!
-//! A secret key is a PKCS#8 PEM file, as `openssl genpkey -algorithm ed25519` writes it. A public key is `ed25519:` and 64 hexadecimal
-//! digits, or an SPKI PEM file, as `openssl pkey -pubout` writes it. There is no other kind of key, and a secret is never shown.
+//! A secret key is a PKCS#8 PEM file, as `openssl genpkey -algorithm ed25519` writes it. A public key is `ed25519:` and
+//! 64 hexadecimal digits, or an SPKI PEM file, as `openssl pkey -pubout` writes it. It refuses every other kind of key,
+//! and never shows a secret.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -26,7 +27,7 @@ const PREFIX: &str = "ed25519:";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The text is none.
+    /// The text is no public key.
     #[error("`{0}` is no public key; one is `ed25519:` and 64 hexadecimal digits, or the path of a PEM file")]
     Text(String),
     /// The file cannot be read.
@@ -47,7 +48,7 @@ pub enum KeyError {
         #[source]
         source: std::io::Error,
     },
-    /// There is a file already; a secret that is overwritten is lost.
+    /// The file exists already; an overwritten secret would be lost.
     #[error("there is a file {0} already; keys are never overwritten")]
     Exists(PathBuf),
     /// The file is no key of this kind.
@@ -60,7 +61,7 @@ pub enum KeyError {
         /// What is wrong.
         problem: String,
     },
-    /// A key that would let anybody sign.
+    /// A weak key, with which anybody can sign.
     #[error("{0} is a weak key, with which signatures can be forged; make another")]
     Weak(PublicKey),
     /// The machine has no randomness to give.
@@ -74,10 +75,10 @@ pub enum KeyError {
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    /// From its 32 bytes. Not every 32 bytes are a key.
+    /// Makes a key of 32 bytes. Not every 32 bytes are a key.
     ///
     /// # Errors
-    /// When they are no point of the curve, or one for which signatures can be forged.
+    /// When the bytes are no point of the curve, or a point for which signatures can be forged.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
         let key = Self(bytes);
         let verifying = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Text(key.to_string()))?;
@@ -89,17 +90,17 @@ impl PublicKey {
         &self.0
     }
 
-    /// What an operator may write for a key: its text, or the path of its PEM file.
+    /// Reads what an operator writes for a key: its text, or the path of its PEM file.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When it is no key and no path of one.
     pub fn read(text_or_path: &str) -> Result<Self, KeyError> {
         if text_or_path.starts_with(PREFIX) {
             return text_or_path.parse();
         }
         let path = Path::new(text_or_path);
         let pem = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            // Likelier a misspelt key than a path, or as likely: the error says both.
+            // This may be a misspelt key or a missing file, so the error says both.
             std::io::ErrorKind::NotFound if !text_or_path.contains(['/', '.']) => {
                 KeyError::Text(text_or_path.to_owned())
             }
@@ -108,7 +109,7 @@ impl PublicKey {
         Self::from_pem(&pem).map_err(|error| error.about(text_or_path))
     }
 
-    /// From an SPKI PEM text.
+    /// Reads an SPKI PEM text.
     ///
     /// # Errors
     /// When it is none.
@@ -121,14 +122,14 @@ impl PublicKey {
         Self::from_bytes(key.to_bytes())
     }
 
-    /// As an SPKI PEM text.
+    /// This key as an SPKI PEM text.
     pub fn to_pem(&self) -> String {
-        // A key that was accepted is a point of the curve, and what is so short can always be encoded.
+        // An accepted key is a point of the curve, and such a short text can always be encoded.
         let key = VerifyingKey::from_bytes(&self.0).ok();
         key.and_then(|key| key.to_public_key_pem(LineEnding::LF).ok()).unwrap_or_default()
     }
 
-    /// Whether this key signed this message. The strict rule: no signature has a second form.
+    /// Whether this key signed this message. The check is strict: no signature has a second form.
     pub(crate) fn signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
         key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
@@ -182,14 +183,14 @@ impl TryFrom<String> for PublicKey {
     }
 }
 
-/// Signs. It is wiped from memory when dropped.
+/// A key that signs. Dropping it wipes it from memory.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// A new one, from the operating system's randomness.
+    /// Makes a new key from the operating system's randomness.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no randomness.
     pub fn generate() -> Result<Self, KeyError> {
         let mut seed = [0; 32];
         SysRng.try_fill_bytes(&mut seed).map_err(|error| KeyError::Randomness(error.to_string()))?;
@@ -201,7 +202,7 @@ impl SecretKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// From a PKCS#8 PEM file.
+    /// Reads a PKCS#8 PEM file.
     ///
     /// # Errors
     /// When it cannot be read or is none.
@@ -210,7 +211,7 @@ impl SecretKey {
         Self::from_pem(&pem).map_err(|error| error.about(&path.display().to_string()))
     }
 
-    /// From a PKCS#8 PEM text.
+    /// Reads a PKCS#8 PEM text.
     ///
     /// # Errors
     /// When it is none.
@@ -225,13 +226,13 @@ impl SecretKey {
     /// Writes it to a new file that only its owner can read.
     ///
     /// # Errors
-    /// When there is such a file already, or it cannot be written.
+    /// When the file exists already, or cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let broken = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
             _ => KeyError::Write { path: path.to_owned(), source },
         };
-        // Without the public half, which older OpenSSLs stumble over; it follows from the secret one.
+        // The public half is left out: it follows from the secret half, and older OpenSSL versions cannot read it.
         let bare = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
         let pem =
             bare.to_pkcs8_pem(LineEnding::LF).map_err(|error| broken(std::io::Error::other(error.to_string())))?;
@@ -251,7 +252,7 @@ impl fmt::Debug for SecretKey {
 }
 
 impl KeyError {
-    /// The same, said of what was read.
+    /// The same error, with the name of what was read.
     fn about(self, what: &str) -> Self {
         match self {
             Self::Pem { kind, problem, .. } => Self::Pem { what: what.to_owned(), kind, problem },

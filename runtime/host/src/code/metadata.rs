@@ -1,7 +1,7 @@
-//! What a plug-in's file says of itself, read without running or compiling it: the custom section `heald:plugin`.
+//! Reads what a plug-in's file says of itself: the custom section `heald:plugin`. Nothing is run or compiled.
 //!
-//! It is a claim: roles and capabilities are compared with what the component exports and imports (`contract`), the rest is only ever
-//! used to say something or to suggest something. A file without it works as well.
+//! What it says is a claim. Its roles and capabilities are compared with the exports and imports (see `contract` and
+//! `imports`). The rest is shown, or taken as a suggestion. A file without the section works as well.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,17 +11,17 @@ use crate::code::section::sections;
 /// The custom section's name.
 pub(crate) const SECTION: &str = "heald:plugin";
 
-/// Why a plug-in's word about itself cannot be read.
+/// Why the section cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadataError {
     /// The section is no JSON of the shape of [`Metadata`].
-    // The cause is in the text: whoever prints the causes too would print it twice.
+    // The text contains the cause, so the cause is no `source`: it would be printed twice.
     #[error("its section heald:plugin cannot be read: {0}")]
     Json(serde_json::Error),
 }
 
-/// A plug-in's word about itself. A field that is unknown is skipped: a newer SDK may say more.
+/// What a plug-in says of itself. Unknown fields are skipped: a newer SDK may write more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metadata {
@@ -52,7 +52,7 @@ pub struct Suggested {
 }
 
 impl Metadata {
-    /// What a component says of itself; None: nothing. Neither runs nor compiles it.
+    /// What a component says of itself; None: it has no such section.
     ///
     /// # Errors
     /// When its section is no JSON of this shape.
@@ -61,10 +61,10 @@ impl Metadata {
         section.map_or(Ok(None), Self::parse).map_err(MetadataError::Json)
     }
 
-    /// From the text of the section.
+    /// Reads the text of the section.
     fn parse(text: &[u8]) -> Result<Option<Self>, serde_json::Error> {
-        // In a component it is one object; a build that hoisted the lines of a core module as they were may leave several,
-        // one per role.
+        // A component has one object here. A build that copied the lines of a core module may leave several, one for
+        // each role.
         let mut joined: Option<Self> = None;
         for line in serde_json::Deserializer::from_slice(text).into_iter::<Self>() {
             let line = line?;
@@ -92,8 +92,8 @@ mod tests {
     fn the_section_is_found_behind_others() {
         let json = br#"{"name":"x","version":"1.2.3","roles":["detector"],"limits":{"cpu_ms":5},"later":1}"#;
         let file = [HEADER, &encode("other", b"zzz"), &encode(SECTION, json)].concat();
-        let said = Metadata::of(&file).unwrap().unwrap();
-        assert_eq!((said.name.as_str(), said.version.as_str(), said.limits.cpu_ms), ("x", "1.2.3", 5));
+        let metadata = Metadata::of(&file).unwrap().unwrap();
+        assert_eq!((metadata.name.as_str(), metadata.version.as_str(), metadata.limits.cpu_ms), ("x", "1.2.3", 5));
     }
 
     #[test]
@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn several_lines_are_several_roles() {
-        let said =
+        let metadata =
             Metadata::parse(b"{\"name\":\"x\",\"roles\":[\"detector\"]}\n{\"name\":\"x\",\"roles\":[\"policy\"]}\n");
-        assert_eq!(said.unwrap().unwrap().roles, ["detector", "policy"]);
+        assert_eq!(metadata.unwrap().unwrap().roles, ["detector", "policy"]);
     }
 }

@@ -1,10 +1,9 @@
-//! Checks a value against a JSON Schema, as far as plug-ins need it: for their configuration and for the parameters of
-//! actions.
+//! Checks a value against a JSON Schema: a plug-in's configuration, and the parameters of its actions.
 //!
-//! These keywords are checked: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`, `minItems`,
-//! `maxItems`, `minLength`, `maxLength`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `anyOf`, `oneOf`, `allOf`,
-//! `not` and a `$ref` within the document. Any other, `pattern` among them, is taken for a remark: it never refuses what a
-//! whole validator would accept, and what it lets through the plug-in judges itself.
+//! These keywords are checked: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
+//! `minItems`, `maxItems`, `minLength`, `maxLength`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`,
+//! `anyOf`, `oneOf`, `allOf`, `not` and a `$ref` within the document. Every other keyword, such as `pattern`, is
+//! ignored. So it never refuses a value that a complete validator accepts, and the plug-in judges what it lets through.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,63 +12,63 @@ use serde_json::{Map, Value};
 
 /// Something wrong with a value, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// JSON Pointer into the value; empty: the whole.
+pub struct ValueProblem {
+    /// JSON Pointer into the value; empty: the whole value.
     pub at: String,
     /// What is wrong there.
     pub message: String,
 }
 
-impl Problem {
-    /// All of them in one line.
+impl ValueProblem {
+    /// All problems in one line.
     pub(crate) fn list(problems: &[Self]) -> String {
         problems.iter().map(Self::to_string).collect::<Vec<_>>().join("; ")
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ValueProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.at.is_empty() { f.write_str(&self.message) } else { write!(f, "at {}: {}", self.at, self.message) }
     }
 }
 
-/// How deep schemas may lead: a `$ref` to itself must end somewhere.
+/// How deep schemas may nest: a `$ref` to itself must end somewhere.
 const DEPTH: usize = 64;
-/// Steps that one check may take. Schemas come out of plug-ins' files, and one that refers to itself twice would take 2^64 of them;
-/// the largest of ours takes some hundred.
+/// Steps that one check may take. Schemas come from plug-ins' files, and a schema that refers to itself twice would
+/// take 2^64 steps. The largest of heald's own schemas takes some hundred.
 const STEPS: u32 = 100_000;
 const NO_FIT: &str = "no alternative fits: ";
-/// Problems told at once.
-const TOLD: usize = 10;
+/// Problems reported at once.
+const REPORTED: usize = 10;
 
 /// Every problem of `value`, at most ten.
-pub(crate) fn check(schema: &Value, value: &Value) -> Vec<Problem> {
+pub(crate) fn check(schema: &Value, value: &Value) -> Vec<ValueProblem> {
     let left = Cell::new(STEPS);
     let mut checker = Checker { root: schema, problems: Vec::new(), left: &left };
     checker.visit(schema, value, "", 0);
     if left.get() == 0 {
         let message = format!("the schema takes more than {STEPS} steps to check; it refers to itself too often");
-        return vec![Problem { at: String::new(), message }];
+        return vec![ValueProblem { at: String::new(), message }];
     }
     checker.problems
 }
 
 struct Checker<'s> {
     root: &'s Value,
-    problems: Vec<Problem>,
-    /// Steps, of all trials together.
+    problems: Vec<ValueProblem>,
+    /// Steps of all alternatives together.
     left: &'s Cell<u32>,
 }
 
 impl<'s> Checker<'s> {
     fn say(&mut self, at: &str, message: impl Into<String>) {
-        if self.problems.len() < TOLD {
-            self.problems.push(Problem { at: at.to_owned(), message: message.into() });
+        if self.problems.len() < REPORTED {
+            self.problems.push(ValueProblem { at: at.to_owned(), message: message.into() });
         }
     }
 
     fn visit(&mut self, schema: &'s Value, value: &Value, at: &str, depth: usize) {
-        // What is left undone is refused as a whole, in the end.
+        // A check that runs out of steps refuses the whole value in the end.
         match self.left.get() {
             0 | 1 => return self.left.set(0),
             left => self.left.set(left - 1),
@@ -119,7 +118,7 @@ impl<'s> Checker<'s> {
             "null" => value.is_null(),
             "boolean" => value.is_boolean(),
             "number" => value.is_number(),
-            // 1.0 is an integer, says the standard.
+            // The standard counts 1.0 as an integer.
             "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
             "string" => value.is_string(),
             "array" => value.is_array(),
@@ -209,7 +208,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn tried(&self, schema: &'s Value, value: &Value, at: &str, depth: usize) -> Vec<Problem> {
+    fn tried(&self, schema: &'s Value, value: &Value, at: &str, depth: usize) -> Vec<ValueProblem> {
         let mut trial = Checker { root: self.root, problems: Vec::new(), left: self.left };
         trial.visit(schema, value, at, depth + 1);
         trial.problems
@@ -219,8 +218,9 @@ impl<'s> Checker<'s> {
         let tried: Vec<_> = alternatives.iter().map(|schema| self.tried(schema, value, at, depth)).collect();
         let fitting = tried.iter().filter(|problems| problems.is_empty()).count();
         if fitting == 0 {
-            // The alternative that got furthest into the value is the one that was meant, most likely.
-            let reach = |problems: &&Vec<Problem>| problems.iter().map(|problem| problem.at.len()).max().unwrap_or(0);
+            // The alternative that matched most of the value is most likely the meant one.
+            let reach =
+                |problems: &&Vec<ValueProblem>| problems.iter().map(|problem| problem.at.len()).max().unwrap_or(0);
             let meant = tried.iter().max_by_key(reach).filter(|problems| reach(problems) > at.len());
             match (meant, tried.as_slice()) {
                 (Some(meant), _) | (None, [meant]) => {
@@ -229,8 +229,8 @@ impl<'s> Checker<'s> {
                     }
                 }
                 (None, tried) => {
-                    // Alternatives of alternatives are told as one list.
-                    let way = |problem: &'_ Problem| problem.message.trim_start_matches(NO_FIT).to_owned();
+                    // Alternatives of alternatives are reported as one list.
+                    let way = |problem: &'_ ValueProblem| problem.message.trim_start_matches(NO_FIT).to_owned();
                     let mut ways: Vec<_> = tried.iter().flatten().map(way).collect();
                     ways.dedup();
                     self.say(at, format!("{NO_FIT}{}", ways.join(", or ")));
@@ -242,7 +242,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// Numbers are compared by value: 1 and 1.0 are one.
+/// Numbers are equal by value: 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -250,7 +250,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The value, if it is short; its kind if not.
+/// The value if it is short, otherwise its kind.
 fn brief(value: &Value) -> String {
     match value {
         Value::Array(_) => "an array".into(),
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     fn said(schema: Value, value: Value) -> Vec<String> {
-        check(&schema, &value).iter().map(Problem::to_string).collect()
+        check(&schema, &value).iter().map(ValueProblem::to_string).collect()
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The outermost sections of a WebAssembly file, read without a parser and without believing a word of it.
+//! Reads the outermost sections of a WebAssembly file, without a parser. It trusts nothing in the file.
 //!
-//! A file is a header of eight bytes and then sections: an id, a length, so many bytes. That is all that signing and metadata need to
-//! know, and it reads a damaged file as far as it goes. What is in a section other than a custom one is nobody's business here.
+//! A file is a header of eight bytes, and then sections: an id, a length, and that many bytes. Signatures and metadata
+//! need no more, and a damaged file is read as far as it goes. It looks into no section but custom ones.
 
 use std::ops::Range;
 
-/// What every file begins with: four bytes that say WebAssembly, four that say which kind.
+/// The length of the header: four bytes that say WebAssembly, and four that say which kind.
 const HEADER: usize = 8;
 /// The id of a custom section, which starts with its name.
 const CUSTOM: u8 = 0;
@@ -24,15 +24,15 @@ pub enum SectionError {
 pub(crate) struct Section<'a> {
     id: u8,
     contents: &'a [u8],
-    /// Where it is in the file, id and length included.
+    /// Its place in the file, with its id and length.
     pub(crate) range: Range<usize>,
 }
 
 impl<'a> Section<'a> {
-    /// What is in the custom section of this name; None: it is another one.
+    /// The contents, if this is the custom section of this name.
     pub(crate) fn custom(&self, name: &str) -> Option<&'a [u8]> {
-        let (said, data) = if self.id == CUSTOM { sized(self.contents)? } else { return None };
-        (said == name.as_bytes()).then_some(data)
+        let (found, data) = if self.id == CUSTOM { sized(self.contents)? } else { return None };
+        (found == name.as_bytes()).then_some(data)
     }
 }
 
@@ -40,7 +40,7 @@ impl<'a> Section<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CutShort(pub(crate) usize);
 
-/// The sections of a file from first to last. One that is cut short is the last.
+/// The sections of a file in their order. A section that is cut short is the last.
 pub(crate) fn sections(file: &[u8]) -> impl Iterator<Item = Result<Section<'_>, CutShort>> {
     let mut at = HEADER;
     std::iter::from_fn(move || {
@@ -55,7 +55,7 @@ pub(crate) fn sections(file: &[u8]) -> impl Iterator<Item = Result<Section<'_>, 
     })
 }
 
-/// Says what a file is when it is no component: a parser would only say that byte 4 is unexpected.
+/// Refuses a file that is no component, and says what it is: a parser would only say that byte 4 is unexpected.
 pub(crate) fn recognise(file: &[u8]) -> Result<(), SectionError> {
     Err(SectionError::NotComponent(match file {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => {
@@ -74,16 +74,16 @@ pub(crate) fn recognise(file: &[u8]) -> Result<(), SectionError> {
     }))
 }
 
-/// A custom section, to be put behind the others.
+/// A custom section, to be appended to a file.
 pub(crate) fn encode(name: &str, data: &[u8]) -> Vec<u8> {
     let named = [length(name.len()).as_slice(), name.as_bytes(), data].concat();
     [&[CUSTOM], length(named.len()).as_slice(), &named].concat()
 }
 
-/// A length in LEB128, so many bytes, and what follows them.
+/// Reads a length in LEB128 and that many bytes; the second slice is the rest.
 fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut length = 0_u64;
-    // A u32 takes five bytes at most.
+    // A u32 takes at most five bytes.
     for (index, byte) in bytes.iter().take(5).enumerate() {
         length |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
@@ -96,7 +96,7 @@ fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn length(mut length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
-        // Seven bits always fit.
+        // Seven bits always fit into a byte.
         let low = u8::try_from(length & 0x7f).unwrap_or(0x7f);
         length >>= 7;
         if length == 0 {

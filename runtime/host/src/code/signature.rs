@@ -1,4 +1,4 @@
-//! Who vouches for a component: Ed25519 signatures within the file itself, so that it can be checked wherever it lies.
+//! Ed25519 signatures over a component, within its own file, so that they can be checked wherever the file lies.
 //!
 //! | | |
 //! |---|---|
@@ -7,10 +7,10 @@
 //! | message | `heald:plugin:v1`, a line feed, the digest; the first line keeps a signature from being taken for one over something else |
 //! | section | `{"key": "ed25519:<64 hexadecimal digits>", "signature": "<the 64 bytes in base64>"}` |
 //!
-//! There may be several, one for each who vouches. A section of that name anywhere else is content like any other. A signature that
-//! does not match is never looked past: somebody signed another file than this one.
+//! A file may have several signatures, one for each signer. A section of that name anywhere else is content. A
+//! signature that does not match is always an error: somebody signed another file.
 //!
-//! What the content means is not judged here; a signature says who, not what.
+//! It says who signed a file. It does not judge the content, and it does not say whom to trust.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,9 +20,9 @@ use sha2::{Digest, Sha256};
 use crate::code::key::{PublicKey, SecretKey};
 use crate::code::section::{SectionError, encode, recognise, sections};
 
-/// The custom sections' name.
+/// The name of the custom sections.
 pub(crate) const SECTION: &str = "heald:signature";
-/// What is signed begins with this.
+/// Every signed message begins with this.
 const DOMAIN: &str = "heald:plugin:v1\n";
 
 /// A component's identity: SHA-256 of its content, in lower-case hexadecimal. Signing does not change it.
@@ -30,76 +30,77 @@ pub fn digest(component: &[u8]) -> String {
     hex(&Sha256::digest(split(component).0))
 }
 
-/// The component with a signature by this key, in place of an earlier one by it. Signatures by others stay.
+/// The component with a signature by this key. It replaces an earlier signature by the same key; signatures by others
+/// stay.
 ///
 /// # Errors
 /// When the bytes are no component.
 pub fn sign(component: &[u8], key: &SecretKey) -> Result<Vec<u8>, SectionError> {
     recognise(component)?;
-    let (content, said) = split(component);
+    let (content, texts) = split(component);
     let mut signed = content.to_vec();
     let public = key.public();
-    for text in said {
-        if Said::read(text).map_or(true, |said| said.key != public) {
+    for text in texts {
+        if SignatureText::read(text).map_or(true, |signature| signature.key != public) {
             signed.extend(encode(SECTION, text));
         }
     }
     let signature = BASE64.encode(key.sign(&message(content)));
-    let said = serde_json::json!({"key": public, "signature": signature});
-    signed.extend(encode(SECTION, said.to_string().as_bytes()));
+    let section = serde_json::json!({"key": public, "signature": signature});
+    signed.extend(encode(SECTION, section.to_string().as_bytes()));
     Ok(signed)
 }
 
-/// One signature of a file, and whether it is for that file.
+/// One signature in a file, and whether it matches the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signature {
-    /// Who is said to have signed; None if that cannot be read.
+    /// The key that it names; None: the key cannot be read.
     pub key: Option<PublicKey>,
     /// Whether that key signed this content.
     pub valid: bool,
-    /// Why not.
+    /// Why the signature does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// Every signature of a file, in its order. Whether one trusts the keys is another question: [`verify`](crate::verify).
+/// Every signature of a file, in the order of the file. [`verify`](crate::verify) says whether the keys are trusted.
 pub fn signatures(component: &[u8]) -> Vec<Signature> {
-    let (content, said) = split(component);
+    let (content, texts) = split(component);
     let message = message(content);
-    let judge = |text| match Said::read(text) {
-        Ok(Said { key, signature }) if key.signed(&message, &signature) => {
+    let judge = |text| match SignatureText::read(text) {
+        Ok(SignatureText { key, signature }) if key.signed(&message, &signature) => {
             Signature { key: Some(key), valid: true, problem: None }
         }
-        Ok(Said { key, .. }) => {
+        Ok(SignatureText { key, .. }) => {
             let problem = "it is for other content: the file was changed after it was signed";
             Signature { key: Some(key), valid: false, problem: Some(problem.to_owned()) }
         }
         Err(problem) => Signature { key: None, valid: false, problem: Some(problem) },
     };
-    said.into_iter().map(judge).collect()
+    texts.into_iter().map(judge).collect()
 }
 
-/// The content of a file, and the texts of the signatures behind it.
+/// Splits a file into its content and the texts of the signatures behind it.
 pub(crate) fn split(component: &[u8]) -> (&[u8], Vec<&[u8]>) {
     let mut end = component.len();
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     for section in sections(component) {
         let text = section.as_ref().ok().and_then(|section| section.custom(SECTION));
         match (section, text) {
             (Ok(section), Some(text)) => {
-                if said.is_empty() {
+                if texts.is_empty() {
                     end = section.range.start;
                 }
-                said.push(text);
+                texts.push(text);
             }
-            // Something follows: what came before was content.
+            // Another section follows, so what came before is content.
             _ => {
                 end = component.len();
-                said.clear();
+                texts.clear();
             }
         }
     }
-    (component.get(..end).unwrap_or(component), said)
+    (component.get(..end).unwrap_or(component), texts)
 }
 
 fn message(content: &[u8]) -> Vec<u8> {
@@ -110,13 +111,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a section says.
-struct Said {
+/// The contents of a signature section.
+struct SignatureText {
     key: PublicKey,
     signature: [u8; 64],
 }
 
-impl Said {
+impl SignatureText {
     fn read(text: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Text {

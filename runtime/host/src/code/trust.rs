@@ -1,6 +1,6 @@
-//! Whose signatures count, and whether a file has one of them.
+//! Says whose signatures count, and whether a file has one of them.
 //!
-//! It refuses to say what a signature covers: that is for `signature` to say.
+//! It does not know what a signature covers: `signature` does.
 
 use crate::code::key::{KeyError, PublicKey};
 use crate::code::signature::{Signature, signatures};
@@ -9,9 +9,9 @@ use crate::config::PluginsConfig;
 /// Whose signatures count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Nothing is loaded that no trusted key signed. Built-ins are part of the binary.
+    /// Only files that a trusted key signed are loaded. Built-in plug-ins are part of the binary and need no signature.
     pub require_signed: bool,
-    /// Whose.
+    /// The trusted keys.
     pub keys: Vec<PublicKey>,
 }
 
@@ -28,28 +28,28 @@ pub enum TrustError {
         #[source]
         source: KeyError,
     },
-    /// Signatures are required, and nobody's would count.
+    /// Signatures are required, and no key is trusted.
     #[error("`require_signed` is set in [plugins] and `trusted_keys` names no key: nothing could be loaded; add one")]
     NoKeys,
 }
 
-/// Why a file is not taken for what it says it is.
+/// Why a file is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// It has no signature, and must have one.
+    /// It has no signature, and signatures are required.
     #[error(
         "it is not signed, and `require_signed` is set in [plugins]; have it signed by a holder of one of the `trusted_keys` \
          (`heald plugin sign`), or get the file anew if its signature was taken off"
     )]
     Unsigned,
-    /// It is signed, and by nobody who counts.
+    /// It is signed, and by no trusted key.
     #[error(
         "it is signed by {} and by none of the `trusted_keys` in [plugins]; add the key there if you trust its holder",
         .0.iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ")
     )]
     Stranger(Vec<PublicKey>),
-    /// Its content is not what was signed.
+    /// Its content was not signed by this key.
     #[error(
         "its signature by {0} is for other content: the file was changed or damaged after it was signed; get it anew from \
          where it was signed, or have it signed again"
@@ -60,10 +60,10 @@ pub enum SignatureError {
     Unreadable(String),
 }
 
-/// The first trusted key that signed it; None: none did, and none has to.
+/// The first trusted key that signed the file; None: no trusted key signed it, and signatures are not required.
 ///
 /// # Errors
-/// When a signature does not match its content, whoever made it, or when a trusted one is missing and required.
+/// When any signature does not match the content, or when a trusted signature is required and missing.
 pub fn verify(component: &[u8], trust: &Trust) -> Result<Option<PublicKey>, SignatureError> {
     let mut signers = Vec::new();
     for signature in signatures(component) {
@@ -84,10 +84,10 @@ pub fn verify(component: &[u8], trust: &Trust) -> Result<Option<PublicKey>, Sign
 }
 
 impl Trust {
-    /// Whom the `[plugins]` table trusts. A path in `trusted_keys` is read.
+    /// The trust of the `[plugins]` table. A path in `trusted_keys` is read.
     ///
     /// # Errors
-    /// When an entry is no key, or when signatures are required and nobody's would count.
+    /// When an entry is no key, or when signatures are required and no key is trusted.
     pub fn read(plugins: &PluginsConfig) -> Result<Self, TrustError> {
         if plugins.require_signed && plugins.trusted_keys.is_empty() {
             return Err(TrustError::NoKeys);

@@ -32,22 +32,22 @@ struct Golden {
     sha256: String,
     config: Map<String, Value>,
     /// In this order, each with the state that its input has.
-    calls: Vec<Exchange>,
+    calls: Vec<GoldenCall>,
 }
 
 /// What it was asked, and what it answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "lowercase")]
-enum Exchange {
+enum GoldenCall {
     Evaluate { input: Box<Observation>, answer: Verdict },
     Decide { input: Box<Question>, answer: Box<Answer> },
-    Perform { input: Box<Deed>, offers: Vec<ActionInfo>, plan: String, answer: Receipt },
+    Perform { input: Box<GoldenTask>, offers: Vec<ActionInfo>, plan: String, answer: Receipt },
 }
 
 /// What an action is told to do, owned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Deed {
+struct GoldenTask {
     now: Moment,
     seed: u64,
     attempt: IntentId,
@@ -57,10 +57,10 @@ struct Deed {
 }
 
 /// What is to be asked of a new golden component.
-enum Ask {
+enum GoldenInput {
     Evaluate(Observation),
     Decide(Box<Question>),
-    Perform(Deed),
+    Perform(GoldenTask),
 }
 
 fn kept() -> PathBuf {
@@ -111,9 +111,9 @@ async fn again(directory: &Path, host: &Host, golden: &Golden) -> Result<(), Str
     }
     for (number, was) in golden.calls.iter().enumerate() {
         let ask = match was {
-            Exchange::Evaluate { input, .. } => Ask::Evaluate(input.as_ref().clone()),
-            Exchange::Decide { input, .. } => Ask::Decide(input.clone()),
-            Exchange::Perform { input, .. } => Ask::Perform(input.as_ref().clone()),
+            GoldenCall::Evaluate { input, .. } => GoldenInput::Evaluate(input.as_ref().clone()),
+            GoldenCall::Decide { input, .. } => GoldenInput::Decide(input.clone()),
+            GoldenCall::Perform { input, .. } => GoldenInput::Perform(input.as_ref().clone()),
         };
         let is = asked(&plugin, &golden.config, ask).await?;
         if is != *was {
@@ -124,34 +124,41 @@ async fn again(directory: &Path, host: &Host, golden: &Golden) -> Result<(), Str
     Ok(())
 }
 
-async fn asked(plugin: &Plugin, config: &Map<String, Value>, ask: Ask) -> Result<Exchange, String> {
+async fn asked(plugin: &Plugin, config: &Map<String, Value>, ask: GoldenInput) -> Result<GoldenCall, String> {
     Ok(match ask {
-        Ask::Evaluate(input) => {
+        GoldenInput::Evaluate(input) => {
             let detector = plugin.detector(config).await.map_err(|error| error.to_string())?;
             let answer = detector.evaluate(&input).await.map_err(|fault| fault.to_string())?;
-            Exchange::Evaluate { input: Box::new(input), answer }
+            GoldenCall::Evaluate { input: Box::new(input), answer }
         }
-        Ask::Decide(input) => {
+        GoldenInput::Decide(input) => {
             let policy = plugin.policy(config).await.map_err(|error| error.to_string())?;
             let answer = policy.decide(&input).await.map_err(|fault| fault.to_string())?;
-            Exchange::Decide { input, answer: Box::new(answer) }
+            GoldenCall::Decide { input, answer: Box::new(answer) }
         }
-        Ask::Perform(deed) => {
+        GoldenInput::Perform(deed) => {
             let actions = plugin.actions(config).await.map_err(|error| error.to_string())?;
-            let Deed { now, seed, attempt, ref service, ref action, ref parameters } = deed;
+            let GoldenTask { now, seed, attempt, ref service, ref action, ref parameters } = deed;
             let task = Task { now, seed, attempt, service, incident: None, action, parameters };
             let plan = actions.check(&task).await.map_err(|failure| failure.to_string())?.summary;
             let answer = actions.perform(&task).await.map_err(|failure| failure.to_string())?;
             // When it was done depends on how long it took.
             let answer = Receipt { at: now, ..answer };
-            Exchange::Perform { offers: actions.infos().to_vec(), plan, answer, input: Box::new(deed) }
+            GoldenCall::Perform { offers: actions.infos().to_vec(), plan, answer, input: Box::new(deed) }
         }
     })
 }
 
 /// Asks a component, and keeps it with its answers. What is there already of this version, role and name is left as it is: a golden
 /// component is never replaced.
-async fn keep(directory: &Path, host: &Host, name: &str, bytes: &[u8], config: Value, asks: Vec<Ask>) -> Golden {
+async fn keep(
+    directory: &Path,
+    host: &Host,
+    name: &str,
+    bytes: &[u8],
+    config: Value,
+    asks: Vec<GoldenInput>,
+) -> Golden {
     let plugin = host.load_bytes(&table(name), bytes).unwrap();
     let config = config.as_object().cloned().unwrap();
     let mut calls = Vec::new();
@@ -197,8 +204,8 @@ fn lacking(released: &[String], goldens: &[Golden], spoken: Spoken) -> Vec<Strin
     lacking
 }
 
-fn deed(action: &str) -> Deed {
-    Deed {
+fn deed(action: &str) -> GoldenTask {
+    GoldenTask {
         now: Moment::from_millis(1_001),
         seed: 7,
         attempt: IntentId(Uuid::from_u128(5)),
@@ -253,11 +260,12 @@ fn every_released_version_is_spoken_and_kept() {
 async fn what_is_kept_of_any_role_is_compared_whole() {
     let place = tempfile::tempdir().unwrap();
     let (place, host) = (place.path(), host(BOTH));
-    let detector = vec![Ask::Evaluate(observation("web", 97.0)), Ask::Evaluate(observation("web", 1.0))];
+    let detector =
+        vec![GoldenInput::Evaluate(observation("web", 97.0)), GoldenInput::Evaluate(observation("web", 1.0))];
     keep(place, &host, "good", component("detector-good"), json!({"bytes": 1}), detector).await;
-    let policy = vec![Ask::Decide(Box::new(question()))];
+    let policy = vec![GoldenInput::Decide(Box::new(question()))];
     keep(place, &host, "zealot", component("policy-zealot"), json!({"action": "escalate"}), policy).await;
-    let action = vec![Ask::Perform(deed("note"))];
+    let action = vec![GoldenInput::Perform(deed("note"))];
     let note = keep(place, &host, "note", component("action-note"), json!({}), action).await;
     assert_eq!(walk(place, &host).await, Vec::<String>::new());
 
@@ -295,8 +303,11 @@ async fn what_is_kept_of_any_role_is_compared_whole() {
 async fn keep_golden_components() {
     let mut again = observation("web", 97.5);
     again.state = Some(heald_engine::ports::Blob(vec![41]));
-    let asks =
-        vec![Ask::Evaluate(observation("web", 97.0)), Ask::Evaluate(again), Ask::Evaluate(observation("web", 12.0))];
+    let asks = vec![
+        GoldenInput::Evaluate(observation("web", 97.0)),
+        GoldenInput::Evaluate(again),
+        GoldenInput::Evaluate(observation("web", 12.0)),
+    ];
     let (host, antique) = (host(BOTH), component("detect-antique"));
     let golden = keep(&kept(), &host, "detect-antique", antique, json!({}), asks).await;
     assert_eq!((golden.version.as_str(), golden.role.as_str()), ("0.0.9", Role::Detector.as_str()));

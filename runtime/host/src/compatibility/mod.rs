@@ -12,7 +12,7 @@ use heald_model::{Breaker, FaultCause, Moment, Role as ProbeRole, Sample, Series
 use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};
 
-use crate::code::contract::{self, Export, Role, Shape, Speaks};
+use crate::code::contract::{self, ComponentExport, ComponentShape, Role, Speaks};
 use crate::code::imports;
 use crate::config::{CanaryConfig, Grant, LimitsConfig, PluginConfig};
 use crate::error::HostError;
@@ -171,19 +171,21 @@ fn what_no_adapter_speaks_is_refused_with_what_is_spoken() {
 #[test]
 fn a_component_speaks_one_version_the_newest_it_can() {
     let functions = ["configure", "describe", "evaluate"].map(str::to_owned);
-    let exports =
-        |version: &str| Export { name: format!("heald:plugin/detect@{version}"), functions: Some(functions.to_vec()) };
-    let shape = |versions: &[&str], imports: &[&str]| Shape {
+    let exports = |version: &str| ComponentExport {
+        name: format!("heald:plugin/detect@{version}"),
+        functions: Some(functions.to_vec()),
+    };
+    let shape = |versions: &[&str], imports: &[&str]| ComponentShape {
         imports: imports.iter().map(|&name| name.to_owned()).collect(),
         exports: versions.iter().map(|version| exports(version)).collect(),
     };
-    let version = |shape: &Shape| contract::spoken(shape, BOTH).unwrap().0.contract().version;
+    let version = |shape: &ComponentShape| contract::spoken(shape, BOTH).unwrap().0.contract().version;
     assert_eq!(version(&shape(&["0.0.9"], &[])), "0.0.9");
     assert_eq!(version(&shape(&["0.0.9", "0.1.0"], &[])), "0.1.0");
     // What it imports has to be of the same version, and in it.
     let kv = Grant { kv: true, ..Grant::default() };
     let imports = |import: &str| {
-        let old = v0_0_9::Adapter;
+        let old = v0_0_9::V0_0_9;
         imports::imports(&shape(&["0.0.9"], &[import]), old.contract(), &kv).map_err(|all| all.join("\n"))
     };
     assert_eq!(imports("heald:plugin/log@0.0.9"), Ok(false));

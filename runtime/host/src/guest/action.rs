@@ -1,4 +1,5 @@
-//! A plug-in's actions. It carries one out when told to; whether it may, and whether it was done before, others know.
+//! The actions of a plug-in. They do what they are told; the guard decides whether they may, and the journal knows
+//! whether they did.
 
 use async_trait::async_trait;
 use heald_engine::ports::ActionError;
@@ -6,17 +7,17 @@ use heald_model::{ActionInfo, Fault, Moment, PluginRef, Receipt};
 use serde_json::Value;
 
 use crate::bindings::exports::heald::plugin::act;
-use crate::bindings::heald::plugin::types::Error as Said;
-use crate::code::schema::{self, Problem};
+use crate::bindings::heald::plugin::types::Error;
+use crate::code::schema::{self, ValueProblem};
 use crate::guest::clock::{Cut, Spent, timed};
 use crate::guest::instance::{Setup, SetupError};
-use crate::guest::pool::{Kind, Pool, Pooled, Turn};
+use crate::guest::pool::{BusyInstance, CallKind, Pool, Pooled};
 use crate::guest::role::Act;
-use crate::guest::task::{Errand, Plan, Task};
+use crate::guest::task::{Plan, Task, TaskInput};
 use crate::guest::{fault, lift, weigh};
 use crate::world::capability::Capability;
-use crate::world::context::Call;
-use crate::world::heard::Ear;
+use crate::world::context::GuestCall;
+use crate::world::recorder::Recorder;
 
 /// Why an action was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -24,10 +25,10 @@ pub enum ActionFailure {
     /// The plug-in does not offer it.
     #[error("unknown action `{0}`")]
     Unknown(String),
-    /// The parameters do not fit the action's schema. The plug-in was not asked.
-    #[error("{}", Problem::list(.0))]
-    BadParameters(Vec<Problem>),
-    /// The plug-in failed, or said that it cannot.
+    /// The parameters do not fit the action's schema. The plug-in was not called.
+    #[error("{}", ValueProblem::list(.0))]
+    BadParameters(Vec<ValueProblem>),
+    /// The plug-in failed, or answer that it cannot.
     #[error("{0}")]
     Fault(Fault),
 }
@@ -36,7 +37,7 @@ impl From<ActionFailure> for ActionError {
     fn from(failure: ActionFailure) -> Self {
         match failure {
             ActionFailure::Unknown(action) => Self::Unknown(action),
-            ActionFailure::BadParameters(problems) => Self::BadParameters(Problem::list(&problems)),
+            ActionFailure::BadParameters(problems) => Self::BadParameters(ValueProblem::list(&problems)),
             ActionFailure::Fault(fault) => Self::Failed(fault.to_string()),
         }
     }
@@ -50,12 +51,12 @@ impl From<Fault> for ActionFailure {
 
 /// The actions of one plug-in, with one configuration. Every call gets an instance of its own.
 pub struct PluginActions {
-    pool: Box<dyn Carry>,
+    pool: Box<dyn ActionPool>,
     infos: Vec<ActionInfo>,
 }
 
 impl PluginActions {
-    /// With guests of this kind.
+    /// Sets up the actions of one configured plug-in.
     pub(crate) async fn set_up<G: Act>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
         let infos = lift::actions(about)
@@ -63,45 +64,45 @@ impl PluginActions {
         Ok(Self { pool: Box::new(pool), infos })
     }
 
-    /// Which plug-in it is.
+    /// The plug-in that offers them.
     pub fn plugin(&self) -> &PluginRef {
         &self.pool.plugin().reference
     }
 
-    /// True if it was granted to touch processes.
+    /// Whether it was granted to touch processes.
     pub fn touches_processes(&self) -> bool {
-        self.pool.plugin().premises.leash.holds(Capability::ProcessControl)
+        self.pool.plugin().access.grants.holds(Capability::ProcessControl)
     }
 
-    /// What it offers.
+    /// The actions that it offers.
     pub fn infos(&self) -> &[ActionInfo] {
         &self.infos
     }
 
-    /// Could it be done, and what would be? Without effect.
+    /// Says whether the action could be done and what it would do. It has no effect.
     ///
     /// # Errors
-    /// When it could not, as far as that can be known before.
+    /// When it could not be done, as far as the plug-in can know.
     pub async fn check(&self, task: &Task<'_>) -> Result<Plan, ActionFailure> {
         self.judge_parameters(task)?;
         let done = self.pool.check(task).await;
         Ok(self.pool.plugin().faulted(done)?)
     }
 
-    /// Does it.
+    /// Does the action.
     ///
     /// # Errors
-    /// When it was not done, or not known to be.
+    /// When the action was not done, or may not have been done.
     pub async fn perform(&self, task: &Task<'_>) -> Result<Receipt, ActionFailure> {
         self.judge_parameters(task)?;
         let done = self.pool.perform(task).await;
         Ok(self.pool.plugin().faulted(done)?)
     }
 
-    /// Takes it back, with what the receipt kept for that.
+    /// Undoes the action, with the token of its receipt.
     ///
     /// # Errors
-    /// When it was not taken back, or not known to be.
+    /// When the action was not undone, or may not have been undone.
     pub async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, ActionFailure> {
         self.judge_parameters(task)?;
         let done = self.pool.undo(task, token).await;
@@ -118,76 +119,77 @@ impl PluginActions {
     }
 }
 
-/// Instances that carry out, whatever version they speak.
+/// The instances behind [`PluginActions`], whatever version of the contract they speak.
 #[async_trait]
-trait Carry: Pooled {
+trait ActionPool: Pooled {
     async fn check(&self, task: &Task<'_>) -> Result<Plan, Fault>;
     async fn perform(&self, task: &Task<'_>) -> Result<Receipt, Fault>;
     async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault>;
 }
 
 #[async_trait]
-impl<G: Act> Carry for Pool<G> {
+impl<G: Act> ActionPool for Pool<G> {
     async fn check(&self, task: &Task<'_>) -> Result<Plan, Fault> {
-        let mut turn = self.turn(Kind::Live).await?;
-        let warm = &mut *turn;
-        warm.store.data_mut().begin(Call::looking(task.now, task.seed, task.service), Ear::Deaf);
+        let mut instance = self.take(CallKind::Live).await?;
+        let warm = &mut *instance;
+        warm.store.data_mut().begin(GuestCall::looking(task.now, task.seed, task.service), Recorder::Off);
         let revoked = self.revoked(&warm.store);
-        let input = Errand { task, wall: self.limits().wall };
+        let input = TaskInput { task, wall: self.limits().wall };
         let call = warm.guest.check(&mut warm.store, &warm.scratch, input);
         let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
-        turn.store.data_mut().end();
-        let said = returned(turn.judge(outcome, spent)?)?;
-        turn.carried(weigh::plan(&said));
-        turn.finish();
-        Ok(Plan { summary: lift::message(&said.summary), facts: lift::facts(said.facts)? })
+        instance.store.data_mut().end();
+        let answer = returned(instance.judge(outcome, spent)?)?;
+        instance.carried(weigh::plan(&answer));
+        instance.finish();
+        Ok(Plan { summary: lift::message(&answer.summary), facts: lift::facts(answer.facts)? })
     }
 
     async fn perform(&self, task: &Task<'_>) -> Result<Receipt, Fault> {
-        let mut turn = self.turn(Kind::Live).await?;
-        let warm = &mut *turn;
-        warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
+        let mut instance = self.take(CallKind::Live).await?;
+        let warm = &mut *instance;
+        warm.store.data_mut().begin(GuestCall::touching(task.now, task.seed, task.service), Recorder::Off);
         let revoked = self.revoked(&warm.store);
-        let input = Errand { task, wall: self.limits().wall };
+        let input = TaskInput { task, wall: self.limits().wall };
         let call = warm.guest.perform(&mut warm.store, &warm.scratch, input);
         let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
-        receipt(turn, outcome, spent, task.now)
+        receipt(instance, outcome, spent, task.now)
     }
 
     async fn undo(&self, task: &Task<'_>, token: &[u8]) -> Result<Receipt, Fault> {
-        let mut turn = self.turn(Kind::Live).await?;
-        let warm = &mut *turn;
-        warm.store.data_mut().begin(Call::touching(task.now, task.seed, task.service), Ear::Deaf);
+        let mut instance = self.take(CallKind::Live).await?;
+        let warm = &mut *instance;
+        warm.store.data_mut().begin(GuestCall::touching(task.now, task.seed, task.service), Recorder::Off);
         let revoked = self.revoked(&warm.store);
-        let input = Errand { task, wall: self.limits().wall };
+        let input = TaskInput { task, wall: self.limits().wall };
         let call = warm.guest.undo(&mut warm.store, &warm.scratch, input, token);
         let (outcome, spent) = timed(call, self.limits().wall, revoked).await;
-        receipt(turn, outcome, spent, task.now)
+        receipt(instance, outcome, spent, task.now)
     }
 }
 
-fn returned<T>(said: Result<T, Said>) -> Result<T, Fault> {
-    said.map_err(|said| fault::of_answer(&said))
+fn returned<T>(answer: Result<T, Error>) -> Result<T, Fault> {
+    answer.map_err(|error| fault::of_answer(&error))
 }
 
-/// The claim, dated with the call's `now`. What it says is checked as any answer; the effect it had stands in any case.
+/// The receipt that the guest returned, dated with the call's `now`. It is checked like any answer; its effect stands
+/// in any case.
 fn receipt<G: Act>(
-    mut turn: Turn<'_, G>,
-    outcome: Result<wasmtime::Result<Result<act::Receipt, Said>>, Cut>,
+    mut instance: BusyInstance<'_, G>,
+    outcome: Result<wasmtime::Result<Result<act::Receipt, Error>>, Cut>,
     spent: Spent,
     now: Moment,
 ) -> Result<Receipt, Fault> {
-    turn.store.data_mut().end();
-    let said = returned(turn.judge(outcome, spent)?)?;
-    turn.carried(weigh::receipt(&said));
+    instance.store.data_mut().end();
+    let answer = returned(instance.judge(outcome, spent)?)?;
+    instance.carried(weigh::receipt(&answer));
     let receipt = Receipt {
-        summary: lift::message(&said.summary),
-        changed: said.changed,
+        summary: lift::message(&answer.summary),
+        changed: answer.changed,
         incarnation: None,
-        facts: lift::facts(said.facts)?,
-        undo: lift::state(said.undo)?,
+        facts: lift::facts(answer.facts)?,
+        undo: lift::state(answer.undo)?,
         at: now + spent.wall,
     };
-    turn.finish();
+    instance.finish();
     Ok(receipt)
 }

@@ -1,7 +1,7 @@
-//! What speaks one version of the contract: it links what a component imports of that version, and sets up guests that take and give
-//! the host's own records.
+//! An adapter speaks one version of the contract: it links what a component imports of that version, and sets up guests
+//! that take and return the host's own records.
 //!
-//! An adapter limits nothing and judges no answer: that is the same for all versions.
+//! It limits nothing and judges no answer: that is the same for all versions.
 
 use async_trait::async_trait;
 use wasmtime::component::Linker;
@@ -14,13 +14,13 @@ use crate::guest::instance::{Setup, SetupError};
 use crate::guest::policy::PluginPolicy;
 use crate::world::context::Context;
 
-/// Adapters, the newest version first.
-pub(crate) type Spoken = &'static [&'static dyn Adapter];
+/// The adapters of a host, the newest version first.
+pub(crate) type Spoken = &'static [&'static dyn ContractAdapter];
 
 /// One version of the contract.
 #[async_trait]
-pub(crate) trait Adapter: Speaks + Send + Sync {
-    /// Links what of this version is granted, and what needs no grant.
+pub(crate) trait ContractAdapter: Speaks + Send + Sync {
+    /// Links the interfaces of this version that are granted or need no grant.
     fn link(&self, linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Result<()>;
 
     /// Sets a detector up.

@@ -1,4 +1,4 @@
-//! The wall deadline around a guest call, and how long it really took.
+//! The wall-clock deadline of a guest call, and the time the call took. It knows nothing of guests: it runs futures.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-/// Why a call did not end by itself. Its future is gone, and with it the instance.
+/// Why a call was stopped. Its future is dropped, and with it the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// It did not end in time.
     Late,
-    /// It had more than the plug-in now holds.
+    /// Its instance had more than is still granted.
     Revoked,
 }
 
-/// What a call took.
+/// The time that a call took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
     /// From beginning to end.
     pub wall: Duration,
-    /// On a thread: the guest's own time and that of host calls which did not wait.
+    /// Time on a thread: the guest's own, and that of host calls that did not wait.
     pub busy: Duration,
 }
 
-/// Runs a call to its end, to its deadline, or until its grant is `revoked`.
+/// Runs a call until it ends, until its deadline, or until its grant is `revoked`.
 ///
-/// Nearly every call is over the first time it is polled; a timer is made only for one that is not, since making one costs as
-/// much as a small call. A guest that computes is polled once in a tick, so neither it nor one that waits in a host call goes
-/// on without its grant.
+/// Nearly every call ends the first time it is polled. Only a call that does not gets a timer, because making one costs
+/// as much as a small call. A guest that computes is polled at every tick, so it stops soon after its grant is revoked,
+/// and so does one that waits in a host call.
 pub(crate) async fn timed<F: Future>(
     call: F,
     wall: Duration,

@@ -1,4 +1,5 @@
-//! A plug-in as the engine's [`Detector`].
+//! A plug-in as the engine's [`Detector`]. It asks the guest and checks the answer; what a finding means, the engine
+//! decides.
 
 use std::pin::Pin;
 
@@ -8,27 +9,27 @@ use heald_engine::ports::{Blob, Detector, Observation, Verdict, Window};
 use heald_model::{Fault, PluginRef};
 
 use crate::bindings::exports::heald::plugin::detect;
-use crate::bindings::heald::plugin::types::Error as Said;
+use crate::bindings::heald::plugin::types::Error;
 use crate::guest::clock::timed;
 use crate::guest::instance::{Setup, SetupError};
-use crate::guest::pool::{Kind, Pool, Pooled};
+use crate::guest::pool::{CallKind, Pool, Pooled};
 use crate::guest::role::Detect;
 use crate::guest::{fault, lift, weigh};
-use crate::world::context::Call;
-use crate::world::heard::Ear;
+use crate::world::context::GuestCall;
+use crate::world::recorder::Recorder;
 
 /// Conditions that one detector may announce.
 const CONDITIONS: usize = 256;
 
 /// A detector in a plug-in, with one configuration.
 pub struct PluginDetector {
-    pool: Box<dyn Look>,
+    pool: Box<dyn DetectorPool>,
     conditions: Vec<String>,
     window: Window,
 }
 
 impl PluginDetector {
-    /// With guests of this kind.
+    /// Sets up the detector of one configured plug-in.
     pub(crate) async fn set_up<G: Detect>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
         let conditions = lift::at_most("conditions", about.conditions, CONDITIONS)
@@ -37,79 +38,85 @@ impl PluginDetector {
         Ok(Self { pool: Box::new(pool), conditions, window: lift::window(about.window) })
     }
 
-    /// Makes a call again that was made before: what it then heard of the host it is told from the record, and nothing of the
-    /// world is asked, changed, counted or written. The limits are as ever. What is heard is in the verdict again, so that two
-    /// verdicts of the same call are equal.
+    /// Repeats a recorded call. The guest gets the recorded answers of the host; nothing of the world is asked,
+    /// changed, counted or written. The limits are those of any call. The verdict holds the same answers again, so that
+    /// two verdicts of the same call are equal.
     ///
     /// # Errors
-    /// A fault, as in any call; [`FaultCause::BadOutput`](heald_model::FaultCause::BadOutput) also where it asked the host for
-    /// something else than the record has; and [`FaultCause::Refused`](heald_model::FaultCause::Refused) where it is not
+    /// A fault, as in any call. Also [`FaultCause::BadOutput`](heald_model::FaultCause::BadOutput) where the guest
+    /// asked the host for something else than the record has, and
+    /// [`FaultCause::Refused`](heald_model::FaultCause::Refused) where the detector is not
     /// [`replayable`](Detector::replayable).
-    pub async fn replay(&self, input: &Observation, heard: &[Heard]) -> Result<Verdict, Fault> {
-        self.pool.plugin().premises.judge_replay()?;
-        self.pool.look(input, Kind::Replay, Ear::told(heard)).await
+    pub async fn replay(&self, input: &Observation, recorded: &[Heard]) -> Result<Verdict, Fault> {
+        self.pool.plugin().access.judge_replay()?;
+        self.pool.evaluate(input, CallKind::Replay, Recorder::replaying(recorded)).await
     }
 }
 
-/// Warm detectors, whatever version they speak.
+/// The instances behind a [`PluginDetector`], whatever version of the contract they speak.
 #[async_trait]
-trait Look: Pooled {
-    /// Asks one of them; again without its state, if that is none of its own.
-    async fn look(&self, input: &Observation, kind: Kind, ear: Ear) -> Result<Verdict, Fault>;
+trait DetectorPool: Pooled {
+    /// Asks one instance. If it does not know the state as its own, asks again without the state.
+    async fn evaluate(&self, input: &Observation, kind: CallKind, recorder: Recorder) -> Result<Verdict, Fault>;
 }
 
 #[async_trait]
-impl<G: Detect> Look for Pool<G> {
-    async fn look(&self, input: &Observation, kind: Kind, ear: Ear) -> Result<Verdict, Fault> {
-        let said = look(self, input, kind, ear).await;
-        if kind == Kind::Live { self.plugin().faulted(said) } else { said }
+impl<G: Detect> DetectorPool for Pool<G> {
+    async fn evaluate(&self, input: &Observation, kind: CallKind, recorder: Recorder) -> Result<Verdict, Fault> {
+        let answer = evaluate(self, input, kind, recorder).await;
+        if kind == CallKind::Live { self.plugin().faulted(answer) } else { answer }
     }
 }
 
-async fn look<G: Detect>(pool: &Pool<G>, input: &Observation, kind: Kind, mut ear: Ear) -> Result<Verdict, Fault> {
+async fn evaluate<G: Detect>(
+    pool: &Pool<G>,
+    input: &Observation,
+    kind: CallKind,
+    mut recorder: Recorder,
+) -> Result<Verdict, Fault> {
     let state = input.state.as_ref().map(|state| state.0.as_slice());
-    let said = match ask(pool, input, state, kind, &mut ear).await? {
-        None => ask(pool, input, None, kind, &mut ear).await?,
-        said => said,
+    let answer = match ask(pool, input, state, kind, &mut recorder).await? {
+        None => ask(pool, input, None, kind, &mut recorder).await?,
+        answer => answer,
     };
-    // Without state there is no `bad-state` to say.
-    let verdict = said.unwrap_or_default();
-    Ok(Verdict { heard: ear.into_heard(), ..verdict })
+    // Without state, no guest can answer `bad-state`.
+    let verdict = answer.unwrap_or_default();
+    Ok(Verdict { heard: recorder.into_calls(), ..verdict })
 }
 
 async fn ask<G: Detect>(
     pool: &Pool<G>,
     input: &Observation,
     state: Option<&[u8]>,
-    kind: Kind,
-    ear: &mut Ear,
+    kind: CallKind,
+    recorder: &mut Recorder,
 ) -> Result<Option<Verdict>, Fault> {
-    let mut turn = pool.turn(kind).await?;
-    let warm = &mut *turn;
-    let call = Call::looking(input.now, input.seed, &input.service);
-    warm.store.data_mut().begin(call, std::mem::take(ear));
+    let mut instance = pool.take(kind).await?;
+    let warm = &mut *instance;
+    let call = GuestCall::looking(input.now, input.seed, &input.service);
+    warm.store.data_mut().begin(call, std::mem::take(recorder));
     let revoked = pool.revoked(&warm.store);
     let call = warm.guest.evaluate(&mut warm.store, &warm.scratch, input, state);
     let (outcome, spent) = timed(call, pool.limits().wall, revoked).await;
-    *ear = turn.store.data_mut().end();
-    let verdict = match turn.judge(outcome, spent)? {
-        Ok(said) => {
-            turn.carried(weigh::verdict(&said));
-            Some(verdict(said)?)
+    *recorder = instance.store.data_mut().end();
+    let verdict = match instance.judge(outcome, spent)? {
+        Ok(answer) => {
+            instance.carried(weigh::verdict(&answer));
+            Some(verdict(answer)?)
         }
-        // Its state is none of its own; whoever asked may ask again without.
-        Err(Said::BadState) if state.is_some() => None,
-        Err(said) => return Err(fault::of_answer(&said)),
+        // The state is not its own; the caller may ask again without it.
+        Err(Error::BadState) if state.is_some() => None,
+        Err(error) => return Err(fault::of_answer(&error)),
     };
-    turn.finish();
+    instance.finish();
     Ok(verdict)
 }
 
-fn verdict(said: detect::Verdict) -> Result<Verdict, Fault> {
+fn verdict(answer: detect::Verdict) -> Result<Verdict, Fault> {
     Ok(Verdict {
-        findings: lift::findings(said.findings)?,
-        gauges: lift::gauges(said.gauges)?,
-        state: lift::state(said.state)?.map(Blob),
+        findings: lift::findings(answer.findings)?,
+        gauges: lift::gauges(answer.gauges)?,
+        state: lift::state(answer.state)?.map(Blob),
         heard: Vec::new(),
     })
 }
@@ -133,14 +140,14 @@ impl Detector for PluginDetector {
     }
 
     fn replayable(&self) -> bool {
-        self.pool.plugin().premises.judge_replay().is_ok()
+        self.pool.plugin().access.judge_replay().is_ok()
     }
 
-    async fn replayed(&self, input: &Observation, heard: &[Heard]) -> Result<Verdict, Fault> {
-        self.replay(input, heard).await
+    async fn replayed(&self, input: &Observation, recorded: &[Heard]) -> Result<Verdict, Fault> {
+        self.replay(input, recorded).await
     }
 
-    // Written out, since the future of `look` is boxed already.
+    // Written out by hand, because the future of `DetectorPool::evaluate` is boxed already.
     fn evaluate<'detector, 'input, 'call>(
         &'detector self,
         input: &'input Observation,
@@ -150,6 +157,6 @@ impl Detector for PluginDetector {
         'input: 'call,
         Self: 'call,
     {
-        self.pool.look(input, Kind::Live, Ear::noting())
+        self.pool.evaluate(input, CallKind::Live, Recorder::recording())
     }
 }

@@ -1,6 +1,6 @@
 //! A loaded plug-in as its instances see it: the linked component, what it is granted, and what is counted of it.
 //!
-//! It makes stores and calls nothing in them. Who configures instances and asks them is above: `pool`, and the three roles.
+//! It makes stores, and calls no guest. `pool` and the three roles configure instances and call them.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
 use crate::code::contract::{Contract, Role};
-use crate::code::schema::Problem;
+use crate::code::schema::ValueProblem;
 use crate::config::Grant;
-use crate::guest::limits::{COPIED_BYTES, Limits};
+use crate::guest::limits::{COPIED_BYTES, CallLimits};
 use crate::guest::stats::Counters;
 use crate::guest::ticker::Ticker;
 use crate::world::ambient::Ambient;
-use crate::world::context::{Context, Premises};
-use crate::world::outgoing::Outgoing;
+use crate::world::context::{Context, PluginAccess};
+use crate::world::guest_log::{GuestLog, LogLimiter};
+use crate::world::outgoing::AllowedHosts;
 use crate::world::sealed::{DirectoryError, seal};
-use crate::world::voice::{Gate, Voice};
 
 /// Why a loaded plug-in was not set up in a role.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +36,12 @@ pub enum SetupError {
         roles: Vec<&'static str>,
     },
     /// Its configuration was refused, by its schema or by itself.
-    #[error("the configuration of plug-in `{plugin}` is refused: {}", Problem::list(.problems))]
+    #[error("the configuration of plug-in `{plugin}` is refused: {}", ValueProblem::list(.problems))]
     Config {
         /// Which.
         plugin: PluginName,
         /// Every problem.
-        problems: Vec<Problem>,
+        problems: Vec<ValueProblem>,
     },
     /// A granted directory cannot be shown to it.
     #[error(transparent)]
@@ -69,7 +69,7 @@ pub enum SetupError {
 }
 
 /// A plug-in that was loaded, whatever it is configured as.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedPlugin {
     pub(crate) engine: Engine,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) reference: PluginRef,
@@ -77,27 +77,27 @@ pub(crate) struct Loaded {
     pub(crate) contract: &'static Contract,
     pub(crate) roles: Vec<Role>,
     pub(crate) pre: InstancePre<Context>,
-    /// What of its grant it asked for.
+    /// The part of its grant that it asked for.
     pub(crate) grant: Grant,
     /// Whether any of WASI is linked.
     pub(crate) wasi: bool,
-    pub(crate) premises: Arc<Premises>,
-    pub(crate) outgoing: Arc<Outgoing>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) access: Arc<PluginAccess>,
+    pub(crate) outgoing: Arc<AllowedHosts>,
+    pub(crate) log_limiter: Arc<LogLimiter>,
     pub(crate) counters: Counters,
 }
 
-impl Loaded {
-    /// A store for one instance.
-    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, DirectoryError> {
-        let voice = Voice::new(Arc::clone(&self.gate));
+impl LoadedPlugin {
+    /// Makes a store for one instance.
+    pub(crate) fn store(&self, limits: CallLimits) -> Result<Store<Context>, DirectoryError> {
+        let log = GuestLog::new(Arc::clone(&self.log_limiter));
         let ambient = Arc::new(Ambient::default());
-        let leash = &self.premises.leash;
-        let generation = leash.generation();
-        let grant = leash.left(&self.grant);
-        let wasi = if self.wasi { Some(seal(&grant, &self.outgoing, &ambient, &voice)?) } else { None };
-        let premises = Arc::clone(&self.premises);
-        let mut store = Store::new(&self.engine, Context::new(limits, voice, premises, generation, ambient, wasi));
+        let grants = &self.access.grants;
+        let generation = grants.generation();
+        let grant = grants.effective(&self.grant);
+        let wasi = if self.wasi { Some(seal(&grant, &self.outgoing, &ambient, &log)?) } else { None };
+        let access = Arc::clone(&self.access);
+        let mut store = Store::new(&self.engine, Context::new(limits, log, access, generation, ambient, wasi));
         store.limiter(|context| &mut context.limiter);
         store.set_hostcall_fuel(COPIED_BYTES);
         store.epoch_deadline_callback(|mut store| store.data_mut().ticked());
@@ -113,7 +113,7 @@ impl Loaded {
         }
     }
 
-    /// Counts a fault, and hands it on.
+    /// Counts the fault in a result, and returns the result.
     pub(crate) fn faulted<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         if let Err(fault) = &result {
             self.counters.faulted(fault.cause);
@@ -122,17 +122,17 @@ impl Loaded {
     }
 }
 
-/// What there is to say of a plug-in that is set up in one of its roles.
+/// What a role needs to set a plug-in up.
 pub(crate) struct Setup {
-    pub(crate) plugin: Arc<Loaded>,
+    pub(crate) plugin: Arc<LoadedPlugin>,
     pub(crate) settings: Settings,
-    pub(crate) limits: Limits,
-    /// Warm instances that are kept.
+    pub(crate) limits: CallLimits,
+    /// How many warm instances are kept.
     pub(crate) keep: usize,
 }
 
 impl Setup {
-    /// That the plug-in has no such role: with its version there is none.
+    /// The error that the plug-in's version has no such role.
     pub(crate) fn refuse<T>(&self, wanted: Role) -> Result<T, SetupError> {
         Err(self.plugin.lacks(wanted))
     }

@@ -1,7 +1,7 @@
-//! From what a guest answered to heald's records. An answer that breaks the contract anywhere is void as a whole: who got one
-//! number wrong is not to be trusted with the next.
+//! Turns what a guest answered into heald's records. An answer that breaks the contract anywhere is refused as a whole:
+//! a guest that got one number wrong may have got others wrong.
 //!
-//! Text for people is cleaned rather than refused; names are refused, since they are compared and stored.
+//! Text for people is cleaned. Names are refused if they are not clean, because they are compared and stored.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::bindings::heald::plugin::types::{
 use crate::bindings::heald::plugin::types::{Window, WindowMode};
 use crate::text;
 
-/// Bounds of an answer: how many, and how many bytes.
+/// The bounds of an answer: how many items, and how many bytes.
 const FINDINGS: usize = 64;
 const GAUGES: usize = 64;
 const FACTS: usize = 32;
@@ -23,9 +23,9 @@ const SUBJECT: usize = 256;
 const MESSAGE: usize = 2_048;
 const JSON: usize = 64 << 10;
 const ACTIONS: usize = 64;
-/// How deep JSON may nest. What reads the journal gives up at 128, and there it is nested in the records around it.
+/// How deep JSON may nest. The reader of the journal gives up at 128, and there the JSON lies within other records.
 const NESTED: usize = 32;
-/// A state blob, or what an undo needs.
+/// Bytes of a state blob, or of an undo token.
 pub(crate) const STATE: usize = 64 << 10;
 
 fn bad(detail: impl Into<String>) -> Fault {
@@ -76,7 +76,7 @@ pub(crate) fn json(what: &str, text: &str) -> Result<Value, Fault> {
     Ok(value)
 }
 
-/// How deep a value nests; the parser has seen to it that this is no depth to be afraid of.
+/// How deep a value nests. The parser bounds the depth, so this recursion is safe.
 fn nested(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(nested).max().unwrap_or(0),
@@ -91,7 +91,7 @@ pub(crate) fn optional(nanos: Option<u64>) -> Option<Duration> {
 
 pub(crate) fn facts(facts: Vec<FactResult>) -> Result<Vec<model::Fact>, Fault> {
     let one = |fact: FactResult| {
-        // The name first: words about the value have it in them.
+        // The name is checked first: errors about the value contain it.
         let name = name("fact's name", fact.name)?;
         let value = match fact.value {
             ScalarResult::Truth(truth) => model::Scalar::Truth(truth),
@@ -147,7 +147,7 @@ pub(crate) fn window(window: Window) -> heald_engine::ports::Window {
     }
 }
 
-/// The actions of a plug-in: each name once, each with a schema that is one.
+/// The actions of a plug-in: each name occurs once, and each schema is one.
 pub(crate) fn actions(infos: Vec<ActionInfoResult>) -> Result<Vec<model::ActionInfo>, Fault> {
     let mut actions: Vec<model::ActionInfo> = Vec::with_capacity(infos.len());
     for info in at_most("actions", infos, ACTIONS)? {

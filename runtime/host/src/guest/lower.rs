@@ -1,7 +1,8 @@
-//! From heald's records to what goes into a guest: borrowed where the text is there already, put together in an arena where
-//! it is not, so that a call allocates next to nothing.
+//! Turns heald's records into what goes into a guest. It borrows text that exists and builds the rest in an arena, so
+//! that a call allocates next to nothing.
 //!
-//! It keeps the host's side of the contract: only finite floats, ids as opaque text, lists oldest first and bounded.
+//! It keeps the host's side of the contract: floats are finite, ids are opaque text, lists are bounded and oldest
+//! first.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -23,11 +24,11 @@ const TIMELINE: usize = 100;
 const ATTEMPTS: usize = 100;
 const RELATED: usize = 50;
 
-/// Text that has to be made first.
+/// A value as text in the arena.
 fn text<'a>(arena: &'a Bump, value: &dyn Display) -> &'a str {
     use std::fmt::Write;
     let mut text = bumpalo::collections::String::new_in(arena);
-    // Writing into a string in memory does not fail; should a `Display` do, the guest gets what there was before.
+    // Writing into a string in memory does not fail. If a `Display` fails, the guest gets what was written before.
     let _ = write!(text, "{value}");
     text.into_bump_str()
 }
@@ -49,7 +50,7 @@ fn optional(duration: Option<Duration>) -> Option<u64> {
     duration.map(nanos)
 }
 
-/// The name under which guests know who said something.
+/// The name by which guests know a source.
 fn source(source: &model::Source) -> &str {
     match source {
         model::Source::Plugin(plugin) => plugin.name.as_str(),
@@ -58,7 +59,7 @@ fn source(source: &model::Source) -> &str {
     }
 }
 
-/// Facts; a number that is not finite has no place in the contract and is left out.
+/// Facts. The contract has no place for a number that is not finite, so such a fact is left out.
 fn facts<'a>(arena: &'a Bump, facts: &'a [model::Fact]) -> &'a [FactParam<'a>] {
     let mut lowered = BumpVec::with_capacity_in(facts.len(), arena);
     for fact in facts {
@@ -90,7 +91,7 @@ pub(crate) fn service<'a>(arena: &'a Bump, view: &'a model::ServiceView) -> Serv
             model::Breaker::Disabled => "disabled",
         },
         metadata: match &view.metadata {
-            // What nearly every service has; an absent object is an empty one.
+            // Nearly every service has no metadata, which is an empty object.
             serde_json::Value::Null => "{}",
             metadata => text(arena, metadata),
         },
@@ -117,7 +118,7 @@ fn one_series<'a>(arena: &'a Bump, series: &'a model::Series) -> Series<'a> {
     }
 }
 
-/// The names of all custom metrics in the series, sorted. Nearly always every sample has the same ones.
+/// The names of all custom metrics in the series, sorted. Nearly always all samples have the same ones.
 fn metrics<'a>(arena: &'a Bump, series: &'a model::Series) -> &'a [&'a str] {
     let Some(last) = series.samples.back() else { return &[] };
     if series.samples.iter().all(|sample| sample.values.keys().eq(last.values.keys())) {
@@ -195,7 +196,7 @@ fn attempt<'a>(arena: &'a Bump, attempt: &'a model::Attempt) -> Attempt<'a> {
     }
 }
 
-/// An incident, with the attempts of earlier ones before its own, and with what is open beside it.
+/// An incident, with the attempts of earlier incidents before its own, and with the incidents that are open beside it.
 pub(crate) fn incident<'a>(
     arena: &'a Bump,
     incident: &'a model::Incident,
@@ -233,7 +234,7 @@ pub(crate) fn incident<'a>(
     }
 }
 
-/// What the record has no field for: how often it came back, and why nothing happens now.
+/// Facts for what the record has no field for: how often the incident came back, and why nothing happens now.
 fn incident_facts<'a>(arena: &'a Bump, incident: &'a model::Incident) -> &'a [FactParam<'a>] {
     let mut facts = BumpVec::new_in(arena);
     if incident.reopened > 0 {

@@ -1,21 +1,21 @@
-//! A plug-in as the engine's [`Policy`].
+//! A plug-in as the engine's [`Policy`]. It asks the guest and checks the answer; the guard judges the decision.
 
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use heald_engine::calls::{Heard, Settings};
-use heald_engine::ports::{Answer, Blob, Policy, Question, Window};
+use heald_engine::ports::{Answer, Blob, Policy, Question};
 use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, Proposal, Source};
 
 use crate::bindings::exports::heald::plugin::decide;
-use crate::bindings::heald::plugin::types::Error as Said;
+use crate::bindings::heald::plugin::types::Error;
 use crate::guest::clock::timed;
 use crate::guest::instance::{Setup, SetupError};
-use crate::guest::pool::{Kind, Pool, Pooled};
+use crate::guest::pool::{CallKind, Pool, Pooled};
 use crate::guest::role::Decide;
 use crate::guest::{fault, lift, weigh};
-use crate::world::context::Call;
-use crate::world::heard::Ear;
+use crate::world::context::GuestCall;
+use crate::world::recorder::Recorder;
 
 /// Actions that one policy may announce, and alternatives that one decision may weigh.
 const ACTIONS: usize = 64;
@@ -23,95 +23,90 @@ const ALTERNATIVES: usize = 32;
 
 /// A policy in a plug-in, with one configuration.
 pub struct PluginPolicy {
-    pool: Box<dyn WeighUp>,
-    actions: Vec<String>,
-    window: Window,
+    pool: Box<dyn PolicyPool>,
 }
 
 impl PluginPolicy {
-    /// With guests of this kind.
+    /// Sets up the policy of one configured plug-in.
     pub(crate) async fn set_up<G: Decide>(setup: Setup) -> Result<Self, SetupError> {
         let (pool, about) = Pool::<G>::fill(setup).await?;
-        let actions = lift::at_most("actions", about.actions, ACTIONS)
-            .and_then(|actions| actions.into_iter().map(|name| lift::name("action", name)).collect())
+        // heald uses neither the announced actions nor the window. A name that breaks the contract is refused all the
+        // same.
+        lift::at_most("actions", about.actions, ACTIONS)
+            .and_then(|actions| actions.into_iter().try_for_each(|name| lift::name("action", name).map(drop)))
             .map_err(|fault| SetupError::Fault { plugin: pool.plugin().reference.name.clone(), fault })?;
-        Ok(Self { pool: Box::new(pool), actions, window: lift::window(about.window) })
+        Ok(Self { pool: Box::new(pool) })
     }
 
-    /// The actions it may ask for; empty: any on offer.
-    pub fn actions(&self) -> &[String] {
-        &self.actions
-    }
-
-    /// What it wants to see of the past.
-    pub fn window(&self) -> Window {
-        self.window
-    }
-
-    /// Makes a call again that was made before; as [`PluginDetector::replay`](crate::PluginDetector::replay).
+    /// Repeats a recorded call; see [`PluginDetector::replay`](crate::PluginDetector::replay).
     ///
     /// # Errors
     /// As there.
-    pub async fn replay(&self, question: &Question, heard: &[Heard]) -> Result<Answer, Fault> {
-        self.pool.plugin().premises.judge_replay()?;
-        self.pool.weigh_up(question, Kind::Replay, Ear::told(heard)).await
+    pub async fn replay(&self, question: &Question, recorded: &[Heard]) -> Result<Answer, Fault> {
+        self.pool.plugin().access.judge_replay()?;
+        self.pool.decide(question, CallKind::Replay, Recorder::replaying(recorded)).await
     }
 }
 
-/// Warm policies, whatever version they speak.
+/// The instances behind a [`PluginPolicy`], whatever version of the contract they speak.
 #[async_trait]
-trait WeighUp: Pooled {
-    /// Asks one of them; again without its state, if that is none of its own.
-    async fn weigh_up(&self, question: &Question, kind: Kind, ear: Ear) -> Result<Answer, Fault>;
+trait PolicyPool: Pooled {
+    /// Asks one instance. If it does not know the state as its own, asks again without the state.
+    async fn decide(&self, question: &Question, kind: CallKind, recorder: Recorder) -> Result<Answer, Fault>;
 }
 
 #[async_trait]
-impl<G: Decide> WeighUp for Pool<G> {
-    async fn weigh_up(&self, question: &Question, kind: Kind, ear: Ear) -> Result<Answer, Fault> {
-        let answered = weigh_up(self, question, kind, ear).await;
-        if kind == Kind::Live { self.plugin().faulted(answered) } else { answered }
+impl<G: Decide> PolicyPool for Pool<G> {
+    async fn decide(&self, question: &Question, kind: CallKind, recorder: Recorder) -> Result<Answer, Fault> {
+        let answered = decide(self, question, kind, recorder).await;
+        if kind == CallKind::Live { self.plugin().faulted(answered) } else { answered }
     }
 }
 
-async fn weigh_up<G: Decide>(pool: &Pool<G>, question: &Question, kind: Kind, mut ear: Ear) -> Result<Answer, Fault> {
+async fn decide<G: Decide>(
+    pool: &Pool<G>,
+    question: &Question,
+    kind: CallKind,
+    mut recorder: Recorder,
+) -> Result<Answer, Fault> {
     let state = question.state.as_ref().map(|state| state.0.as_slice());
-    let said = match ask(pool, question, state, kind, &mut ear).await? {
-        None => ask(pool, question, None, kind, &mut ear).await?,
-        said => said,
+    let returned = match ask(pool, question, state, kind, &mut recorder).await? {
+        None => ask(pool, question, None, kind, &mut recorder).await?,
+        returned => returned,
     };
-    // Only with state can it say `bad-state`.
-    let answer = said.ok_or_else(|| Fault::new(FaultCause::Refused, "it says that its state is not its own"))?;
-    Ok(Answer { heard: ear.into_heard(), ..answer })
+    // Only a guest that got state can answer `bad-state`.
+    let answer = returned.ok_or_else(|| Fault::new(FaultCause::Refused, "it says that its state is not its own"))?;
+    Ok(Answer { heard: recorder.into_calls(), ..answer })
 }
 
 async fn ask<G: Decide>(
     pool: &Pool<G>,
     question: &Question,
     state: Option<&[u8]>,
-    kind: Kind,
-    ear: &mut Ear,
+    kind: CallKind,
+    recorder: &mut Recorder,
 ) -> Result<Option<Answer>, Fault> {
-    let mut turn = pool.turn(kind).await?;
-    let warm = &mut *turn;
-    let call = Call::looking(question.now, question.seed, &question.service);
-    warm.store.data_mut().begin(call, std::mem::take(ear));
+    let mut instance = pool.take(kind).await?;
+    let warm = &mut *instance;
+    let call = GuestCall::looking(question.now, question.seed, &question.service);
+    warm.store.data_mut().begin(call, std::mem::take(recorder));
     let revoked = pool.revoked(&warm.store);
     let call = warm.guest.decide(&mut warm.store, &warm.scratch, question, state);
     let (outcome, spent) = timed(call, pool.limits().wall, revoked).await;
-    *ear = turn.store.data_mut().end();
-    let answered = match turn.judge(outcome, spent)? {
-        Ok(said) => {
-            turn.carried(weigh::decision(&said));
-            Some(answer(said, pool.plugin().reference.clone())?)
+    *recorder = instance.store.data_mut().end();
+    let answered = match instance.judge(outcome, spent)? {
+        Ok(returned) => {
+            instance.carried(weigh::decision(&returned));
+            Some(answer(returned, pool.plugin().reference.clone())?)
         }
-        Err(Said::BadState) if state.is_some() => None,
-        Err(said) => return Err(fault::of_answer(&said)),
+        Err(Error::BadState) if state.is_some() => None,
+        Err(error) => return Err(fault::of_answer(&error)),
     };
-    turn.finish();
+    instance.finish();
     Ok(answered)
 }
 
-fn answer(said: decide::Decision, source: PluginRef) -> Result<Answer, Fault> {
+fn answer(returned: decide::Decision, source: PluginRef) -> Result<Answer, Fault> {
     let weighed = |alternative: decide::Alternative| {
         Ok(Alternative {
             action: lift::name("action", alternative.action)?,
@@ -119,21 +114,21 @@ fn answer(said: decide::Decision, source: PluginRef) -> Result<Answer, Fault> {
             reason: lift::message(&alternative.reason),
         })
     };
-    let considered = lift::at_most("alternatives", said.considered, ALTERNATIVES)?;
+    let considered = lift::at_most("alternatives", returned.considered, ALTERNATIVES)?;
     let decision = Decision {
-        choice: choice(said.choice)?,
-        confidence: lift::ratio("the confidence", said.confidence)?,
-        reason: lift::message(&said.reason),
+        choice: choice(returned.choice)?,
+        confidence: lift::ratio("the confidence", returned.confidence)?,
+        reason: lift::message(&returned.reason),
         considered: considered.into_iter().map(weighed).collect::<Result<_, Fault>>()?,
-        facts: lift::facts(said.facts)?,
-        again_in: lift::optional(said.again_in),
+        facts: lift::facts(returned.facts)?,
+        again_in: lift::optional(returned.again_in),
         source: Source::Plugin(source),
     };
-    Ok(Answer { decision, state: lift::state(said.state)?.map(Blob), heard: Vec::new() })
+    Ok(Answer { decision, state: lift::state(returned.state)?.map(Blob), heard: Vec::new() })
 }
 
-fn choice(said: decide::Choice) -> Result<Choice, Fault> {
-    Ok(match said {
+fn choice(returned: decide::Choice) -> Result<Choice, Fault> {
+    Ok(match returned {
         decide::Choice::Act(proposal) => Choice::Act(Proposal {
             action: lift::name("action", proposal.action)?,
             parameters: lift::json("the parameters", &proposal.parameters)?,
@@ -156,14 +151,14 @@ impl Policy for PluginPolicy {
     }
 
     fn replayable(&self) -> bool {
-        self.pool.plugin().premises.judge_replay().is_ok()
+        self.pool.plugin().access.judge_replay().is_ok()
     }
 
-    async fn replayed(&self, question: &Question, heard: &[Heard]) -> Result<Answer, Fault> {
-        self.replay(question, heard).await
+    async fn replayed(&self, question: &Question, recorded: &[Heard]) -> Result<Answer, Fault> {
+        self.replay(question, recorded).await
     }
 
-    // Written out, since the future of `weigh_up` is boxed already.
+    // Written out by hand, because the future of `PolicyPool::decide` is boxed already.
     fn decide<'policy, 'question, 'call>(
         &'policy self,
         question: &'question Question,
@@ -173,6 +168,6 @@ impl Policy for PluginPolicy {
         'question: 'call,
         Self: 'call,
     {
-        self.pool.weigh_up(question, Kind::Live, Ear::noting())
+        self.pool.decide(question, CallKind::Live, Recorder::recording())
     }
 }

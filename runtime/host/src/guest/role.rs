@@ -1,7 +1,8 @@
 //! What the host asks of a guest in each of the three roles, whatever version of the contract the guest speaks.
 //!
-//! The words are those of the newest version: its generated records are the host's own, and an older version's adapter translates.
-//! So a guest of the newest version is called with nothing in between, and what an answer must be is judged in one place.
+//! The records are those of the newest version: its generated records are the host's own, and the adapter of an older
+//! version translates. So a guest of the newest version is called without translation, and one place judges all
+//! answers.
 
 use std::future::Future;
 
@@ -11,13 +12,13 @@ use wasmtime::component::Instance;
 use wasmtime::{Result, Store};
 
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
-use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
+use crate::bindings::heald::plugin::types::{ActionInfoResult, Error};
 use crate::code::contract::Role;
-use crate::guest::instance::Loaded;
-use crate::guest::task::Errand;
+use crate::guest::instance::LoadedPlugin;
+use crate::guest::task::TaskInput;
 use crate::world::context::Context;
 
-/// One role's functions in one instance: they are found, configured and asked what they are.
+/// The functions of one role in one instance.
 pub(crate) trait Exports: Sized + Send + Sync + 'static {
     /// Which role.
     const ROLE: Role;
@@ -25,18 +26,19 @@ pub(crate) trait Exports: Sized + Send + Sync + 'static {
     type About: Send;
 
     /// Looks the functions up and checks their types.
-    fn load(plugin: &Loaded, store: &mut Store<Context>, instance: &Instance) -> Result<Self>;
+    fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self>;
     /// Calls `configure`.
     fn configure(
         &self,
         store: &mut Store<Context>,
         config: &str,
-    ) -> impl Future<Output = Result<Result<(), Said>>> + Send;
+    ) -> impl Future<Output = Result<Result<(), Error>>> + Send;
     /// Calls `describe`.
     fn describe(&self, store: &mut Store<Context>) -> impl Future<Output = Result<Self::About>> + Send;
 }
 
-/// A detector's. The argument is put together in `arena` before the future is made, so that a call is timed without it.
+/// The functions of a detector. The argument is built in `arena` before the future is made, so that the time of a call
+/// does not include it.
 pub(crate) trait Detect: Exports<About = detect::About> {
     fn evaluate<'a>(
         &'a self,
@@ -44,10 +46,10 @@ pub(crate) trait Detect: Exports<About = detect::About> {
         arena: &'a Bump,
         input: &'a Observation,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<detect::Verdict, Said>>> + Send + 'a;
+    ) -> impl Future<Output = Result<Result<detect::Verdict, Error>>> + Send + 'a;
 }
 
-/// A policy's; as [`Detect`].
+/// The functions of a policy; see [`Detect`].
 pub(crate) trait Decide: Exports<About = decide::About> {
     fn decide<'a>(
         &'a self,
@@ -55,30 +57,30 @@ pub(crate) trait Decide: Exports<About = decide::About> {
         arena: &'a Bump,
         input: &'a Question,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<decide::Decision, Said>>> + Send + 'a;
+    ) -> impl Future<Output = Result<Result<decide::Decision, Error>>> + Send + 'a;
 }
 
-/// An action's; as [`Detect`].
+/// The functions of actions; see [`Detect`].
 pub(crate) trait Act: Exports<About = Vec<ActionInfoResult>> {
     fn check<'a>(
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
-    ) -> impl Future<Output = Result<Result<act::Plan, Said>>> + Send + 'a;
+        input: TaskInput<'a>,
+    ) -> impl Future<Output = Result<Result<act::Plan, Error>>> + Send + 'a;
 
     fn perform<'a>(
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
-    ) -> impl Future<Output = Result<Result<act::Receipt, Said>>> + Send + 'a;
+        input: TaskInput<'a>,
+    ) -> impl Future<Output = Result<Result<act::Receipt, Error>>> + Send + 'a;
 
     fn undo<'a>(
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
+        input: TaskInput<'a>,
         token: &'a [u8],
-    ) -> impl Future<Output = Result<Result<act::Receipt, Said>>> + Send + 'a;
+    ) -> impl Future<Output = Result<Result<act::Receipt, Error>>> + Send + 'a;
 }

@@ -1,5 +1,6 @@
-//! A plug-in's effective configuration as one text, and that text's digest: what `configure` gets, and what stands in the record
-//! of a call. Equal configurations are the same text, in whatever order they were written.
+//! A plug-in's effective configuration as one text, with the digest of that text. `configure` gets the text, and the
+//! record of a call holds both. Equal configurations are the same text, whatever order they were written in. It checks
+//! nothing: `schema` does.
 
 use std::fmt::Write as _;
 
@@ -7,7 +8,7 @@ use heald_engine::calls::Settings;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// The text, keys sorted, and its SHA-256.
+/// The text with its keys sorted, and its SHA-256.
 pub(crate) fn settle(config: &Map<String, Value>) -> Settings {
     let mut text = String::new();
     object(config, &mut text);
@@ -21,7 +22,7 @@ pub(crate) fn settle(config: &Map<String, Value>) -> Settings {
 
 fn object(fields: &Map<String, Value>, text: &mut String) {
     let mut sorted: Vec<_> = fields.iter().collect();
-    // A map of serde_json may be in the order of the file; any crate of the program can have it so.
+    // A map of serde_json may keep the order of the file: any crate of the program can turn that on.
     sorted.sort_unstable_by_key(|(name, _)| name.as_str());
     text.push('{');
     for (index, (name, field)) in sorted.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a plug-in cost and how it failed, counted since it was loaded.
+//! Counts what a plug-in cost and how it failed, since it was loaded. It draws no conclusions.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,21 +29,21 @@ const CAUSES: [FaultCause; 10] = [
 pub struct Stats {
     /// Calls of evaluate, decide, check, perform and undo.
     pub calls: u64,
-    /// Those that ended in a fault, by its cause; causes that never occurred are left out.
+    /// Calls that ended in a fault, by cause; causes that never occurred are left out.
     pub faults: BTreeMap<FaultCause, u64>,
     /// Time on a thread.
     pub busy: Duration,
-    /// Time from beginning to end of the calls.
+    /// Wall time of all calls.
     pub wall: Duration,
     /// Instances made.
     pub instances: u64,
-    /// Log lines dropped for being too many.
+    /// Log lines dropped because there were too many.
     pub dropped_lines: u64,
     /// Calls of heald's own interfaces: log, kv, process, process-control.
     pub host_calls: u64,
-    /// Bytes that answers, those calls and standard output carried out of the guest.
+    /// Bytes that answers, these calls and standard output carried out of the guest.
     pub bytes_out: u64,
-    /// Bytes of linear memory that one instance had at most.
+    /// The most bytes of linear memory that one instance had.
     pub peak_memory: u64,
 }
 
@@ -60,14 +60,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// A call is over, however it ended: what it took, what it asked of the host, and how much memory the instance has.
+    /// Counts a call that is over: its time, its host calls, and the memory of its instance.
     pub(crate) fn called(&self, spent: Spent, used: Used, memory: usize) {
         if used.host_calls > 0 {
             self.host_calls.fetch_add(u64::from(used.host_calls), Ordering::Relaxed);
         }
         self.carried(used.bytes);
         let memory = u64::try_from(memory).unwrap_or(u64::MAX);
-        // A look costs less than a change, and the first call usually had it.
+        // A load costs less than a change, and the first call usually set the peak.
         if memory > self.peak_memory.load(Ordering::Relaxed) {
             self.peak_memory.fetch_max(memory, Ordering::Relaxed);
         }
@@ -76,7 +76,7 @@ impl Counters {
         self.wall.fetch_add(nanos(spent.wall), Ordering::Relaxed);
     }
 
-    /// So many bytes came out of the guest.
+    /// Counts bytes that came out of the guest.
     pub(crate) fn carried(&self, bytes: usize) {
         if bytes > 0 {
             self.bytes_out.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);

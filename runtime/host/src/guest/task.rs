@@ -5,26 +5,26 @@ use std::time::Duration;
 use heald_model::{Fact, Incident, IntentId, Moment, ServiceView};
 use serde_json::Value;
 
-/// What is to be done.
+/// What an action is told to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
-    /// The time.
+    /// The `now` of the call.
     pub now: Moment,
-    /// For its dice.
+    /// The seed of the call's randomness.
     pub seed: u64,
     /// The attempt, which is the idempotency key of the effect.
     pub attempt: IntentId,
     /// The service as it stands.
     pub service: &'a ServiceView,
-    /// For which incident; None: an operator's action outside any.
+    /// The incident; None: an operator asked for the action, outside any incident.
     pub incident: Option<&'a Incident>,
-    /// Which action.
+    /// The name of the action.
     pub action: &'a str,
-    /// With what. Null is an empty object.
+    /// Its parameters. Null is an empty object.
     pub parameters: &'a Value,
 }
 
-/// What would be done.
+/// What an action would do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// One line for a person.
@@ -35,7 +35,7 @@ pub struct Plan {
 
 /// A task, and the wall-clock budget of the call.
 #[derive(Clone, Copy)]
-pub(crate) struct Errand<'a> {
+pub(crate) struct TaskInput<'a> {
     pub(crate) task: &'a Task<'a>,
     pub(crate) wall: Duration,
 }

@@ -1,8 +1,8 @@
-//! The clock that interrupts guests: an OS thread of its own, so that no amount of work on the async runtime can delay it.
+//! The clock that interrupts guests. It is an OS thread of its own, so that work on the async runtime cannot delay it.
 //!
-//! A guest's code compares the engine's epoch with its deadline at every loop and function entry; this thread moves the epoch
-//! on while a guest runs. When none has run for a while it parks, so that an idle heald sleeps. It refuses to know who runs,
-//! and for how long: each store counts the ticks it sees.
+//! A guest's code compares the engine's epoch with its deadline at every loop and function entry. This thread advances
+//! the epoch while a guest runs. When none has run for a while, the thread parks, so that an idle heald sleeps. It does
+//! not know who runs, or for how long: each store counts the ticks it sees.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// How far a guest can outrun its budget. The detectors' 5 ms want no coarser clock.
+/// How far a guest can exceed its budget. A detector's 5 ms need a clock this fine.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// Ticks without any guest call before the thread parks. Waking it costs the next call some microseconds, ticking on costs
-/// an idle heald some wake-ups: calls that come in bursts pay once.
+/// Ticks without any guest call before the thread parks. Waking the thread costs the next call some microseconds, and
+/// ticking costs an idle heald some wake-ups. With this pause, a burst of calls wakes it once.
 const LINGER: u32 = 8;
 
 #[derive(Default)]
-struct Shared {
-    /// Guest calls begun and ended since the start; as many are running as lie between the two.
+struct TickerState {
+    /// Guest calls begun and ended since the start; the difference is running.
     begun: AtomicU64,
     ended: AtomicU64,
     parked: AtomicBool,
@@ -28,31 +28,32 @@ struct Shared {
 
 /// The thread and what it shares with the calls. Dropping it ends the thread.
 pub(crate) struct Ticker {
-    shared: Arc<Shared>,
+    shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
     /// Starts the thread, parked.
     pub(crate) fn start(engine: Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(TickerState::default());
         let ticking = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("heald-epochs".into())
-            // It sleeps and counts; the smallest stack that every platform takes is plenty.
+            // The thread sleeps and counts, so the smallest stack that every platform takes is enough.
             .stack_size(64 << 10)
             .spawn(move || tick(&ticking, &engine))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says that a guest call begins; it lasts until the value is dropped.
-    pub(crate) fn begin(&self) -> Running<'_> {
+    /// Begins a guest call; dropping the value ends it.
+    pub(crate) fn begin(&self) -> RunningCall<'_> {
         self.shared.begun.fetch_add(1, Ordering::SeqCst);
-        // The thread marks itself parked before it looks at the count for the last time, so one of us sees the other.
+        // The thread marks itself as parked before it looks at the count for the last time, so one of the two sees the
+        // other.
         if self.shared.parked.load(Ordering::SeqCst) {
             self.wake();
         }
-        Running(&self.shared)
+        RunningCall(&self.shared)
     }
 
     fn wake(&self) {
@@ -67,22 +68,22 @@ impl Drop for Ticker {
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.wake();
         if let Some(thread) = self.thread.take() {
-            // It does nothing that could panic, and a drop has nobody to tell.
+            // The thread does nothing that could panic, and a drop cannot report anything.
             let _ = thread.join();
         }
     }
 }
 
 /// A guest call under way.
-pub(crate) struct Running<'a>(&'a Shared);
+pub(crate) struct RunningCall<'a>(&'a TickerState);
 
-impl Drop for Running<'_> {
+impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn tick(shared: &Shared, engine: &Engine) {
+fn tick(shared: &TickerState, engine: &Engine) {
     let mut seen = 0;
     let mut quiet = LINGER;
     while !shared.stopped.load(Ordering::SeqCst) {
@@ -100,8 +101,8 @@ fn tick(shared: &Shared, engine: &Engine) {
     }
 }
 
-/// Parks until a call begins or it is over. Returning early does no harm.
-fn park(shared: &Shared, seen: u64) {
+/// Parks until a call begins or the ticker stops. Returning early does no harm.
+fn park(shared: &TickerState, seen: u64) {
     shared.parked.store(true, Ordering::SeqCst);
     if shared.begun.load(Ordering::SeqCst) == seen && !shared.stopped.load(Ordering::SeqCst) {
         thread::park();

@@ -1,33 +1,33 @@
-//! How many bytes an answer carried out of a guest: its texts and blobs, as they are copied. What is of a fixed size is not
-//! counted, so that this costs a few additions.
+//! Counts the bytes that an answer carried out of a guest: its texts and blobs. Parts of a fixed size are not counted,
+//! so that this costs only some additions.
 
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{FactResult, FindingResult, ScalarResult};
 
-pub(crate) fn verdict(said: &detect::Verdict) -> usize {
-    let findings = said.findings.iter().map(finding).sum::<usize>();
-    let gauges = said.gauges.iter().map(|gauge| gauge.name.len() + size_of::<f64>()).sum::<usize>();
-    findings + gauges + blob(said.state.as_ref())
+pub(crate) fn verdict(answer: &detect::Verdict) -> usize {
+    let findings = answer.findings.iter().map(finding).sum::<usize>();
+    let gauges = answer.gauges.iter().map(|gauge| gauge.name.len() + size_of::<f64>()).sum::<usize>();
+    findings + gauges + blob(answer.state.as_ref())
 }
 
-pub(crate) fn decision(said: &decide::Decision) -> usize {
-    let choice = match &said.choice {
+pub(crate) fn decision(answer: &decide::Decision) -> usize {
+    let choice = match &answer.choice {
         decide::Choice::Act(proposal) => proposal.action.len() + proposal.parameters.len(),
         decide::Choice::NoAction | decide::Choice::Escalate | decide::Choice::Pass => 0,
     };
-    let considered = said.considered.iter().map(|other| other.action.len() + other.reason.len()).sum::<usize>();
-    choice + said.reason.len() + considered + facts(&said.facts) + blob(said.state.as_ref())
+    let considered = answer.considered.iter().map(|other| other.action.len() + other.reason.len()).sum::<usize>();
+    choice + answer.reason.len() + considered + facts(&answer.facts) + blob(answer.state.as_ref())
 }
 
-pub(crate) fn plan(said: &act::Plan) -> usize {
-    said.summary.len() + facts(&said.facts)
+pub(crate) fn plan(answer: &act::Plan) -> usize {
+    answer.summary.len() + facts(&answer.facts)
 }
 
-pub(crate) fn receipt(said: &act::Receipt) -> usize {
-    said.summary.len() + facts(&said.facts) + blob(said.undo.as_ref())
+pub(crate) fn receipt(answer: &act::Receipt) -> usize {
+    answer.summary.len() + facts(&answer.facts) + blob(answer.undo.as_ref())
 }
 
-/// Of any list of facts.
+/// The bytes of a list of facts.
 pub(crate) fn facts(facts: &[FactResult]) -> usize {
     facts.iter().map(fact).sum()
 }

@@ -1,5 +1,5 @@
-//! heald:plugin@0.0.9, which never was: what an adapter of an older version looks like, for the tests. It knows nothing but
-//! detectors, and translates what its records have and lack.
+//! heald:plugin@0.0.9, a version that never existed: it shows the tests what an adapter of an older version looks like.
+//! It knows detectors alone, and translates records that have less or more than the host's.
 
 use std::future::Future;
 
@@ -14,12 +14,12 @@ use self::bindings::exports::heald::plugin::detect as old;
 use self::bindings::heald::plugin::{log as old_log, types};
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::log::{self, Level};
-use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
+use crate::bindings::heald::plugin::types::{Error, FindingResult, Problem, Severity, Window, WindowMode};
 use crate::code::contract::{Contract, Role, Speaks};
 use crate::config::Grant;
-use crate::guest::adapter;
+use crate::guest::adapter::ContractAdapter;
 use crate::guest::detector::PluginDetector;
-use crate::guest::instance::{Loaded, Setup, SetupError};
+use crate::guest::instance::{LoadedPlugin, Setup, SetupError};
 use crate::guest::role::{Detect, Exports};
 use crate::world::context::{Context, HasContext};
 
@@ -35,8 +35,8 @@ mod bindings {
     });
 }
 
-/// This version.
-pub(crate) struct Adapter;
+/// The adapter of this version.
+pub(crate) struct V0_0_9;
 
 const CONTRACT: Contract = Contract {
     version: "0.0.9",
@@ -44,14 +44,14 @@ const CONTRACT: Contract = Contract {
     exports: &[(Role::Detector, &["configure", "describe", "evaluate"])],
 };
 
-impl Speaks for Adapter {
+impl Speaks for V0_0_9 {
     fn contract(&self) -> &'static Contract {
         &CONTRACT
     }
 }
 
 #[async_trait]
-impl adapter::Adapter for Adapter {
+impl ContractAdapter for V0_0_9 {
     fn link(&self, linker: &mut Linker<Context>, _: &Grant) -> Result<()> {
         types::add_to_linker::<_, HasContext>(linker, |context| context)?;
         old_log::add_to_linker::<_, HasContext>(linker, |context| context)
@@ -64,7 +64,8 @@ impl adapter::Adapter for Adapter {
 
 impl types::Host for Context {}
 
-/// What a guest of this version asks of the host, it asks as one of the newest would: counted, cleaned and bounded alike.
+/// A guest of this version asks the host as a guest of the newest version does: its requests are counted, cleaned and
+/// bounded alike.
 impl old_log::Host for Context {
     fn write(&mut self, level: old_log::Level, message: String) -> Result<()> {
         let level = match level {
@@ -79,16 +80,16 @@ impl Exports for old::Guest {
     const ROLE: Role = Role::Detector;
     type About = detect::About;
 
-    fn load(plugin: &Loaded, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
+    fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
         old::GuestIndices::new(&plugin.pre)?.load(store, instance)
     }
 
-    async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Said>> {
+    async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Error>> {
         Ok(self.call_configure(store, config).await?.map_err(said))
     }
 
     async fn describe(&self, store: &mut Store<Context>) -> Result<detect::About> {
-        // It could not say what it wants to see of the past: each new sample once, then.
+        // This version cannot name a window, so it sees each new sample once.
         let window = Window { samples: 0, span: 0, mode: WindowMode::News };
         Ok(detect::About { conditions: self.call_describe(store).await?, window, facts: Vec::new() })
     }
@@ -101,7 +102,7 @@ impl Detect for old::Guest {
         _: &'a Bump,
         input: &'a Observation,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<detect::Verdict, Said>>> + Send + 'a {
+    ) -> impl Future<Output = Result<Result<detect::Verdict, Error>>> + Send + 'a {
         let observation = old::Observation {
             now: input.now.nanos(),
             service: input.service.name.to_string(),
@@ -141,10 +142,10 @@ fn verdict(said: old::Verdict) -> detect::Verdict {
     }
 }
 
-fn said(error: types::Error) -> Said {
+fn said(error: types::Error) -> Error {
     match error {
-        types::Error::BadConfig(message) => Said::BadConfig(vec![Problem { at: String::new(), message }]),
-        types::Error::BadState => Said::BadState,
-        types::Error::Other(text) => Said::Other(text),
+        types::Error::BadConfig(message) => Error::BadConfig(vec![Problem { at: String::new(), message }]),
+        types::Error::BadState => Error::BadState,
+        types::Error::Other(text) => Error::Other(text),
     }
 }

@@ -1,18 +1,18 @@
-//! What kind of address an address is. Pure; it decides by numbers alone and asks nobody.
+//! Classifies addresses: public, private, or never reached. It is pure: it decides by numbers alone.
 //!
-//! Some are never reached: those of the link, on which clouds answer with credentials, those that are no one host's, and those
-//! that only wrap another so as to look like something else.
+//! Some addresses are never reached: link-local ones, on which clouds answer with credentials; those that belong to no
+//! single host; and those that wrap another address to look like something else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What is to be thought of an address.
+/// The class of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Of the internet.
+pub(crate) enum AddressClass {
+    /// An address of the internet.
     Public,
-    /// Of this machine or this site: only where the operator means it.
+    /// An address of this machine or this site: reached only where the operator means it.
     Private,
-    /// Of nobody's business, and why.
+    /// An address that is never reached, and why.
     Never(&'static str),
 }
 
@@ -30,60 +30,60 @@ const METADATA: [IpAddr; 8] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
 
-/// The kind of an address, or of the one that is hidden in it.
-pub(crate) fn kind(ip: IpAddr) -> Kind {
+/// The class of an address, or of the address that is hidden in it.
+pub(crate) fn class(ip: IpAddr) -> AddressClass {
     if METADATA.contains(&ip) {
-        return Kind::Never("it is a cloud's metadata service");
+        return AddressClass::Never("it is a cloud's metadata service");
     }
     match ip {
-        IpAddr::V4(ip) => kind_v4(ip),
-        IpAddr::V6(ip) => kind_v6(ip),
+        IpAddr::V4(ip) => class_v4(ip),
+        IpAddr::V6(ip) => class_v6(ip),
     }
 }
 
-fn kind_v4(ip: Ipv4Addr) -> Kind {
+fn class_v4(ip: Ipv4Addr) -> AddressClass {
     let [a, b, c, _] = ip.octets();
     if ip.is_link_local() {
         // 169.254.169.254 and its neighbours.
-        Kind::Never("it is link-local, where clouds keep their metadata")
+        AddressClass::Never("it is link-local, where clouds keep their metadata")
     } else if a == 0 {
-        Kind::Never("it is unspecified")
+        AddressClass::Never("it is unspecified")
     } else if ip.is_multicast() {
-        Kind::Never("it is multicast")
+        AddressClass::Never("it is multicast")
     } else if a >= 240 {
-        Kind::Never("it is broadcast or reserved")
+        AddressClass::Never("it is broadcast or reserved")
     } else if (a, b, c) == (192, 0, 0) {
-        Kind::Never("it is reserved for protocols")
+        AddressClass::Never("it is reserved for protocols")
     } else if ip.is_loopback() || ip.is_private() || is_shared(a, b) || (a == 198 && (b & 0xfe) == 18) {
-        Kind::Private
+        AddressClass::Private
     } else {
-        Kind::Public
+        AddressClass::Public
     }
 }
 
-/// 100.64.0.0/10, between a provider and its customers.
+/// 100.64.0.0/10, which providers use between them and their customers.
 const fn is_shared(a: u8, b: u8) -> bool {
     a == 100 && (b & 0xc0) == 64
 }
 
-fn kind_v6(ip: Ipv6Addr) -> Kind {
+fn class_v6(ip: Ipv6Addr) -> AddressClass {
     let [s0, s1, s2, s3, s4, s5, s6, s7] = ip.segments();
     let last = embedded(s6, s7);
     match (s0, s1) {
-        _ if ip.is_unspecified() => Kind::Never("it is unspecified"),
-        _ if ip.is_loopback() => Kind::Private,
-        _ if ip.is_multicast() => Kind::Never("it is multicast"),
-        // Link-local, and site-local as it once was.
-        _ if (s0 & 0xff80) == 0xfe80 => Kind::Never("it is link-local"),
-        _ if (s0 & 0xfe00) == 0xfc00 => Kind::Private,
-        // Mapped (::ffff:a.b.c.d), translated (::ffff:0:a.b.c.d) and compatible (::a.b.c.d): what counts is within.
-        (0, 0) if (s2, s3) == (0, 0) && matches!((s4, s5), (0, 0xffff) | (0xffff, 0) | (0, 0)) => kind(last),
+        _ if ip.is_unspecified() => AddressClass::Never("it is unspecified"),
+        _ if ip.is_loopback() => AddressClass::Private,
+        _ if ip.is_multicast() => AddressClass::Never("it is multicast"),
+        // Link-local, and the former site-local.
+        _ if (s0 & 0xff80) == 0xfe80 => AddressClass::Never("it is link-local"),
+        _ if (s0 & 0xfe00) == 0xfc00 => AddressClass::Private,
+        // Mapped (::ffff:a.b.c.d), translated (::ffff:0:a.b.c.d) and compatible (::a.b.c.d): the inner address counts.
+        (0, 0) if (s2, s3) == (0, 0) && matches!((s4, s5), (0, 0xffff) | (0xffff, 0) | (0, 0)) => class(last),
         // NAT64, and 6to4.
-        (0x64, 0xff9b) if (s2, s3, s4, s5) == (0, 0, 0, 0) => kind(last),
-        (0x64, 0xff9b) => Kind::Never("it is translated to an address that cannot be told"),
-        (0x2002, _) => kind(embedded(s1, s2)),
-        (0x2001, 0) => Kind::Never("it is a Teredo tunnel's"),
-        _ => Kind::Public,
+        (0x64, 0xff9b) if (s2, s3, s4, s5) == (0, 0, 0, 0) => class(last),
+        (0x64, 0xff9b) => AddressClass::Never("it is translated to an address that cannot be told"),
+        (0x2002, _) => class(embedded(s1, s2)),
+        (0x2001, 0) => AddressClass::Never("it is a Teredo tunnel's"),
+        _ => AddressClass::Public,
     }
 }
 
@@ -164,13 +164,13 @@ mod tests {
             "2002:808:808::1",
         ];
         for text in never {
-            assert!(matches!(kind(text.parse().unwrap()), Kind::Never(_)), "{text}");
+            assert!(matches!(class(text.parse().unwrap()), AddressClass::Never(_)), "{text}");
         }
         for text in private {
-            assert_eq!(kind(text.parse().unwrap()), Kind::Private, "{text}");
+            assert_eq!(class(text.parse().unwrap()), AddressClass::Private, "{text}");
         }
         for text in public {
-            assert_eq!(kind(text.parse().unwrap()), Kind::Public, "{text}");
+            assert_eq!(class(text.parse().unwrap()), AddressClass::Public, "{text}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Clocks and randomness for a plug-in that is granted neither: they stand still at the `now` of the call and follow its `seed`.
+//! Clocks and randomness for a plug-in that is not granted the real ones: clocks stand still at the `now` of the call,
+//! and randomness is derived from its `seed`.
 //!
 //! Nothing here reads the machine's clock or its randomness, so a replay of a call sees the same.
 
@@ -11,22 +12,23 @@ use heald_model::Moment;
 use rand::TryRng;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-/// The `now` and the `seed` of the call under way, for clocks and dice that the operator did not grant.
+/// The `now` and the `seed` of the call under way.
 #[derive(Default)]
 pub(crate) struct Ambient {
     now: AtomicU64,
-    dice: AtomicU64,
+    random_state: AtomicU64,
 }
 
 impl Ambient {
     pub(crate) fn set(&self, now: Moment, seed: u64) {
         self.now.store(now.nanos(), Ordering::Relaxed);
-        self.dice.store(seed, Ordering::Relaxed);
+        self.random_state.store(seed, Ordering::Relaxed);
     }
 
-    /// SplitMix64: small, good enough to be no one's secret, and the same for the same seed.
+    /// SplitMix64: small, not secret, and the same for the same seed.
     fn roll(&self) -> u64 {
-        let state = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let state =
+            self.random_state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -55,13 +57,13 @@ impl HostMonotonicClock for StoppedClock {
     }
 }
 
-pub(crate) struct Dice(pub(crate) Arc<Ambient>);
+pub(crate) struct SeededRandom(pub(crate) Arc<Ambient>);
 
-impl TryRng for Dice {
+impl TryRng for SeededRandom {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        // The high half is the better one.
+        // The high half is the more random one.
         Ok(u32::try_from(self.0.roll() >> 32).unwrap_or_default())
     }
 

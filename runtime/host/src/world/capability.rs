@@ -1,13 +1,13 @@
 //! The capabilities that an operator can grant to a plug-in and revoke, and their words.
 //!
-//! A capability says nothing of what a plug-in holds: that is for `leash` to say.
+//! It does not say what a plug-in holds: `grants` does.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::config::Grant;
 
-/// What can be granted beyond the log, and taken back.
+/// What can be granted beyond the log, and revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Capability {
     /// Requests to granted hosts.
@@ -27,7 +27,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// All there are.
+    /// All capabilities.
     pub const ALL: [Self; 7] =
         [Self::Http, Self::Files, Self::Kv, Self::Process, Self::ProcessControl, Self::Clock, Self::Random];
 
@@ -56,7 +56,7 @@ impl Capability {
         }
     }
 
-    /// Built into an instance when that is made.
+    /// Whether it is built into an instance when the instance is made.
     pub(crate) const fn is_built_in(self) -> bool {
         matches!(self, Self::Files | Self::Clock | Self::Random)
     }
@@ -80,7 +80,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// No capability is called that.
+/// No capability has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is no capability; there are {}", Capability::ALL.map(Capability::as_str).join(", "))]
 pub struct NoCapability {

@@ -1,6 +1,7 @@
-//! What the host keeps beside one instance: its counters, its voice, what it may reach, and its sealed piece of WASI.
+//! What the host keeps beside one instance: its counters, its log, its recorder, what it may reach, and its part of
+//! WASI.
 //!
-//! A call begins with everything set ([`Context::begin`]) and ends with everything taken away: between calls, as while it is
+//! [`Context::begin`] opens everything for a call and [`Context::end`] closes it again. Between calls, and while it is
 //! configured, an instance reaches nothing but the log. Nothing of one call is left for the next.
 
 use std::sync::Arc;
@@ -12,30 +13,31 @@ use wasmtime::component::HasData;
 use wasmtime::{Result, UpdateDeadline};
 
 use crate::bindings::heald::plugin::log::{self, Level};
-use crate::bindings::heald::plugin::types::{self, Error as Said, FactResult};
-use crate::guest::limits::{CARRIED_BYTES, HOST_CALLS, Limiter, Limits, Stop};
+use crate::bindings::heald::plugin::types::{self, Error, FactResult};
+use crate::guest::limits::{CARRIED_BYTES, CallLimits, HOST_CALLS, LimitExceeded, Limiter};
 use crate::guest::weigh;
 use crate::world::ambient::Ambient;
 use crate::world::capability::Capability;
-use crate::world::heard::{Ear, Tell};
-use crate::world::leash::Leash;
-use crate::world::processes::Reach;
-use crate::world::sealed::Sealed;
+use crate::world::grants::Grants;
+use crate::world::guest_log::GuestLog;
+use crate::world::processes::ProcessAccess;
+use crate::world::recorder::{Recordable, Recorder};
+use crate::world::sealed::SealedWasi;
 use crate::world::shelf::Shelf;
-use crate::world::voice::Voice;
 
 /// What all instances of one plug-in can reach, while it is granted.
-pub(crate) struct Premises {
-    pub(crate) leash: Arc<Leash>,
+pub(crate) struct PluginAccess {
+    pub(crate) grants: Arc<Grants>,
     pub(crate) shelf: Arc<Shelf>,
-    pub(crate) reach: Reach,
+    pub(crate) processes: ProcessAccess,
 }
 
-impl Premises {
-    /// Whether calls can be made again: not if the plug-in holds what no record can tell it again.
+impl PluginAccess {
+    /// Refuses a replay if the plug-in holds a capability whose answers no record can repeat.
     pub(crate) fn judge_replay(&self) -> Result<(), Fault> {
-        const UNTOLD: [Capability; 4] = [Capability::Http, Capability::Files, Capability::Clock, Capability::Random];
-        match UNTOLD.into_iter().find(|capability| self.leash.opens(*capability)) {
+        const NOT_RECORDED: [Capability; 4] =
+            [Capability::Http, Capability::Files, Capability::Clock, Capability::Random];
+        match NOT_RECORDED.into_iter().find(|capability| self.grants.opens(*capability)) {
             None => Ok(()),
             Some(capability) => {
                 let why = format!("it is granted {capability}, and what it saw there no record can show it again");
@@ -46,33 +48,33 @@ impl Premises {
 }
 
 /// The call under way.
-pub(crate) struct Call {
+pub(crate) struct GuestCall {
     /// Its `now`.
     pub(crate) now: Moment,
-    /// For its dice.
+    /// The seed of its randomness.
     pub(crate) seed: u64,
     /// The service it is about.
     pub(crate) service: ServiceName,
-    /// Every running copy of that is ready.
+    /// Whether every running copy of the service is ready.
     pub(crate) ready: bool,
-    /// It may touch the service's processes: it is `perform` or `undo`.
+    /// Whether it may touch the service's processes: it is `perform` or `undo`.
     pub(crate) touch: bool,
 }
 
-impl Call {
-    /// A call that looks and touches nothing.
+impl GuestCall {
+    /// A call that touches nothing.
     pub(crate) fn looking(now: Moment, seed: u64, service: &ServiceView) -> Self {
         let ready = service.ready >= service.running;
         Self { now, seed, service: service.name.clone(), ready, touch: false }
     }
 
-    /// A call that does something.
+    /// A call that may touch processes.
     pub(crate) fn touching(now: Moment, seed: u64, service: &ServiceView) -> Self {
         Self { touch: true, ..Self::looking(now, seed, service) }
     }
 }
 
-/// What one call asked of the host.
+/// What one call used of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     pub(crate) host_calls: u32,
@@ -83,156 +85,157 @@ pub(crate) struct Used {
 /// The data of a store.
 pub(crate) struct Context {
     pub(crate) limiter: Limiter,
-    pub(crate) voice: Voice,
-    pub(crate) premises: Arc<Premises>,
-    /// What of its grant was left when it was made.
+    pub(crate) log: GuestLog,
+    pub(crate) access: Arc<PluginAccess>,
+    /// The generation of the grants when the instance was made.
     pub(crate) generation: u32,
-    limits: Limits,
+    limits: CallLimits,
     /// Ticks that the guest may still see in this call.
     ticks: u32,
     used: Used,
-    call: Option<Call>,
-    ear: Ear,
+    call: Option<GuestCall>,
+    recorder: Recorder,
     ambient: Arc<Ambient>,
-    wasi: Option<Box<Sealed>>,
+    wasi: Option<Box<SealedWasi>>,
 }
 
 impl Context {
     pub(crate) fn new(
-        limits: Limits,
-        voice: Voice,
-        premises: Arc<Premises>,
+        limits: CallLimits,
+        log: GuestLog,
+        access: Arc<PluginAccess>,
         generation: u32,
         ambient: Arc<Ambient>,
-        wasi: Option<Sealed>,
+        wasi: Option<SealedWasi>,
     ) -> Self {
         Self {
             limiter: Limiter::new(limits.memory),
-            voice,
-            premises,
+            log,
+            access,
             generation,
             limits,
             ticks: 0,
             used: Used::default(),
             call: None,
-            ear: Ear::Deaf,
+            recorder: Recorder::Off,
             ambient,
             wasi: wasi.map(Box::new),
         }
     }
 
-    /// Fills the counters for one call.
-    pub(crate) fn allow(&mut self, limits: Limits) {
+    /// Resets the counters for one call.
+    pub(crate) fn allow(&mut self, limits: CallLimits) {
         self.limits = limits;
         self.ticks = limits.ticks();
         self.used = Used::default();
     }
 
-    /// A call begins. With an ear that is told, nothing of the world is asked, changed or written.
-    pub(crate) fn begin(&mut self, call: Call, ear: Ear) {
-        let rehearsed = ear.is_told();
-        self.voice.begin(rehearsed);
+    /// Begins a call. In a replay, nothing of the world is asked, changed or written.
+    pub(crate) fn begin(&mut self, call: GuestCall, recorder: Recorder) {
+        let replaying = recorder.is_replaying();
+        self.log.begin(replaying);
         self.ambient.set(call.now, call.seed);
-        if let Some(wasi) = self.wasi.as_mut().filter(|_| !rehearsed) {
+        if let Some(wasi) = self.wasi.as_mut().filter(|_| !replaying) {
             wasi.open(Instant::now() + self.limits.wall);
         }
         self.call = Some(call);
-        self.ear = ear;
+        self.recorder = recorder;
     }
 
-    /// It is over: what it heard.
-    pub(crate) fn end(&mut self) -> Ear {
+    /// Ends the call, and returns its recorder.
+    pub(crate) fn end(&mut self) -> Recorder {
         if let Some(wasi) = &mut self.wasi {
             wasi.close();
         }
         self.call = None;
-        std::mem::take(&mut self.ear)
+        std::mem::take(&mut self.recorder)
     }
 
-    /// What the call used, what it printed included.
+    /// What the call used, with what it printed.
     pub(crate) fn used(&self) -> Used {
-        Used { bytes: self.used.bytes + self.voice.printed_bytes(), ..self.used }
+        Used { bytes: self.used.bytes + self.log.printed_bytes(), ..self.used }
     }
 
-    /// The guest saw the epoch move on. It hands the thread back for a moment, so that others on it get their turn, until it
-    /// has used its budget up.
+    /// Counts a tick that the guest saw. The guest yields its thread, so that others get their turn, until its budget
+    /// is used up.
     pub(crate) fn ticked(&mut self) -> Result<UpdateDeadline> {
         match self.ticks.checked_sub(1) {
             Some(left) => {
                 self.ticks = left;
                 Ok(UpdateDeadline::Yield(1))
             }
-            None => Err(Stop::Cpu(self.limits.cpu).into()),
+            None => Err(LimitExceeded::Cpu(self.limits.cpu).into()),
         }
     }
 
-    /// Counts a call of the host, with so many bytes handed over, against what one guest call may do.
-    pub(crate) fn called(&mut self, bytes: usize) -> Result<(), Stop> {
+    /// Counts a host call and the bytes it handed over against the limits of one guest call.
+    pub(crate) fn called(&mut self, bytes: usize) -> Result<(), LimitExceeded> {
         self.used.host_calls += 1;
         self.used.bytes += bytes;
         if self.used.host_calls > HOST_CALLS {
-            return Err(Stop::HostCalls);
+            return Err(LimitExceeded::HostCalls);
         }
         if self.used.bytes > CARRIED_BYTES {
-            return Err(Stop::Carried);
+            return Err(LimitExceeded::Carried);
         }
         Ok(())
     }
 
-    /// Granted, and not taken back meanwhile.
+    /// Whether a capability is granted and not revoked.
     pub(crate) fn holds(&self, capability: Capability) -> bool {
-        self.premises.leash.holds(capability)
+        self.access.grants.holds(capability)
     }
 
     /// The call under way, if one is.
-    pub(crate) fn call(&self) -> Option<&Call> {
+    pub(crate) fn call(&self) -> Option<&GuestCall> {
         self.call.as_ref()
     }
 
-    /// The call under way, if the plug-in still holds what this function needs.
-    pub(crate) fn call_with(&self, needed: Capability) -> Result<&Call, Said> {
-        // What it would learn while it is set up would be part of no call's input, and of no record.
+    /// The call under way, if the plug-in still holds the capability.
+    pub(crate) fn call_with(&self, needed: Capability) -> Result<&GuestCall, Error> {
+        // What a guest learns while it is set up belongs to no call, so no record would hold it.
         let call = self
             .call
             .as_ref()
-            .ok_or_else(|| Said::Denied(format!("{needed} is there in a call, not in `configure` and `describe`")))?;
-        if self.holds(needed) { Ok(call) } else { Err(Said::Denied(format!("the grant of {needed} was revoked"))) }
+            .ok_or_else(|| Error::Denied(format!("{needed} is there in a call, not in `configure` and `describe`")))?;
+        if self.holds(needed) { Ok(call) } else { Err(Error::Denied(format!("the grant of {needed} was revoked"))) }
     }
 
-    /// Answers a question that a replay will answer from the record: from the world, and noted; or from the record.
-    pub(crate) fn hear<T: Tell>(
+    /// Answers a question of a guest. A live answer comes from the world and is recorded; a replayed answer comes from
+    /// the record.
+    pub(crate) fn answer<T: Recordable>(
         &mut self,
         call: &str,
         asked: impl FnOnce() -> Value,
-        answer: impl FnOnce(&Self) -> Result<T, Said>,
-    ) -> Result<Result<T, Said>> {
-        if let Ear::Told(record) = &mut self.ear {
+        answer: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>> {
+        if let Recorder::Replaying(record) = &mut self.recorder {
             return Ok(record.answer(call, &asked())?);
         }
         let answer = answer(self);
-        if let Ear::Noting(notes) = &mut self.ear {
-            notes.note(call, asked(), &answer);
+        if let Recorder::Recording(calls) = &mut self.recorder {
+            calls.record(call, asked(), &answer);
         }
         Ok(answer)
     }
 
-    /// WASI is linked only where there is some; should it ever not be so, the guest finds a world with nothing in it.
-    pub(crate) fn sealed(&mut self) -> &mut Sealed {
-        self.wasi.get_or_insert_with(|| Box::new(Sealed::empty()))
+    /// The part of WASI. It exists wherever WASI is linked; without one, the guest finds an empty part.
+    pub(crate) fn sealed(&mut self) -> &mut SealedWasi {
+        self.wasi.get_or_insert_with(|| Box::new(SealedWasi::empty()))
     }
 }
 
 impl log::Host for Context {
     fn write(&mut self, level: Level, message: String, facts: Vec<FactResult>) -> Result<()> {
         self.called(message.len() + weigh::facts(&facts))?;
-        self.voice.line(level, &message, &facts);
+        self.log.line(level, &message, &facts);
         Ok(())
     }
 }
 
 impl types::Host for Context {}
 
-/// Says to the bindings that a store's data is the host.
+/// Tells the bindings that the data of a store is the host.
 pub(crate) struct HasContext;
 
 impl HasData for HasContext {

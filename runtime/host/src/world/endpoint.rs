@@ -1,7 +1,7 @@
-//! Where a plug-in may send requests: the hosts of a grant, and which of them a request falls under.
+//! The hosts of a grant, and which of them a request goes to.
 //!
-//! It compares names and ports and nothing else; what a name resolves to is judged by `address`. There are no wildcards: a name
-//! that the grant does not spell is not granted.
+//! It compares names and ports and nothing else; `address` judges what a name resolves to. There are no wildcards: a
+//! grant spells every name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::world::address;
+use crate::world::address::{self, AddressClass};
 
 /// A granted host: `"hooks.example.com"`, or a table with more.
 ///
@@ -25,17 +25,17 @@ use crate::world::address;
 /// | `{ host = "...", private = true }` | the name may resolve to a private or loopback address |
 /// | `{ host = "...", headers = { authorization = "..." } }` | the host adds these headers, and only to requests that go there |
 ///
-/// Where headers are added only https is spoken, unless `http://` is spelled: a plug-in that chose the scheme could otherwise
-/// have them sent in the clear.
+/// Where headers are added, only https is spoken, unless the grant says `http://`: a plug-in that chose the scheme
+/// could otherwise have the headers sent in the clear.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Form")]
+#[serde(try_from = "EndpointForm")]
 pub struct Endpoint {
-    origin: Origin,
+    origin: HostPort,
     private: bool,
     headers: BTreeMap<String, Secret>,
 }
 
-/// What stands in place of a secret wherever a configuration is shown.
+/// What is shown in place of a secret.
 const HIDDEN: &str = "(secret)";
 
 /// A text that is used and never shown.
@@ -48,7 +48,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, to be used.
+    /// The text, for use.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -67,23 +67,23 @@ impl Serialize for Secret {
 }
 
 impl Endpoint {
-    /// Where it is, as `host:port` or with its scheme.
-    pub fn host(&self) -> &Origin {
+    /// Its host and port, with a scheme if one is fixed.
+    pub fn host(&self) -> &HostPort {
         &self.origin
     }
 
-    /// Whether its name may resolve to a private or loopback address. Addresses that are written as such, and `localhost`, may
-    /// be private in any case: the operator knows where they lead.
+    /// Whether its name may resolve to a private or loopback address. A literal address and `localhost` always may: the
+    /// operator knows where they lead.
     pub(crate) fn may_be_private(&self) -> bool {
         self.private || self.origin.host.is_literal()
     }
 
-    pub(crate) fn covers(&self, target: &Target) -> bool {
-        let Origin { scheme, host, port } = &self.origin;
+    pub(crate) fn covers(&self, target: &RequestTarget) -> bool {
+        let HostPort { scheme, host, port } = &self.origin;
         *host == target.host && *port == target.port && scheme.is_none_or(|scheme| scheme == target.scheme)
     }
 
-    /// The headers that the host adds. What was checked when it was read cannot fail here, and is left out if it did.
+    /// The headers that the host adds. They were checked when they were read; one that fails here is left out.
     pub(crate) fn injected(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
         self.headers.iter().filter_map(|(name, secret)| {
             let mut value = HeaderValue::from_str(secret.reveal()).ok()?;
@@ -97,7 +97,7 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Form::Host(text.to_owned()).try_into()
+        EndpointForm::Host(text.to_owned()).try_into()
     }
 }
 
@@ -120,14 +120,14 @@ impl Serialize for Endpoint {
     untagged,
     expecting = "a host is granted as \"host:port\" or as { host = \"host:port\", private = true, headers = { authorization = \"...\" } }"
 )]
-enum Form {
+enum EndpointForm {
     Host(String),
-    Whole(Table),
+    Whole(EndpointTable),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct EndpointTable {
     host: String,
     #[serde(default)]
     private: bool,
@@ -135,17 +135,17 @@ struct Table {
     headers: BTreeMap<String, String>,
 }
 
-impl TryFrom<Form> for Endpoint {
+impl TryFrom<EndpointForm> for Endpoint {
     type Error = String;
 
-    fn try_from(form: Form) -> Result<Self, String> {
-        let Table { host, private, headers } = match form {
-            Form::Host(host) => Table { host, private: false, headers: BTreeMap::new() },
-            Form::Whole(table) => table,
+    fn try_from(form: EndpointForm) -> Result<Self, String> {
+        let EndpointTable { host, private, headers } = match form {
+            EndpointForm::Host(host) => EndpointTable { host, private: false, headers: BTreeMap::new() },
+            EndpointForm::Whole(table) => table,
         };
-        let mut origin: Origin = host.parse()?;
-        if let Host::Address(ip) = origin.host
-            && let address::Kind::Never(what) = address::kind(ip)
+        let mut origin: HostPort = host.parse()?;
+        if let EndpointHost::Address(ip) = origin.host
+            && let AddressClass::Never(what) = address::class(ip)
         {
             return Err(format!("{host} cannot be granted: {what}, which no plug-in may reach"));
         }
@@ -163,7 +163,7 @@ impl TryFrom<Form> for Endpoint {
     }
 }
 
-/// A header that the operator may have added. Messages name the header and never its value.
+/// Checks a header that the operator wants added. Errors name the header and never its value.
 fn injectable(name: &str, value: &str) -> Result<HeaderName, String> {
     let parsed = HeaderName::from_str(name).map_err(|_| format!("`{name}` is no name of a header"))?;
     if is_reserved(&parsed) || parsed == header::CONTENT_LENGTH {
@@ -179,7 +179,8 @@ fn injectable(name: &str, value: &str) -> Result<HeaderName, String> {
     Ok(parsed)
 }
 
-/// Headers that say how a message is framed, routed or whose connection it is: no plug-in sets them, and no operator.
+/// Headers that say how a message is framed or routed, or whose connection it is: neither plug-ins nor operators set
+/// them.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {
     const MORE: [&str; 4] = ["keep-alive", "proxy-connection", "http2-settings", "proxy-authenticate"];
     const RESERVED: [HeaderName; 8] = [
@@ -217,15 +218,15 @@ impl Scheme {
     }
 }
 
-/// A host and a port, and the scheme if only one will do.
+/// A host and a port, with a scheme if only one is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct HostPort {
     scheme: Option<Scheme>,
-    host: Host,
+    host: EndpointHost,
     port: u16,
 }
 
-impl FromStr for Origin {
+impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -247,7 +248,7 @@ impl FromStr for Origin {
             Some(colon) => rest.split_at(colon),
             None => (rest, ""),
         };
-        let host = Host::parse(host).ok_or_else(|| {
+        let host = EndpointHost::parse(host).ok_or_else(|| {
             wrong("wanted is a name in ASCII letters, an address such as 10.0.0.7, or one such as [::1] in brackets")
         })?;
         let port = match port.strip_prefix(':') {
@@ -267,7 +268,7 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, port } = self;
         match scheme {
@@ -277,14 +278,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A host, by its name in lower case without a dot at its end, or by its address.
+/// A host: a name in lower case without a final dot, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Host {
+pub(crate) enum EndpointHost {
     Name(String),
     Address(IpAddr),
 }
 
-impl Host {
+impl EndpointHost {
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let ip: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
@@ -299,14 +300,14 @@ impl Host {
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
         let last = text.rsplit('.').next()?;
-        // 127.1, 0x7f.1 and 2130706433 are addresses to many a resolver; a host that looks like one is none.
+        // Many resolvers take 127.1, 0x7f.1 and 2130706433 for addresses, so a name that looks like one is refused.
         let looks_like_address =
             last.bytes().all(|byte| byte.is_ascii_digit()) || last.to_ascii_lowercase().starts_with("0x");
         let is_name = text.len() <= 253 && text.split('.').all(is_label) && !looks_like_address;
         is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
 
-    /// Where it leads does not depend on what a resolver says.
+    /// Whether no resolver decides where it leads.
     fn is_literal(&self) -> bool {
         match self {
             Self::Address(_) => true,
@@ -315,7 +316,7 @@ impl Host {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for EndpointHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -325,16 +326,16 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where a request wants to go.
+/// The scheme, host and port of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct RequestTarget {
     pub(crate) scheme: Scheme,
-    pub(crate) host: Host,
+    pub(crate) host: EndpointHost,
     pub(crate) port: u16,
 }
 
-impl Target {
-    /// None: the address of the request is none that a host could have.
+impl RequestTarget {
+    /// The target of a URI; None: no host can have that URI.
     pub(crate) fn of(uri: &http::Uri) -> Option<Self> {
         let scheme = match uri.scheme_str() {
             Some("https") => Scheme::Https,
@@ -342,7 +343,7 @@ impl Target {
             _ => return None,
         };
         let authority = uri.authority()?.as_str();
-        let origin: Origin = format!("{}://{authority}", scheme.as_str()).parse().ok()?;
+        let origin: HostPort = format!("{}://{authority}", scheme.as_str()).parse().ok()?;
         Some(Self { scheme, host: origin.host, port: origin.port })
     }
 
@@ -357,7 +358,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme.as_str(), self.host, self.port)
     }
@@ -374,7 +375,7 @@ mod tests {
     }
 
     fn covers(endpoint: &Endpoint, uri: &str) -> bool {
-        Target::of(&uri.parse().unwrap()).is_some_and(|target| endpoint.covers(&target))
+        RequestTarget::of(&uri.parse().unwrap()).is_some_and(|target| endpoint.covers(&target))
     }
 
     #[test]
@@ -441,8 +442,8 @@ mod tests {
         for text in
             ["example.com", "a:1", "http://b", "https://[::1]:8443", "[2001:db8::1]:9", "10.0.0.7", "localhost:80"]
         {
-            let origin: Origin = text.parse().unwrap();
-            assert_eq!(origin.to_string().parse::<Origin>().unwrap(), origin, "{text}");
+            let origin: HostPort = text.parse().unwrap();
+            assert_eq!(origin.to_string().parse::<HostPort>().unwrap(), origin, "{text}");
         }
     }
 

@@ -1,7 +1,8 @@
-//! One request to one judged address and its answer, over HTTP/1.1 on a connection of its own, within bounds.
+//! Sends one request to one judged address and receives its answer, over HTTP/1.1 on a connection of its own, within
+//! time and size limits.
 //!
-//! No proxy is asked, no redirect followed, no connection kept. Whatever goes wrong is a value for the guest, in the words that
-//! wasi:http has for it.
+//! It uses no proxy, follows no redirect and keeps no connection. A failure is a value for the guest, in the words of
+//! wasi:http.
 
 use std::future::Future;
 use std::io;
@@ -22,34 +23,34 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::world::endpoint::{Scheme, Target};
-use crate::world::outgoing::Outgoing;
+use crate::world::endpoint::{RequestTarget, Scheme};
+use crate::world::outgoing::AllowedHosts;
 use crate::world::resolve::Unresolved;
-use crate::world::tls::Broken;
+use crate::world::tls::TlsFailure;
 
 /// Bytes of a body, either way. A webhook has some KiB.
 const BODY: u64 = 1 << 20;
 /// Bytes and number of the headers of an answer.
 const HEAD: usize = 64 << 10;
 const HEADERS: usize = 100;
-/// Addresses of a name that are tried, one after the other, sharing the time there is to connect.
+/// Addresses of a name that are tried one after the other. They share the time to connect.
 const TRIED: usize = 4;
-/// A guest may ask for less than these, not for more.
+/// A guest may ask for less time than this, not for more.
 const CONNECT: Duration = Duration::from_secs(5);
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 const BETWEEN_BYTES: Duration = Duration::from_secs(30);
 
-/// When patience ends.
+/// The timeouts of one request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct RequestTimeouts {
     connect: Duration,
     first_byte: Duration,
     between_bytes: Duration,
-    /// All of it.
+    /// The end of the whole exchange.
     until: Instant,
 }
 
-impl Bounds {
+impl RequestTimeouts {
     pub(crate) fn of(options: Option<RequestOptions>, until: Instant) -> Self {
         let asked = options.unwrap_or_default();
         let at_most = |wanted: Option<Duration>, most: Duration| wanted.map_or(most, |wanted| wanted.min(most));
@@ -61,32 +62,32 @@ impl Bounds {
         }
     }
 
-    /// So long from now, and never beyond the end of all.
+    /// The instant after this time, or the end of the whole exchange if that is earlier.
     fn within(&self, time: Duration) -> Instant {
         (Instant::now() + time).min(self.until)
     }
 }
 
 /// A request that was admitted.
-pub(crate) struct Order {
+pub(crate) struct AdmittedRequest {
     pub(crate) request: Request<WasiBody>,
-    pub(crate) target: Target,
+    pub(crate) target: RequestTarget,
     pub(crate) private: bool,
-    pub(crate) bounds: Bounds,
+    pub(crate) timeouts: RequestTimeouts,
 }
 
-/// Sends it. What comes back beside the answer keeps the connection going while its body is read.
+/// Sends a request. The returned future keeps the connection going while the body of the answer is read.
 pub(crate) async fn send(
-    outgoing: &Outgoing,
-    order: Order,
+    outgoing: &AllowedHosts,
+    order: AdmittedRequest,
 ) -> Result<(Response<WasiBody>, impl Future<Output = Result<(), Error>> + Send + use<>), Error> {
-    let Order { request, target, private, bounds } = order;
-    let connected = bounds.within(bounds.connect);
+    let AdmittedRequest { request, target, private, timeouts } = order;
+    let connected = timeouts.within(timeouts.connect);
     let stream = connect(outgoing, &target, private, connected).await?;
     let io: Box<dyn Io> = match target.scheme {
         Scheme::Http => Box::new(stream),
         Scheme::Https => {
-            let shaking = timeout_at(connected, outgoing.outside.tls.connect(&target.host, stream)).await;
+            let shaking = timeout_at(connected, outgoing.network.tls.connect(&target.host, stream)).await;
             Box::new(shaking.map_err(|_| Error::ConnectionTimeout)?.map_err(|error| {
                 outgoing.failed(&target, &error);
                 of_tls(&error)
@@ -96,23 +97,23 @@ pub(crate) async fn send(
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD).max_headers(HEADERS);
     let (mut sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(|error| of_hyper(&error))?;
-    // What ends the connection early is told by the answer or by its body.
+    // The answer or its body reports what ends the connection early.
     let connection: AbortOnDropJoinHandle<()> = spawn(async move {
-        let _ = timeout_at(bounds.until, connection).await;
+        let _ = timeout_at(timeouts.until, connection).await;
     });
-    let request = request.map(|body| Bounded::new(body, Error::HttpRequestBodySize, bounds));
-    let answer = timeout_at(bounds.within(bounds.first_byte), sender.send_request(request)).await;
+    let request = request.map(|body| Bounded::new(body, Error::HttpRequestBodySize, timeouts));
+    let answer = timeout_at(timeouts.within(timeouts.first_byte), sender.send_request(request)).await;
     let response = answer.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| {
         outgoing.failed(&target, &error);
         of_hyper(&error)
     })?;
-    // What says itself that it is too large need not be read.
+    // A body that announces that it is too large is not read.
     if response.body().size_hint().lower() > BODY {
         return Err(Error::HttpResponseBodySize(Some(response.body().size_hint().lower())));
     }
     let response = response.map(|body| {
         let body = body.map_err(|error| of_hyper(&error)).boxed_unsync();
-        Bounded::new(body, Error::HttpResponseBodySize, bounds).boxed_unsync()
+        Bounded::new(body, Error::HttpResponseBodySize, timeouts).boxed_unsync()
     });
     Ok((response, async move {
         connection.await;
@@ -124,15 +125,20 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-async fn connect(outgoing: &Outgoing, target: &Target, private: bool, until: Instant) -> Result<TcpStream, Error> {
-    let looked_up = outgoing.pins.addresses(&*outgoing.outside.resolver, &target.host, private);
+async fn connect(
+    outgoing: &AllowedHosts,
+    target: &RequestTarget,
+    private: bool,
+    until: Instant,
+) -> Result<TcpStream, Error> {
+    let looked_up = outgoing.pins.addresses(&*outgoing.network.resolver, &target.host, private);
     let addresses = timeout_at(until, looked_up).await.unwrap_or(Err(Unresolved::Late)).map_err(|unresolved| {
         match &unresolved {
             Unresolved::Private(_) => {
                 let remedy = format!("`{{ host = \"{target}\", private = true }}` in `grant.http` would allow it");
-                outgoing.tell(target, &unresolved.to_string(), &remedy);
+                outgoing.warn_once(target, &unresolved.to_string(), &remedy);
             }
-            Unresolved::Never(..) => outgoing.tell(target, &unresolved.to_string(), "nothing would allow it"),
+            Unresolved::Never(..) => outgoing.warn_once(target, &unresolved.to_string(), "nothing would allow it"),
             Unresolved::Late | Unresolved::Failed(_) | Unresolved::Nowhere => outgoing.failed(target, &unresolved),
         }
         of_name(&unresolved)
@@ -145,7 +151,8 @@ async fn connect(outgoing: &Outgoing, target: &Target, private: bool, until: Ins
         let connecting = TcpStream::connect(SocketAddr::new(*ip, target.port));
         failure = match tokio::time::timeout(share, connecting).await {
             Ok(Ok(stream)) => {
-                // Headers and body are written apart; without this the second waits for the first's acknowledgement.
+                // Headers and body are written separately; otherwise the second write waits until the first is
+                // acknowledged.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -163,14 +170,14 @@ struct Bounded {
     body: Option<WasiBody>,
     left: u64,
     too_long: fn(Option<u64>) -> Error,
-    bounds: Bounds,
+    timeouts: RequestTimeouts,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Bounded {
-    fn new(body: WasiBody, too_long: fn(Option<u64>) -> Error, bounds: Bounds) -> Self {
-        let alarm = Box::pin(tokio::time::sleep_until(bounds.within(bounds.between_bytes)));
-        Self { body: Some(body), left: BODY, too_long, bounds, alarm }
+    fn new(body: WasiBody, too_long: fn(Option<u64>) -> Error, timeouts: RequestTimeouts) -> Self {
+        let alarm = Box::pin(tokio::time::sleep_until(timeouts.within(timeouts.between_bytes)));
+        Self { body: Some(body), left: BODY, too_long, timeouts, alarm }
     }
 
     fn end(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -193,9 +200,9 @@ impl Body for Bounded {
             Poll::Ready(Some(Ok(frame))) => {
                 let size = frame.data_ref().map_or(0, Buf::remaining);
                 match self.left.checked_sub(u64::try_from(size).unwrap_or(u64::MAX)) {
-                    Some(left) if Instant::now() < self.bounds.until => {
+                    Some(left) if Instant::now() < self.timeouts.until => {
                         self.left = left;
-                        let next = self.bounds.within(self.bounds.between_bytes);
+                        let next = self.timeouts.within(self.timeouts.between_bytes);
                         self.alarm.as_mut().reset(next);
                         Poll::Ready(Some(Ok(frame)))
                     }
@@ -239,10 +246,10 @@ fn of_connection(error: &io::Error) -> Error {
 }
 
 fn of_tls(error: &io::Error) -> Error {
-    match Broken::of(error) {
-        Broken::Certificate => Error::TlsCertificateError,
-        Broken::Alert(id) => Error::TlsAlertReceived { alert_id: Some(id), alert_message: None },
-        Broken::Protocol => Error::TlsProtocolError,
+    match TlsFailure::of(error) {
+        TlsFailure::Certificate => Error::TlsCertificateError,
+        TlsFailure::Alert(id) => Error::TlsAlertReceived { alert_id: Some(id), alert_message: None },
+        TlsFailure::Protocol => Error::TlsProtocolError,
     }
 }
 
@@ -272,8 +279,8 @@ mod tests {
 
     use super::*;
 
-    fn bounds(seconds: u64) -> Bounds {
-        Bounds::of(None, Instant::now() + Duration::from_secs(seconds))
+    fn timeouts(seconds: u64) -> RequestTimeouts {
+        RequestTimeouts::of(None, Instant::now() + Duration::from_secs(seconds))
     }
 
     fn body(bytes: usize) -> WasiBody {
@@ -283,10 +290,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_the_largest_size_passes_and_one_byte_more_does_not() {
         let largest = usize::try_from(BODY).unwrap();
-        let whole = Bounded::new(body(largest), Error::HttpResponseBodySize, bounds(9)).collect().await.unwrap();
+        let whole = Bounded::new(body(largest), Error::HttpResponseBodySize, timeouts(9)).collect().await.unwrap();
         assert_eq!(whole.to_bytes().len(), largest);
         let error =
-            Bounded::new(body(largest + 1), Error::HttpResponseBodySize, bounds(9)).collect().await.unwrap_err();
+            Bounded::new(body(largest + 1), Error::HttpResponseBodySize, timeouts(9)).collect().await.unwrap_err();
         assert!(matches!(error, Error::HttpResponseBodySize(Some(BODY))), "{error}");
     }
 
@@ -295,7 +302,8 @@ mod tests {
         for (seconds, expected) in [(900, BETWEEN_BYTES), (7, Duration::from_secs(7))] {
             let began = Instant::now();
             let silent = Silent.boxed_unsync();
-            let error = Bounded::new(silent, Error::HttpResponseBodySize, bounds(seconds)).collect().await.unwrap_err();
+            let error =
+                Bounded::new(silent, Error::HttpResponseBodySize, timeouts(seconds)).collect().await.unwrap_err();
             assert!(matches!(error, Error::ConnectionReadTimeout), "{error}");
             assert_eq!(began.elapsed().as_secs(), expected.as_secs());
         }
@@ -321,8 +329,8 @@ mod tests {
             first_byte_timeout: long,
             between_bytes_timeout: long,
         };
-        let bounds = Bounds::of(Some(asked), Instant::now() + Duration::from_secs(10));
-        assert_eq!((bounds.connect, bounds.first_byte), (Duration::from_secs(1), FIRST_BYTE));
-        assert_eq!(bounds.within(bounds.first_byte), bounds.until);
+        let timeouts = RequestTimeouts::of(Some(asked), Instant::now() + Duration::from_secs(10));
+        assert_eq!((timeouts.connect, timeouts.first_byte), (Duration::from_secs(1), FIRST_BYTE));
+        assert_eq!(timeouts.within(timeouts.first_byte), timeouts.until);
     }
 }

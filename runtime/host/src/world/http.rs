@@ -1,8 +1,9 @@
-//! wasi:http as a plug-in gets it: requests to the hosts of its grant, each judged anew, and nothing else of the network.
+//! wasi:http as a plug-in gets it: requests to the hosts of its grant, each judged by itself, and nothing else of the
+//! network.
 //!
-//! Every request passes [`Wire::admit`], the one gate. A request that goes through it is sent by `exchange`; one that does not is
-//! answered with an error that the guest can read. Redirects are answers like any other: a guest that follows one sends
-//! another request, which is judged by where that one goes.
+//! Every request passes [`HttpGate::admit`]. `exchange` sends a request that is admitted; another is answered with an
+//! error that the guest can read. A redirect is an answer like any other: a guest that follows it sends another
+//! request, which is judged by its own target.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,36 +13,36 @@ use http::{Method, Request, Response};
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-use crate::world::endpoint::{Endpoint, Target, is_reserved};
-use crate::world::exchange::{self, Bounds, Order};
-use crate::world::outgoing::Outgoing;
+use crate::world::endpoint::{Endpoint, RequestTarget, is_reserved};
+use crate::world::exchange::{self, AdmittedRequest, RequestTimeouts};
+use crate::world::outgoing::AllowedHosts;
 
 /// Requests in one call. An action that needs more than this is several actions.
 const REQUESTS: u32 = 16;
-/// Bytes that the headers of a message may take in the guest's hands; proxies commonly stop at 8 KiB.
+/// Bytes of a message's headers in the guest's hands; proxies commonly stop at 8 KiB.
 const HEADERS: usize = 32 << 10;
-/// Bytes of a body that a guest may hand over at once. Two pieces are buffered for each request.
+/// Bytes of a body that a guest may hand over at once. Each request buffers two such pieces.
 const PIECE: usize = 64 << 10;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("heald/", env!("CARGO_PKG_VERSION")));
 
-/// What one instance sends its requests through.
-pub(crate) struct Wire {
-    /// None: to nowhere.
-    outgoing: Option<Arc<Outgoing>>,
-    /// Some during a call that may send: requests still to be had, and when the call is over, and with it whatever it began.
+/// The gate that one instance sends its requests through.
+pub(crate) struct HttpGate {
+    /// None: no host can be reached.
+    outgoing: Option<Arc<AllowedHosts>>,
+    /// Some: a call is under way, with this many requests left and this end. Its requests end with it.
     open: Option<(u32, Instant)>,
 }
 
-/// How much of a message's head a guest may hold.
+/// A context that bounds the headers a guest may hold.
 pub(crate) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(HEADERS);
     context
 }
 
-impl Wire {
-    /// Closed, until a call opens it: a plug-in that is only being set up sends nothing to anyone.
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+impl HttpGate {
+    /// A closed gate, until a call opens it: a plug-in that is being set up sends nothing.
+    pub(crate) fn new(outgoing: Arc<AllowedHosts>) -> Self {
         Self { outgoing: Some(outgoing), open: None }
     }
 
@@ -49,73 +50,76 @@ impl Wire {
         Self { outgoing: None, open: None }
     }
 
-    /// For one call, which is over at `until`.
+    /// Opens the gate for one call, which ends at `until`.
     pub(crate) fn open(&mut self, until: Instant) {
         self.open = Some((REQUESTS, until));
     }
 
-    /// The call is over, or the grant was taken back.
+    /// Closes the gate: the call is over, or the grant was revoked.
     pub(crate) fn close(&mut self) {
         self.open = None;
     }
 
-    /// Where a request may go, with what the host adds, and until when; the one gate that every request passes.
-    fn admit(&mut self, method: &Method, uri: &http::Uri) -> Result<Admitted, Error> {
+    /// Judges where a request goes. Every request passes here.
+    fn admit(&mut self, method: &Method, uri: &http::Uri) -> Result<AdmittedTarget, Error> {
         let (Some(outgoing), Some((left, until))) = (&self.outgoing, &mut self.open) else {
             return Err(Error::HttpRequestDenied);
         };
         *left = left.checked_sub(1).ok_or(Error::ConnectionLimitReached)?;
-        // A tunnel leads where nobody judges; a trace would hand the host's own headers to the guest.
+        // Nobody judges where a tunnel leads, and a trace would show the host's own headers to the guest.
         if method == Method::CONNECT || method == Method::TRACE {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let target = Target::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        let target = RequestTarget::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
         match outgoing.endpoint(&target) {
-            Some(endpoint) => {
-                Ok(Admitted { target, endpoint: Arc::clone(endpoint), outgoing: Arc::clone(outgoing), until: *until })
-            }
+            Some(endpoint) => Ok(AdmittedTarget {
+                target,
+                endpoint: Arc::clone(endpoint),
+                outgoing: Arc::clone(outgoing),
+                until: *until,
+            }),
             None => {
                 let remedy = format!("`grant.http = [\"{target}\"]` in its [[plugin]] table would grant it");
-                outgoing.tell(&target, "it is not granted", &remedy);
+                outgoing.warn_once(&target, "it is not granted", &remedy);
                 Err(Error::HttpRequestDenied)
             }
         }
     }
 
-    fn order(
+    fn admitted(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-    ) -> Result<(Arc<Outgoing>, Order), Error> {
+    ) -> Result<(Arc<AllowedHosts>, AdmittedRequest), Error> {
         let (mut parts, body) = request.into_parts();
-        let Admitted { target, endpoint, outgoing, until } = self.admit(&parts.method, &parts.uri)?;
+        let AdmittedTarget { target, endpoint, outgoing, until } = self.admit(&parts.method, &parts.uri)?;
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        // Absolute addresses are for proxies.
+        // Only a proxy takes an absolute address.
         parts.uri = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
         parts.version = http::Version::HTTP_11;
         parts.headers.insert(header::HOST, target.host_header().ok_or(Error::HttpRequestUriInvalid)?);
-        // One request, one connection: none of it is there for the next one to be mistaken for.
+        // One connection serves one request, so that no leftover bytes are taken for another answer.
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         parts.headers.entry(header::USER_AGENT).or_insert(AGENT);
         for (name, value) in endpoint.injected() {
             parts.headers.insert(name, value);
         }
-        let (private, bounds) = (endpoint.may_be_private(), Bounds::of(options, until));
-        Ok((outgoing, Order { request: Request::from_parts(parts, body), target, private, bounds }))
+        let (private, timeouts) = (endpoint.may_be_private(), RequestTimeouts::of(options, until));
+        Ok((outgoing, AdmittedRequest { request: Request::from_parts(parts, body), target, private, timeouts }))
     }
 }
 
-/// A request that passed the gate.
-struct Admitted {
-    target: Target,
+/// The target of a request that passed the gate.
+struct AdmittedTarget {
+    target: RequestTarget,
     endpoint: Arc<Endpoint>,
-    outgoing: Arc<Outgoing>,
+    outgoing: Arc<AllowedHosts>,
     until: Instant,
 }
 
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
-impl WasiHttpHooks for Wire {
+impl WasiHttpHooks for HttpGate {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         is_reserved(name)
     }
@@ -124,7 +128,7 @@ impl WasiHttpHooks for Wire {
         Arc::new(is_reserved)
     }
 
-    /// The host writes it itself, from where the request goes.
+    /// The host sets this header itself, from the target of the request.
     fn set_host_header(&mut self) -> bool {
         false
     }
@@ -139,7 +143,7 @@ impl WasiHttpHooks for Wire {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let order = self.order(request, options);
+        let order = self.admitted(request, options);
         Box::new(async move {
             let (outgoing, order) = order?;
             let (response, connection) = exchange::send(&outgoing, order).await?;
@@ -159,19 +163,19 @@ mod tests {
 
     use super::*;
     use crate::config::Grant;
-    use crate::world::network::{Network, Outside};
+    use crate::world::network::{Network, SharedNetwork};
 
     /// Keeps what is logged.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<String>>);
+    struct CapturedLines(Arc<Mutex<String>>);
 
-    impl Visit for Lines {
+    impl Visit for CapturedLines {
         fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
             write!(self.0.lock().unwrap(), "{field}={value:?} ").unwrap();
         }
     }
 
-    impl tracing::Subscriber for Lines {
+    impl tracing::Subscriber for CapturedLines {
         fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
             true
         }
@@ -188,41 +192,41 @@ mod tests {
         fn exit(&self, _: &Id) {}
     }
 
-    fn wire(hosts: serde_json::Value) -> Wire {
+    fn gate(hosts: serde_json::Value) -> HttpGate {
         let grant = Grant { http: serde_json::from_value(hosts).unwrap(), ..Grant::default() };
-        let outside = Arc::new(Outside::new(&Network::default()));
-        Wire::new(Arc::new(Outgoing::of(&"pager".into(), &grant, &outside)))
+        let network = Arc::new(SharedNetwork::new(&Network::default()));
+        HttpGate::new(Arc::new(AllowedHosts::of(&"pager".into(), &grant, &network)))
     }
 
     #[test]
     fn what_is_refused_is_told_once_with_the_line_that_would_grant_it() {
-        let mut wire = wire(json!(["example.com"]));
+        let mut gate = gate(json!(["example.com"]));
         let uri: http::Uri = "https://hooks.example.com/secret-path".parse().unwrap();
-        let lines = Lines::default();
+        let lines = CapturedLines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             for _ in 0..3 {
-                wire.open(Instant::now());
-                assert!(matches!(wire.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
+                gate.open(Instant::now());
+                assert!(matches!(gate.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
             }
         });
-        let told = lines.0.lock().unwrap().clone();
-        assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains("plugin=pager") && !told.contains("secret-path"), "{told}");
-        assert!(told.contains("`grant.http = [\"https://hooks.example.com:443\"]`"), "{told}");
+        let logged = lines.0.lock().unwrap().clone();
+        assert_eq!(logged.lines().count(), 1, "{logged}");
+        assert!(logged.contains("plugin=pager") && !logged.contains("secret-path"), "{logged}");
+        assert!(logged.contains("`grant.http = [\"https://hooks.example.com:443\"]`"), "{logged}");
     }
 
     #[test]
-    fn a_wire_is_open_during_a_call_alone() {
-        let mut wire = wire(json!(["example.com"]));
+    fn a_gate_is_open_during_a_call_alone() {
+        let mut gate = gate(json!(["example.com"]));
         let uri: http::Uri = "https://example.com/".parse().unwrap();
-        assert!(matches!(wire.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
-        wire.open(Instant::now());
+        assert!(matches!(gate.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
+        gate.open(Instant::now());
         for _ in 0..REQUESTS {
-            assert!(wire.admit(&Method::GET, &uri).is_ok());
+            assert!(gate.admit(&Method::GET, &uri).is_ok());
         }
-        assert!(matches!(wire.admit(&Method::GET, &uri), Err(Error::ConnectionLimitReached)));
-        wire.open(Instant::now());
-        wire.close();
-        assert!(matches!(wire.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
+        assert!(matches!(gate.admit(&Method::GET, &uri), Err(Error::ConnectionLimitReached)));
+        gate.open(Instant::now());
+        gate.close();
+        assert!(matches!(gate.admit(&Method::GET, &uri), Err(Error::HttpRequestDenied)));
     }
 }

@@ -11,24 +11,24 @@ use serde_json::json;
 use wasmtime::Result;
 
 use crate::bindings::heald::plugin::kv;
-use crate::bindings::heald::plugin::types::Error as Said;
+use crate::bindings::heald::plugin::types::Error;
 use crate::world::capability::Capability;
 use crate::world::context::Context;
-use crate::world::heard::blob;
+use crate::world::recorder::blob;
 use crate::world::shelf::Shelf;
 
 impl Context {
     /// The plug-in's shelf and the time of the call under way.
-    fn shelf(&self) -> Result<(&Shelf, Moment), Said> {
+    fn shelf(&self) -> Result<(&Shelf, Moment), Error> {
         let call = self.call_with(Capability::Kv)?;
-        Ok((&self.premises.shelf, call.now))
+        Ok((&self.access.shelf, call.now))
     }
 }
 
 impl kv::Host for Context {
-    fn get(&mut self, key: String) -> Result<Result<Option<Vec<u8>>, Said>> {
+    fn get(&mut self, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
         self.called(key.len())?;
-        self.hear(
+        self.answer(
             "kv.get",
             || json!({ "key": key }),
             |context| {
@@ -38,9 +38,9 @@ impl kv::Host for Context {
         )
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, keep: Option<u64>) -> Result<Result<(), Said>> {
+    fn set(&mut self, key: String, value: Vec<u8>, keep: Option<u64>) -> Result<Result<(), Error>> {
         self.called(key.len() + value.len())?;
-        self.hear(
+        self.answer(
             "kv.set",
             || json!({ "key": key, "value": blob(&value), "keep": keep }),
             |context| {
@@ -50,11 +50,11 @@ impl kv::Host for Context {
         )
     }
 
-    fn swap(&mut self, key: String, expected: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Result<Result<bool, Said>> {
+    fn swap(&mut self, key: String, expected: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Result<Result<bool, Error>> {
         let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
         self.called(key.len() + bytes(&expected) + bytes(&value))?;
         let (expected, value) = (expected.as_deref(), value.as_deref());
-        self.hear(
+        self.answer(
             "kv.swap",
             || json!({ "key": key, "expected": expected.map(blob), "value": value.map(blob) }),
             |context| {
@@ -64,9 +64,9 @@ impl kv::Host for Context {
         )
     }
 
-    fn keys(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Result<Vec<String>, Said>> {
+    fn keys(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Result<Vec<String>, Error>> {
         self.called(prefix.len() + after.as_ref().map_or(0, String::len))?;
-        self.hear(
+        self.answer(
             "kv.keys",
             || json!({ "prefix": prefix, "after": after, "limit": limit }),
             |context| {

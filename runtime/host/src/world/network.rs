@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::world::resolve::{Resolver, SystemResolver};
 use crate::world::tls::Tls;
 
-/// How hosts that plug-ins may send requests to are found and recognised.
+/// How the hosts of grants are resolved and how they prove who they are.
 #[derive(Clone)]
 pub struct Network {
-    /// Who tells the addresses of names.
+    /// Resolves names.
     pub resolver: Arc<dyn Resolver>,
-    /// Certificates, as DER, that are trusted as authorities beside those of the machine.
+    /// Certificates, as DER, of authorities that are trusted beside those of the machine.
     pub authorities: Vec<Vec<u8>>,
 }
 
@@ -23,12 +23,12 @@ impl Default for Network {
 }
 
 /// The network as all plug-ins of a process share it.
-pub(crate) struct Outside {
+pub(crate) struct SharedNetwork {
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) tls: Tls,
 }
 
-impl Outside {
+impl SharedNetwork {
     pub(crate) fn new(network: &Network) -> Self {
         Self { resolver: Arc::clone(&network.resolver), tls: Tls::new(network.authorities.clone()) }
     }

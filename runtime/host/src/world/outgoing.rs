@@ -1,4 +1,4 @@
-//! The hosts that one plug-in may send requests to, for all its instances, and what is said when it asks for another.
+//! The hosts that one plug-in may send requests to, for all its instances, and the warning when it asks for another.
 //!
 //! It sends nothing.
 
@@ -8,44 +8,44 @@ use std::sync::{Arc, Mutex, PoisonError};
 use heald_model::PluginName;
 
 use crate::config::Grant;
-use crate::world::endpoint::{Endpoint, Target};
-use crate::world::network::Outside;
+use crate::world::endpoint::{Endpoint, RequestTarget};
+use crate::world::network::SharedNetwork;
 use crate::world::resolve::Pins;
 
-/// Refused places that are told to the operator, for one plug-in. What is refused after that is refused in silence.
-const TOLD: usize = 32;
+/// Refused targets that are logged for one plug-in. Further ones are refused silently.
+const LOGGED: usize = 32;
 
-/// What one plug-in may reach, for all its instances.
-pub(crate) struct Outgoing {
+/// The hosts that one plug-in may reach, for all its instances.
+pub(crate) struct AllowedHosts {
     plugin: PluginName,
     endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) outside: Arc<Outside>,
+    pub(crate) network: Arc<SharedNetwork>,
     pub(crate) pins: Pins,
-    told: Mutex<BTreeSet<String>>,
+    logged: Mutex<BTreeSet<String>>,
 }
 
-impl Outgoing {
-    pub(crate) fn of(plugin: &PluginName, grant: &Grant, outside: &Arc<Outside>) -> Self {
+impl AllowedHosts {
+    pub(crate) fn of(plugin: &PluginName, grant: &Grant, network: &Arc<SharedNetwork>) -> Self {
         let endpoints = grant.http.iter().flatten().cloned().map(Arc::new).collect();
-        let (plugin, outside) = (plugin.clone(), Arc::clone(outside));
-        Self { plugin, endpoints, outside, pins: Pins::default(), told: Mutex::default() }
+        let (plugin, network) = (plugin.clone(), Arc::clone(network));
+        Self { plugin, endpoints, network, pins: Pins::default(), logged: Mutex::default() }
     }
 
-    /// The first of the grant's endpoints that a request falls under.
-    pub(crate) fn endpoint(&self, target: &Target) -> Option<&Arc<Endpoint>> {
+    /// The first endpoint of the grant that covers the target.
+    pub(crate) fn endpoint(&self, target: &RequestTarget) -> Option<&Arc<Endpoint>> {
         self.endpoints.iter().find(|endpoint| endpoint.covers(target))
     }
 
-    /// Says once for each place why nothing was sent there, and what would change that.
-    pub(crate) fn tell(&self, target: &Target, why: &str, remedy: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD && told.insert(target.to_string()) {
+    /// Logs once for each target why nothing was sent there, and what would change that.
+    pub(crate) fn warn_once(&self, target: &RequestTarget, why: &str, remedy: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert(target.to_string()) {
             tracing::warn!(plugin = %self.plugin, %target, "a request was refused: {why}; {remedy}");
         }
     }
 
-    /// For who looks closer.
-    pub(crate) fn failed(&self, target: &Target, error: &dyn std::fmt::Display) {
+    /// Logs a failed request at the debug level.
+    pub(crate) fn failed(&self, target: &RequestTarget, error: &dyn std::fmt::Display) {
         tracing::debug!(plugin = %self.plugin, %target, "a request failed: {error}");
     }
 }

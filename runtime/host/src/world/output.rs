@@ -13,43 +13,43 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::bindings::heald::plugin::log::Level;
-use crate::world::voice::Voice;
+use crate::world::guest_log::GuestLog;
 
-/// A guest's standard output or error, line by line into its voice.
+/// A guest's standard output or error, line by line into its log.
 #[derive(Clone)]
-pub(crate) struct Lines {
-    pub(crate) voice: Voice,
+pub(crate) struct OutputLog {
+    pub(crate) log: GuestLog,
     pub(crate) level: Level,
 }
 
-impl StdoutStream for Lines {
+impl StdoutStream for OutputLog {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(LineWriter::new(self.clone()))
     }
 
-    // The default would write from a task of its own: too late for a guest's last words.
+    // The default writes from a task of its own: too late for the last line before a trap.
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         Box::new(LineWriter::new(self.clone()))
     }
 }
 
-impl IsTerminal for Lines {
+impl IsTerminal for OutputLog {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
 struct LineWriter {
-    lines: Lines,
+    output: OutputLog,
     partial: Vec<u8>,
 }
 
-/// The longest line that is waited for; what is longer is two.
+/// Bytes of the longest line; a longer one is split.
 const LONGEST_LINE: usize = 4_096;
 
 impl LineWriter {
-    fn new(lines: Lines) -> Self {
-        Self { lines, partial: Vec::new() }
+    fn new(output: OutputLog) -> Self {
+        Self { output, partial: Vec::new() }
     }
 
     fn take_in(&mut self, bytes: &[u8]) {
@@ -66,7 +66,7 @@ impl LineWriter {
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.partial);
         if !line.trim().is_empty() {
-            self.lines.voice.printed(self.lines.level, &line);
+            self.output.log.printed(self.output.level, &line);
         }
         self.partial.clear();
     }

@@ -1,4 +1,4 @@
-//! What a host is given of the processes that heald runs: who looks at them, and who touches them.
+//! What the daemon gives a host of the processes that heald runs: how to look at them, and how to touch them.
 //!
 //! It holds no behaviour.
 
@@ -8,28 +8,28 @@ use async_trait::async_trait;
 use heald_engine::ports::{ProcessState, Processes};
 use heald_model::ServiceName;
 
-/// What of the world plug-ins can be granted, beyond files and the network.
+/// The processes that plug-ins can be granted.
 #[derive(Clone, Default)]
-pub struct Reach {
-    /// The processes to look at; None: there are none.
+pub struct ProcessAccess {
+    /// Looks at processes; None: heald runs none.
     pub processes: Option<Arc<dyn Processes>>,
-    /// And to touch.
+    /// Touches processes; None: heald runs none.
     pub control: Option<Arc<dyn Touch>>,
 }
 
-/// What a plug-in's action may do to the processes of the service it was called for. Who implements it need not ask the guard: the
-/// action itself had its permit.
+/// What a plug-in's action may do to the processes of its service. An implementation need not ask the guard: the action
+/// itself had its permit.
 #[async_trait]
 pub trait Touch: Send + Sync {
-    /// Starts what does not run; replica None: all.
+    /// Starts what does not run. Without a replica: all.
     async fn start(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError>;
-    /// Stops.
+    /// Stops a replica, or all.
     async fn stop(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError>;
-    /// Stops and starts.
+    /// Stops and starts a replica, or all.
     async fn restart(&self, service: &ServiceName, replica: Option<&str>) -> Result<(), TouchError>;
     /// Sends a signal, by its name without SIG.
     async fn signal(&self, service: &ServiceName, replica: Option<&str>, name: &str) -> Result<(), TouchError>;
-    /// The processes as they stand.
+    /// The processes of a service.
     fn children(&self, service: &ServiceName) -> Vec<ProcessState>;
 }
 
@@ -39,10 +39,10 @@ pub enum TouchError {
     /// heald runs no such service or copy.
     #[error("{0}")]
     NotFound(String),
-    /// What was asked for makes no sense, such as a signal that does not exist.
+    /// The request makes no sense, such as a signal that does not exist.
     #[error("{0}")]
     BadInput(String),
-    /// It was tried and did not work.
+    /// It was tried and failed.
     #[error("{0}")]
     Failed(String),
 }

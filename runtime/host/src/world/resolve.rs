@@ -1,7 +1,7 @@
-//! From a granted name to the addresses that may be connected to: looked up once, every one of them judged, and remembered for a
-//! minute, so that what was judged is what is connected to.
+//! Resolves a granted name to addresses that may be connected to. It judges every address and keeps them for a minute,
+//! so that heald connects to what it judged.
 //!
-//! An answer with one forbidden address in it is refused as a whole: whoever mixes them is up to something.
+//! An answer with one forbidden address is refused as a whole: such a mixture is no accident.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,24 +13,24 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::world::address::{self, Kind};
-use crate::world::endpoint::Host;
+use crate::world::address::{self, AddressClass};
+use crate::world::endpoint::EndpointHost;
 
-/// A resolver that has not answered by then will not.
+/// How long a resolver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an answer is used. Long enough that a name does not change between the requests of one action, short enough that
-/// a service which moves is found again.
+/// How long an answer is used. Long enough that a name does not change between the requests of one action, short enough
+/// that a service that moves is found again.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Look-ups under way at once, for all plug-ins together. Each holds a thread, and cannot be called back.
+/// Look-ups at the same time, for all plug-ins together. Each blocks a thread, and cannot be cancelled.
 const LOOKUPS: usize = 4;
 
-/// Asks for the addresses of names. A test brings its own.
+/// Resolves names. Tests bring their own.
 #[async_trait]
 pub trait Resolver: Send + Sync {
     /// All addresses of a name.
     ///
     /// # Errors
-    /// When the name is not known, or nobody could be asked.
+    /// When the name is unknown, or no resolver answers.
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -51,7 +51,7 @@ impl Resolver for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(io::Error::other)?;
         let name = name.to_owned();
-        // The turn is the thread's, which goes on when nobody waits for it any more.
+        // The thread holds the permit, because it goes on even when nobody waits for it.
         let looking_up = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             Ok((name.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
@@ -75,7 +75,7 @@ pub(crate) enum Unresolved {
     Private(IpAddr),
 }
 
-/// What one plug-in's names resolved to.
+/// The addresses that one plug-in's names resolved to.
 #[derive(Default)]
 pub(crate) struct Pins(Mutex<HashMap<String, Pin>>);
 
@@ -85,20 +85,20 @@ struct Pin {
 }
 
 impl Pins {
-    /// The addresses of a host, every one of them judged. `private`: they may be private ones.
+    /// The addresses of a host, all judged. `private` allows private ones.
     pub(crate) async fn addresses(
         &self,
         resolver: &dyn Resolver,
-        host: &Host,
+        host: &EndpointHost,
         private: bool,
     ) -> Result<Arc<[IpAddr]>, Unresolved> {
         let name = match host {
-            Host::Address(ip) => return judged([*ip].into(), private),
-            // No resolver has a say in what this machine is.
-            Host::Name(name) if name == "localhost" => {
+            EndpointHost::Address(ip) => return judged([*ip].into(), private),
+            // No resolver decides what this machine is.
+            EndpointHost::Name(name) if name == "localhost" => {
                 return judged([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].into(), private);
             }
-            Host::Name(name) => name,
+            EndpointHost::Name(name) => name,
         };
         let addresses = match self.pinned(name) {
             Some(addresses) => addresses,
@@ -107,15 +107,15 @@ impl Pins {
                 answer.map_err(|_| Unresolved::Late)?.map_err(Unresolved::Failed)?.into()
             }
         };
-        // Remembered ones too: another grant of the same name may be stricter.
+        // Remembered addresses are judged too: another grant of the same name may be stricter.
         let addresses = judged(addresses, private)?;
         self.pin(name, &addresses);
         Ok(addresses)
     }
 
-    /// Nobody answers there: the next request may ask where the name leads now. It will be judged anew.
-    pub(crate) fn forget(&self, host: &Host) {
-        if let Host::Name(name) = host {
+    /// Forgets a host where nobody answers: the next request resolves and judges it again.
+    pub(crate) fn forget(&self, host: &EndpointHost) {
+        if let EndpointHost::Name(name) = host {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         }
     }
@@ -125,7 +125,7 @@ impl Pins {
         pins.get(name).filter(|pin| pin.until > Instant::now()).map(|pin| Arc::clone(&pin.addresses))
     }
 
-    /// Only granted names come here, so there are never more than the grant has. A pin is not prolonged by being used.
+    /// Only granted names come here, so there are never more than the grant has. Using a pin does not prolong it.
     fn pin(&self, name: &str, addresses: &Arc<[IpAddr]>) {
         let now = Instant::now();
         let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,10 +137,10 @@ impl Pins {
 
 fn judged(addresses: Arc<[IpAddr]>, private: bool) -> Result<Arc<[IpAddr]>, Unresolved> {
     for ip in addresses.iter() {
-        match address::kind(*ip) {
-            Kind::Never(why) => return Err(Unresolved::Never(*ip, why)),
-            Kind::Private if !private => return Err(Unresolved::Private(*ip)),
-            Kind::Private | Kind::Public => {}
+        match address::class(*ip) {
+            AddressClass::Never(why) => return Err(Unresolved::Never(*ip, why)),
+            AddressClass::Private if !private => return Err(Unresolved::Private(*ip)),
+            AddressClass::Private | AddressClass::Public => {}
         }
     }
     if addresses.is_empty() { Err(Unresolved::Nowhere) } else { Ok(addresses) }
@@ -171,8 +171,8 @@ mod tests {
         }
     }
 
-    fn name() -> Host {
-        Host::Name("example.com".into())
+    fn name() -> EndpointHost {
+        EndpointHost::Name("example.com".into())
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn no_resolver_is_asked_what_this_machine_is() {
         let lies = Scripted::of(&[&["93.184.216.34"]]);
-        let local = Pins::default().addresses(&lies, &Host::Name("localhost".into()), true).await.unwrap();
+        let local = Pins::default().addresses(&lies, &EndpointHost::Name("localhost".into()), true).await.unwrap();
         assert!(local.iter().all(IpAddr::is_loopback));
     }
 }

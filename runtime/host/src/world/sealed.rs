@@ -1,7 +1,8 @@
-//! The part of WASI that one instance gets: standard output goes into the log, there are no arguments and no environment, clocks
-//! stand still and randomness is derived unless the operator grants real ones, and of files and hosts there is what was granted.
+//! The part of WASI that one instance gets. Standard output goes into the log. There are no arguments and no
+//! environment. Clocks and randomness are derived from the call unless the operator grants real ones. Files and hosts
+//! are those that were granted.
 //!
-//! It has no sockets.
+//! There are no sockets.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,11 +15,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
 use crate::bindings::heald::plugin::log::Level;
 use crate::config::{Directory, Grant};
-use crate::world::ambient::{Ambient, Dice, StoppedClock};
-use crate::world::http::{self, Wire};
-use crate::world::outgoing::Outgoing;
-use crate::world::output::Lines;
-use crate::world::voice::Voice;
+use crate::world::ambient::{Ambient, SeededRandom, StoppedClock};
+use crate::world::guest_log::GuestLog;
+use crate::world::http::{self, HttpGate};
+use crate::world::outgoing::AllowedHosts;
+use crate::world::output::OutputLog;
 
 /// Why granted directories cannot be shown to a plug-in.
 #[derive(Debug, thiserror::Error)]
@@ -41,37 +42,37 @@ pub enum DirectoryError {
     },
 }
 
-/// Open files, requests, streams and the like that an instance may hold at once. Each of them is memory of the host, or a
+/// Open files, requests, streams and the like that one instance may hold. Each of them takes memory of the host, or a
 /// descriptor of its process.
 const RESOURCES: usize = 256;
 
-/// The world that one instance sees, and what it holds of it.
-pub(crate) struct Sealed {
+/// The part of WASI that one instance sees, and what the instance holds of it.
+pub(crate) struct SealedWasi {
     ctx: WasiCtx,
     http: WasiHttpCtx,
-    wire: Wire,
+    gate: HttpGate,
     table: ResourceTable,
 }
 
-impl Sealed {
-    /// With nothing in it.
+impl SealedWasi {
+    /// An empty part.
     pub(crate) fn empty() -> Self {
         Self {
             ctx: WasiCtxBuilder::new().build(),
             http: http::context(),
-            wire: Wire::nowhere(),
+            gate: HttpGate::nowhere(),
             table: ResourceTable::new(),
         }
     }
 
-    /// A call begins, and will be over at `until`.
+    /// Begins a call, which ends at `until`.
     pub(crate) fn open(&mut self, until: Instant) {
-        self.wire.open(until);
+        self.gate.open(until);
     }
 
-    /// Sends nothing until the next call.
+    /// Ends the call: nothing is sent until the next one.
     pub(crate) fn close(&mut self) {
-        self.wire.close();
+        self.gate.close();
     }
 
     pub(crate) fn wasi(&mut self) -> WasiCtxView<'_> {
@@ -79,11 +80,11 @@ impl Sealed {
     }
 
     pub(crate) fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, hooks: &mut self.wire, table: &mut self.table }
+        WasiHttpCtxView { ctx: &mut self.http, hooks: &mut self.gate, table: &mut self.table }
     }
 }
 
-/// Whether each granted directory has a path of its own within the plug-in.
+/// Refuses two granted directories at one path within the plug-in.
 pub(crate) fn judge_paths(grant: &Grant) -> Result<(), DirectoryError> {
     let mut seen = BTreeSet::new();
     match grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
@@ -92,22 +93,22 @@ pub(crate) fn judge_paths(grant: &Grant) -> Result<(), DirectoryError> {
     }
 }
 
-/// Makes the world that one instance sees.
+/// Makes the part of WASI that one instance sees.
 pub(crate) fn seal(
     grant: &Grant,
-    outgoing: &Arc<Outgoing>,
+    outgoing: &Arc<AllowedHosts>,
     ambient: &Arc<Ambient>,
-    voice: &Voice,
-) -> Result<Sealed, DirectoryError> {
+    log: &GuestLog,
+) -> Result<SealedWasi, DirectoryError> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.stdout(Lines { voice: voice.clone(), level: Level::Info });
-    wasi.stderr(Lines { voice: voice.clone(), level: Level::Error });
+    wasi.stdout(OutputLog { log: log.clone(), level: Level::Info });
+    wasi.stderr(OutputLog { log: log.clone(), level: Level::Error });
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     if !grant.clock {
         wasi.wall_clock(StoppedClock(Arc::clone(ambient))).monotonic_clock(StoppedClock(Arc::clone(ambient)));
     }
     if !grant.random {
-        wasi.secure_random(Dice(Arc::clone(ambient))).insecure_random(Dice(Arc::clone(ambient)));
+        wasi.secure_random(SeededRandom(Arc::clone(ambient))).insecure_random(SeededRandom(Arc::clone(ambient)));
         wasi.insecure_random_seed(0);
     }
     for directory in grant.files.iter().flatten() {
@@ -118,5 +119,5 @@ pub(crate) fn seal(
     }
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES);
-    Ok(Sealed { ctx: wasi.build(), http: http::context(), wire: Wire::new(Arc::clone(outgoing)), table })
+    Ok(SealedWasi { ctx: wasi.build(), http: http::context(), gate: HttpGate::new(Arc::clone(outgoing)), table })
 }

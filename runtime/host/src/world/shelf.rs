@@ -1,7 +1,7 @@
 //! What plug-ins keep in `kv`: one shelf for each plug-in's configured name, within bounds.
 //!
-//! A shelf outlives reloads: a new version of the plug-in finds what the version before it left. It does not outlive heald; what has
-//! to, belongs into a service's `state`. It never reads a clock: every function takes the time of the call.
+//! A shelf outlives reloads: a new version of the plug-in finds what the version before it left. It ends with heald. It
+//! never reads a clock: every function takes the time of the call.
 
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use heald_model::{Moment, PluginName};
 
-use crate::bindings::heald::plugin::types::Error as Said;
+use crate::bindings::heald::plugin::types::Error;
 
 /// Characters of a key.
 const KEY: usize = 128;
@@ -29,7 +29,7 @@ const PAGE: usize = 256;
 pub(crate) struct Shelves(Mutex<HashMap<PluginName, Arc<Shelf>>>);
 
 impl Shelves {
-    /// The one of this plug-in; empty the first time.
+    /// The shelf of this plug-in; empty the first time.
     pub(crate) fn of(&self, plugin: &PluginName) -> Arc<Shelf> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(plugin.clone()).or_default())
@@ -42,26 +42,26 @@ pub(crate) struct Shelf(Mutex<Contents>);
 
 #[derive(Default)]
 struct Contents {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, StoredValue>,
     bytes: usize,
-    /// Nothing expires before.
+    /// Nothing expires before this time.
     soonest: Option<Moment>,
 }
 
-struct Entry {
+struct StoredValue {
     value: Vec<u8>,
     until: Option<Moment>,
 }
 
-impl Entry {
+impl StoredValue {
     fn holds(&self, now: Moment) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
 
-/// Why something is not kept.
+/// Why a key or a value is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum ShelfError {
     #[error("a key is 1 to {KEY} characters of printable ASCII without blanks")]
     Key,
     #[error("a value of {0} bytes is too large; {VALUE} is the most")]
@@ -72,18 +72,18 @@ pub(crate) enum Refusal {
     Bytes,
 }
 
-impl From<Refusal> for Said {
-    fn from(refusal: Refusal) -> Self {
+impl From<ShelfError> for Error {
+    fn from(refusal: ShelfError) -> Self {
         match refusal {
-            Refusal::Key => Self::BadInput(refusal.to_string()),
-            Refusal::Value(_) | Refusal::Keys | Refusal::Bytes => Self::OverQuota(refusal.to_string()),
+            ShelfError::Key => Self::BadInput(refusal.to_string()),
+            ShelfError::Value(_) | ShelfError::Keys | ShelfError::Bytes => Self::OverQuota(refusal.to_string()),
         }
     }
 }
 
-fn judge_key(key: &str) -> Result<(), Refusal> {
+fn judge_key(key: &str) -> Result<(), ShelfError> {
     let good = !key.is_empty() && key.len() <= KEY && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if good { Ok(()) } else { Err(Refusal::Key) }
+    if good { Ok(()) } else { Err(ShelfError::Key) }
 }
 
 impl Shelf {
@@ -91,12 +91,12 @@ impl Shelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get(&self, key: &str, now: Moment) -> Result<Option<Vec<u8>>, Refusal> {
+    pub(crate) fn get(&self, key: &str, now: Moment) -> Result<Option<Vec<u8>>, ShelfError> {
         judge_key(key)?;
         Ok(self.open().entries.get(key).filter(|entry| entry.holds(now)).map(|entry| entry.value.clone()))
     }
 
-    pub(crate) fn set(&self, key: &str, value: Vec<u8>, keep: Option<Duration>, now: Moment) -> Result<(), Refusal> {
+    pub(crate) fn set(&self, key: &str, value: Vec<u8>, keep: Option<Duration>, now: Moment) -> Result<(), ShelfError> {
         judge_key(key)?;
         self.open().put(key, value, keep.map(|keep| now + keep), now)
     }
@@ -107,7 +107,7 @@ impl Shelf {
         expected: Option<&[u8]>,
         value: Option<Vec<u8>>,
         now: Moment,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, ShelfError> {
         judge_key(key)?;
         let mut contents = self.open();
         let found = contents.entries.get(key).filter(|entry| entry.holds(now));
@@ -128,7 +128,7 @@ impl Shelf {
         after: Option<&str>,
         limit: usize,
         now: Moment,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Vec<String>, ShelfError> {
         if !prefix.is_empty() {
             judge_key(prefix)?;
         }
@@ -144,12 +144,12 @@ impl Shelf {
 }
 
 impl Contents {
-    fn put(&mut self, key: &str, value: Vec<u8>, until: Option<Moment>, now: Moment) -> Result<(), Refusal> {
+    fn put(&mut self, key: &str, value: Vec<u8>, until: Option<Moment>, now: Moment) -> Result<(), ShelfError> {
         if value.len() > VALUE {
-            return Err(Refusal::Value(value.len()));
+            return Err(ShelfError::Value(value.len()));
         }
         if self.room_for(key, &value).is_err() {
-            // What expired takes room until somebody needs it.
+            // Expired values take room until the room is needed.
             self.sweep(now);
             self.room_for(key, &value)?;
         }
@@ -158,22 +158,22 @@ impl Contents {
         }
         self.bytes += value.len();
         match self.entries.entry(key.to_owned()) {
-            Slot::Occupied(mut slot) => self.bytes -= slot.insert(Entry { value, until }).value.len(),
+            Slot::Occupied(mut slot) => self.bytes -= slot.insert(StoredValue { value, until }).value.len(),
             Slot::Vacant(slot) => {
                 self.bytes += key.len();
-                slot.insert(Entry { value, until });
+                slot.insert(StoredValue { value, until });
             }
         }
         Ok(())
     }
 
-    fn room_for(&self, key: &str, value: &[u8]) -> Result<(), Refusal> {
+    fn room_for(&self, key: &str, value: &[u8]) -> Result<(), ShelfError> {
         let known = self.entries.get(key);
         if known.is_none() && self.entries.len() >= KEYS {
-            return Err(Refusal::Keys);
+            return Err(ShelfError::Keys);
         }
         let freed = known.map_or(0, |entry| key.len() + entry.value.len());
-        if self.bytes - freed + key.len() + value.len() > BYTES { Err(Refusal::Bytes) } else { Ok(()) }
+        if self.bytes - freed + key.len() + value.len() > BYTES { Err(ShelfError::Bytes) } else { Ok(()) }
     }
 
     fn remove(&mut self, key: &str) {
@@ -202,7 +202,7 @@ mod tests {
         Moment::from_millis(millis)
     }
 
-    fn put(shelf: &Shelf, key: &str, bytes: usize) -> Result<(), Refusal> {
+    fn put(shelf: &Shelf, key: &str, bytes: usize) -> Result<(), ShelfError> {
         shelf.set(key, vec![7; bytes], None, NOW)
     }
 
@@ -261,31 +261,31 @@ mod tests {
     fn keys_have_rules() {
         let shelf = Shelf::default();
         for key in ["", "a b", "a\n", "ä", &"x".repeat(129)] {
-            assert_eq!(put(&shelf, key, 1), Err(Refusal::Key), "{key}");
-            assert_eq!(shelf.get(key, NOW), Err(Refusal::Key));
+            assert_eq!(put(&shelf, key, 1), Err(ShelfError::Key), "{key}");
+            assert_eq!(shelf.get(key, NOW), Err(ShelfError::Key));
         }
         assert_eq!(put(&shelf, &"x".repeat(128), 1), Ok(()));
-        assert!(matches!(Said::from(Refusal::Key), Said::BadInput(_)));
+        assert!(matches!(Error::from(ShelfError::Key), Error::BadInput(_)));
     }
 
     #[test]
     fn each_quota_is_a_refusal_and_what_is_there_stays() {
         let shelf = Shelf::default();
         assert_eq!(put(&shelf, "large", VALUE), Ok(()));
-        assert_eq!(put(&shelf, "large", VALUE + 1), Err(Refusal::Value(65_537)));
+        assert_eq!(put(&shelf, "large", VALUE + 1), Err(ShelfError::Value(65_537)));
         assert_eq!(shelf.get("large", NOW).unwrap().map(|value| value.len()), Some(VALUE));
         for n in 1..KEYS {
             put(&shelf, &format!("{n}"), 1).unwrap();
         }
-        assert_eq!(put(&shelf, "one-more", 1), Err(Refusal::Keys));
+        assert_eq!(put(&shelf, "one-more", 1), Err(ShelfError::Keys));
         assert_eq!(put(&shelf, "7", 2), Ok(()), "a key that is there may change");
-        assert!(matches!(Said::from(Refusal::Keys), Said::OverQuota(_)));
+        assert!(matches!(Error::from(ShelfError::Keys), Error::OverQuota(_)));
 
         let shelf = Shelf::default();
         let full = (0..KEYS).take_while(|n| put(&shelf, &format!("{n:04}"), VALUE).is_ok()).count();
         assert_eq!(full, BYTES / (VALUE + 4));
         assert_eq!(put(&shelf, "0000", VALUE), Ok(()), "in its own place it has room");
-        assert_eq!(put(&shelf, "more", VALUE), Err(Refusal::Bytes));
+        assert_eq!(put(&shelf, "more", VALUE), Err(ShelfError::Bytes));
         assert_eq!(shelf.swap("0001", Some(&[7; VALUE]), None, NOW), Ok(true));
         assert_eq!(put(&shelf, "more", VALUE), Ok(()));
     }
@@ -297,7 +297,7 @@ mod tests {
             let keep = (n % 2 == 0).then_some(Duration::from_millis(500));
             shelf.set(&format!("{n:04}"), vec![7], keep, NOW).unwrap();
         }
-        assert_eq!(shelf.set("new", vec![7], None, at(1_499)), Err(Refusal::Keys));
+        assert_eq!(shelf.set("new", vec![7], None, at(1_499)), Err(ShelfError::Keys));
         assert_eq!(shelf.set("new", vec![7], None, at(1_500)), Ok(()));
         assert_eq!(shelf.open().entries.len(), KEYS / 2 + 1);
         assert_eq!(shelf.open().bytes, KEYS / 2 * 5 + 4);

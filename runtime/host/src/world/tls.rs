@@ -1,5 +1,5 @@
-//! TLS as heald speaks it to the outside: the machine's own certificate authorities, else Mozilla's, and those the host was
-//! started with. There is no way to speak it without checking certificates.
+//! TLS for requests to the outside. It trusts the machine's own certificate authorities, or Mozilla's where the machine
+//! has none, and those that the host was started with. It refuses to speak without checking certificates.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -11,9 +11,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::world::endpoint::Host;
+use crate::world::endpoint::EndpointHost;
 
-/// Made when the first request needs it: reading the machine's authorities takes milliseconds, and most healds never call.
+/// The configuration is made when the first request needs it: reading the machine's authorities takes milliseconds, and
+/// most hosts never send a request.
 #[derive(Default)]
 pub(crate) struct Tls {
     authorities: Vec<Vec<u8>>,
@@ -21,17 +22,17 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// `authorities`: certificates, as DER, that are trusted beside the machine's.
+    /// `authorities` are certificates, as DER, that are trusted beside the machine's.
     pub(crate) fn new(authorities: Vec<Vec<u8>>) -> Self {
         Self { authorities, config: OnceLock::new() }
     }
 
-    /// Shakes hands. The server has to prove that it is this host, whatever the address that was connected to.
-    pub(crate) async fn connect(&self, host: &Host, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    /// Makes the handshake. The server has to prove that it is this host, whatever address was connected to.
+    pub(crate) async fn connect(&self, host: &EndpointHost, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = self.config.get_or_init(|| configure(&self.authorities)).clone().map_err(io::Error::other)?;
         let name = match host {
-            Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
-            Host::Address(ip) => ServerName::from(*ip),
+            EndpointHost::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
+            EndpointHost::Address(ip) => ServerName::from(*ip),
         };
         TlsConnector::from(config).connect(name, stream).await
     }
@@ -39,7 +40,7 @@ impl Tls {
 
 fn configure(authorities: &[Vec<u8>]) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    // A machine's store often holds one or two certificates that no one can parse; what is good is used.
+    // A machine's store often holds some certificates that cannot be parsed; the others are used.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -47,7 +48,7 @@ fn configure(authorities: &[Vec<u8>]) -> Result<Arc<ClientConfig>, rustls::Error
     for authority in authorities {
         roots.add(CertificateDer::from(authority.clone()))?;
     }
-    // Named, because a process that links two providers has no default one.
+    // The provider is named, because a process that links two providers has no default one.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
@@ -55,18 +56,18 @@ fn configure(authorities: &[Vec<u8>]) -> Result<Arc<ClientConfig>, rustls::Error
     Ok(Arc::new(config))
 }
 
-/// Why there was no handshake.
+/// Why the handshake failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The server could not prove that it is who was meant.
+pub(crate) enum TlsFailure {
+    /// The server could not prove that it is the wanted host.
     Certificate,
-    /// The server said why.
+    /// The server sent an alert.
     Alert(u8),
     /// Anything else.
     Protocol,
 }
 
-impl Broken {
+impl TlsFailure {
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Self::Certificate,

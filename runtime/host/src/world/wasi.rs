@@ -1,6 +1,6 @@
-//! WASI as a plug-in gets it: what is linked of it, and where an instance finds its part.
+//! Links WASI, and shows each instance its own part of it.
 //!
-//! Sockets are never linked, and neither is what takes requests instead of sending them.
+//! It never links sockets, or the interface that receives requests.
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -23,7 +23,7 @@ impl WasiView for Context {
 
 impl WasiHttpView for Context {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        // Asked at every use of the interface, so that a grant that is taken back is gone for the very next request.
+        // The grant is checked at every use of the interface, so that a revoked one ends with the very next request.
         let held = self.holds(Capability::Http);
         let sealed = self.sealed();
         if !held {
@@ -33,7 +33,8 @@ impl WasiHttpView for Context {
     }
 }
 
-/// Links what every WASI guest may have, and files and requests if they are granted. Which of it a component imports was checked before.
+/// Links what every WASI guest may have, and files and requests if they are granted. `imports` has checked before what
+/// the component imports.
 pub(crate) fn link(linker: &mut Linker<Context>, grant: &Grant) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     random::insecure::add_to_linker::<_, WasiRandom>(linker, |context| context.ctx().ctx.random())?;

@@ -1,7 +1,7 @@
-//! What guests say: their log lines, cleaned, bounded and rate-limited, and their last words before a trap.
+//! The log lines of guests, cleaned, bounded and rate-limited, and the last error line before a trap.
 //!
-//! It never fails and never blocks. What is too much is dropped and counted, and the count goes with the next line that is
-//! let through.
+//! It never fails and never blocks. Lines beyond the limit are dropped and counted, and the next line that passes
+//! carries the count.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::bindings::heald::plugin::log::Level;
 use crate::bindings::heald::plugin::types::{FactResult as Fact, ScalarResult as Scalar};
 use crate::text;
 
-/// Lines that one plug-in may write at once, and for how many it is allowed per second after that.
+/// Lines that one plug-in may write at once, and lines per second after that.
 const BURST: f64 = 50.0;
 const PER_SECOND: f64 = 10.0;
 /// Characters of one line, its facts included.
@@ -21,8 +21,8 @@ const LINE: usize = 1_024;
 /// Facts of one line; more are left out.
 const FACTS: usize = 16;
 
-/// Lets so many lines through, for all instances of one plug-in together.
-pub(crate) struct Gate {
+/// Limits the lines of all instances of one plug-in together.
+pub(crate) struct LogLimiter {
     plugin: PluginName,
     bucket: Mutex<Bucket>,
     dropped: AtomicU64,
@@ -32,12 +32,12 @@ struct Bucket {
     tokens: f64,
     filled: Instant,
     /// Dropped since the last line that was let through.
-    unsaid: u64,
+    dropped: u64,
 }
 
-impl Gate {
+impl LogLimiter {
     pub(crate) fn new(plugin: PluginName) -> Self {
-        let bucket = Bucket { tokens: BURST, filled: Instant::now(), unsaid: 0 };
+        let bucket = Bucket { tokens: BURST, filled: Instant::now(), dropped: 0 };
         Self { plugin, bucket: Mutex::new(bucket), dropped: AtomicU64::new(0) }
     }
 
@@ -46,23 +46,23 @@ impl Gate {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Some: the line may pass, and so many were dropped before it.
+    /// Some: the line passes; the number counts the lines dropped before it.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let earned = now.saturating_duration_since(bucket.filled).as_secs_f64() * PER_SECOND;
         bucket.tokens = (bucket.tokens + earned).min(BURST);
         bucket.filled = now;
         if bucket.tokens < 1.0 {
-            bucket.unsaid += 1;
+            bucket.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         bucket.tokens -= 1.0;
-        Some(std::mem::take(&mut bucket.unsaid))
+        Some(std::mem::take(&mut bucket.dropped))
     }
 
-    fn say(&self, level: Level, line: impl FnOnce() -> String) {
-        // The macros want a level known at compile time, hence the five arms.
+    fn write(&self, level: Level, line: impl FnOnce() -> String) {
+        // The macros need a level that is known at compile time, hence five arms.
         macro_rules! say {
             ($level:ident) => {
                 if tracing::enabled!(target: "heald::plugin", tracing::Level::$level) {
@@ -87,83 +87,84 @@ impl Gate {
     }
 }
 
-/// One instance's way to be heard.
+/// The log of one instance.
 #[derive(Clone)]
-pub(crate) struct Voice {
-    gate: Arc<Gate>,
-    mouth: Arc<Mouth>,
+pub(crate) struct GuestLog {
+    limiter: Arc<LogLimiter>,
+    inner: Arc<GuestLogInner>,
 }
 
-/// What the copies of one voice share.
+/// What the clones of one log share.
 #[derive(Default)]
-struct Mouth {
-    last_words: Mutex<Option<String>>,
-    /// There may be last words.
-    spoke: AtomicBool,
-    /// A replay: it was said before.
-    mute: AtomicBool,
+struct GuestLogInner {
+    last_error: Mutex<Option<String>>,
+    /// Whether there may be a last error.
+    has_error: AtomicBool,
+    /// A replay writes nothing: the live call wrote the lines.
+    muted: AtomicBool,
     /// Bytes of standard output and error since the call began.
     printed: AtomicUsize,
 }
 
-impl Voice {
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, mouth: Arc::default() }
+impl GuestLog {
+    pub(crate) fn new(limiter: Arc<LogLimiter>) -> Self {
+        Self { limiter, inner: Arc::default() }
     }
 
-    /// A call begins. What was said before has nothing to do with how this one ends; muted, nothing of it is written.
-    pub(crate) fn begin(&self, mute: bool) {
-        if self.mouth.spoke.load(Ordering::Relaxed) {
-            self.mouth.spoke.store(false, Ordering::Relaxed);
-            self.last_words();
+    /// Begins a call. It forgets the error of the call before; muted, the log writes nothing.
+    pub(crate) fn begin(&self, muted: bool) {
+        if self.inner.has_error.load(Ordering::Relaxed) {
+            self.inner.has_error.store(false, Ordering::Relaxed);
+            self.last_error();
         }
-        self.mouth.mute.store(mute, Ordering::Relaxed);
-        self.mouth.printed.store(0, Ordering::Relaxed);
+        self.inner.muted.store(muted, Ordering::Relaxed);
+        self.inner.printed.store(0, Ordering::Relaxed);
     }
 
     /// Bytes of standard output and error since the call began.
     pub(crate) fn printed_bytes(&self) -> usize {
-        self.mouth.printed.load(Ordering::Relaxed)
+        self.inner.printed.load(Ordering::Relaxed)
     }
 
-    fn words(&self) -> MutexGuard<'_, Option<String>> {
-        self.mouth.last_words.lock().unwrap_or_else(PoisonError::into_inner)
+    fn error(&self) -> MutexGuard<'_, Option<String>> {
+        self.inner.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, level: Level, line: impl FnOnce() -> String) {
-        if !self.mouth.mute.load(Ordering::Relaxed) {
-            self.gate.say(level, line);
+    fn write(&self, level: Level, line: impl FnOnce() -> String) {
+        if !self.inner.muted.load(Ordering::Relaxed) {
+            self.limiter.write(level, line);
         }
     }
 
-    /// One line, as a guest wrote it.
+    /// Writes one line of a guest.
     pub(crate) fn line(&self, level: Level, message: &str, facts: &[Fact]) {
         if level == Level::Error {
             // The SDK's panic hook writes here just before the trap.
-            self.mouth.spoke.store(true, Ordering::Relaxed);
-            *self.words() = Some(text::clean(message, LINE));
+            self.inner.has_error.store(true, Ordering::Relaxed);
+            *self.error() = Some(text::clean(message, LINE));
         }
-        self.say(level, || render(message, facts));
+        self.write(level, || render(message, facts));
     }
 
-    /// One line of a guest's standard output or error. A panic that is printed has several lines, so they are put together.
+    /// Writes one line of a guest's standard output or error. A printed panic has several lines, so the last error
+    /// joins them.
     pub(crate) fn printed(&self, level: Level, line: &str) {
-        self.mouth.printed.fetch_add(line.len(), Ordering::Relaxed);
+        self.inner.printed.fetch_add(line.len(), Ordering::Relaxed);
         if level == Level::Error {
-            self.mouth.spoke.store(true, Ordering::Relaxed);
-            let mut words = self.words();
-            let words = words.get_or_insert_default();
-            let separator = if words.is_empty() { "" } else { " " };
-            let left = LINE.saturating_sub(words.len());
-            words.push_str(separator);
-            words.push_str(&text::clean(line, left));
+            self.inner.has_error.store(true, Ordering::Relaxed);
+            let mut error = self.error();
+            let error = error.get_or_insert_default();
+            let separator = if error.is_empty() { "" } else { " " };
+            let left = LINE.saturating_sub(error.len());
+            error.push_str(separator);
+            error.push_str(&text::clean(line, left));
         }
-        self.say(level, || text::clean(line, LINE));
+        self.write(level, || text::clean(line, LINE));
     }
 
-    /// The last error line since this was asked before.
-    pub(crate) fn last_words(&self) -> Option<String> {
-        self.words().take()
+    /// Takes the last error line.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.error().take()
     }
 }
 
@@ -192,18 +193,18 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_and_counted() {
-        let gate = Gate::new("chatty".into());
+        let limiter = LogLimiter::new("chatty".into());
         let now = Instant::now();
-        let passed = (0..1_000).filter(|_| gate.admit(now).is_some()).count();
+        let passed = (0..1_000).filter(|_| limiter.admit(now).is_some()).count();
         assert_eq!(passed, 50);
-        assert_eq!(gate.dropped(), 950);
+        assert_eq!(limiter.dropped(), 950);
         assert_eq!(
-            gate.admit(now + Duration::from_millis(100)),
+            limiter.admit(now + Duration::from_millis(100)),
             Some(950),
             "one line is earned, and says how many it lost"
         );
-        assert_eq!(gate.admit(now + Duration::from_millis(100)), None);
-        assert_eq!(gate.dropped(), 951);
+        assert_eq!(limiter.admit(now + Duration::from_millis(100)), None);
+        assert_eq!(limiter.dropped(), 951);
     }
 
     #[test]
@@ -218,10 +219,10 @@ mod tests {
 
     #[test]
     fn the_last_words_are_told_once() {
-        let voice = Voice::new(Arc::new(Gate::new("p".into())));
-        voice.line(Level::Error, "panicked at src/lib.rs:7:1: no samples", &[]);
-        voice.line(Level::Info, "not these", &[]);
-        assert_eq!(voice.last_words().as_deref(), Some("panicked at src/lib.rs:7:1: no samples"));
-        assert_eq!(voice.last_words(), None);
+        let log = GuestLog::new(Arc::new(LogLimiter::new("p".into())));
+        log.line(Level::Error, "panicked at src/lib.rs:7:1: no samples", &[]);
+        log.line(Level::Info, "not these", &[]);
+        assert_eq!(log.last_error().as_deref(), Some("panicked at src/lib.rs:7:1: no samples"));
+        assert_eq!(log.last_error(), None);
     }
 }
