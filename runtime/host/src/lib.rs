@@ -60,7 +60,7 @@ mod versions;
 mod world;
 
 pub use code::compile::{CompileError, Compiler, compile_file};
-pub use code::contract::{ContractError, Role};
+pub use code::contract::{ContractError, PluginRole};
 pub use code::embedded::Embedded;
 pub use code::engine::{EngineError, config, precompile};
 pub use code::file::FileError;

@@ -14,7 +14,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::code::cache::Cache;
 use crate::code::compile::{Elsewhere, LARGE, elsewhere};
-use crate::code::contract::{self, ComponentShape, ContractError, Role};
+use crate::code::contract::{self, ComponentShape, ContractError, PluginRole};
 use crate::code::embedded::Embedded;
 use crate::code::engine;
 use crate::code::file::{self, FileError};
@@ -276,7 +276,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, SectionError> {
 /// What a component is compared with the contract and its grant.
 struct Fit {
     adapter: &'static dyn ContractAdapter,
-    roles: Vec<Role>,
+    roles: Vec<PluginRole>,
     metadata: Metadata,
     requested: Vec<&'static str>,
     /// The part of its grant that it asked for.

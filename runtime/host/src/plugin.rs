@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use heald_model::PluginRef;
 use serde_json::{Map, Value};
 
-use crate::code::contract::Role;
+use crate::code::contract::PluginRole;
 use crate::code::imports::words;
 use crate::code::key::PublicKey;
 use crate::code::metadata::Metadata;
@@ -88,7 +88,7 @@ impl Plugin {
     }
 
     /// The roles that it has.
-    pub fn roles(&self) -> &[Role] {
+    pub fn roles(&self) -> &[PluginRole] {
         &self.0.loaded.roles
     }
 
@@ -137,7 +137,7 @@ impl Plugin {
     /// # Errors
     /// When it has no such role, refuses the configuration, or cannot be set up.
     pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
-        let (role, limits) = (Role::Detector, CallLimits::DETECTOR);
+        let (role, limits) = (PluginRole::Detector, CallLimits::DETECTOR);
         self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
     }
 
@@ -146,7 +146,7 @@ impl Plugin {
     /// # Errors
     /// When it has no such role, refuses the configuration, or cannot be set up.
     pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
-        let (role, limits) = (Role::Policy, CallLimits::POLICY);
+        let (role, limits) = (PluginRole::Policy, CallLimits::POLICY);
         self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
     }
 
@@ -156,7 +156,7 @@ impl Plugin {
     /// When it has none, refuses the configuration, or cannot be set up.
     pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
         // Actions are rare, and each gets an instance that did nothing before.
-        let (role, limits) = (Role::Action, CallLimits::ACTION);
+        let (role, limits) = (PluginRole::Action, CallLimits::ACTION);
         self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
     }
 
@@ -164,7 +164,7 @@ impl Plugin {
         &self,
         config: &Map<String, Value>,
         cache: &Known<T>,
-        role: Role,
+        role: PluginRole,
         limits: CallLimits,
         keep: usize,
         set_up: impl FnOnce(Setup) -> F,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use heald_engine::calls::Part;
 use heald_engine::ports::{Detector, Policy};
 use heald_engine::{Cast, Member, Profile};
-use heald_host::{HostError, Plugin, PluginActions, Role};
+use heald_host::{HostError, Plugin, PluginActions, PluginRole};
 use heald_model::{PluginName, ServiceName};
 use serde_json::{Map, Value};
 
@@ -65,11 +65,11 @@ impl Casting {
 
     async fn cast(&mut self, config: &Config, roster: &Roster, service: &ServiceConfig) -> Cast {
         let mut cast = Cast::default();
-        let listed = config.detectors(service).iter().chain(of_folder(roster, &service.name, Role::Detector));
+        let listed = config.detectors(service).iter().chain(of_folder(roster, &service.name, PluginRole::Detector));
         for name in listed {
             // Whether somebody's word counts here, under whatever name.
             let (mut there, mut refused) = (false, false);
-            for slot in slots(config, roster, name, &service.name, Role::Detector) {
+            for slot in slots(config, roster, name, &service.name, PluginRole::Detector) {
                 let detector = slot.enrolled.plugin.as_ref();
                 let Some(plugin) = detector else { continue };
                 match plugin.detector(&settings(config, slot.enrolled, Some(service))).await {
@@ -89,9 +89,9 @@ impl Casting {
             }
         }
         // A policy that was dropped into the folder is there to be heard: those of the configuration usually answer everything.
-        let listed = of_folder(roster, &service.name, Role::Policy).chain(config.policies(service));
+        let listed = of_folder(roster, &service.name, PluginRole::Policy).chain(config.policies(service));
         for name in listed {
-            for slot in slots(config, roster, name, &service.name, Role::Policy) {
+            for slot in slots(config, roster, name, &service.name, PluginRole::Policy) {
                 let Some(plugin) = slot.enrolled.plugin.as_ref() else { continue };
                 match plugin.policy(&settings(config, slot.enrolled, Some(service))).await {
                     Ok(policy) => cast.policies.push(slot.member(policy as Arc<dyn Policy>)),
@@ -109,11 +109,11 @@ impl Casting {
         service: &ServiceConfig,
     ) -> Vec<Arc<PluginActions>> {
         let mut actions = Vec::new();
-        let listed = config.actions(service).iter().chain(of_folder(roster, &service.name, Role::Action));
+        let listed = config.actions(service).iter().chain(of_folder(roster, &service.name, PluginRole::Action));
         for name in listed {
             // What an action would have done cannot be compared: one in the shadow is not offered.
             for slot in
-                slots(config, roster, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
+                slots(config, roster, name, &service.name, PluginRole::Action).filter(|slot| slot.part == Part::Active)
             {
                 let Some(plugin) = slot.enrolled.plugin.as_ref() else { continue };
                 match plugin.actions(&settings(config, slot.enrolled, Some(service))).await {
@@ -128,13 +128,13 @@ impl Casting {
     async fn consult(&mut self, config: &Config, roster: &Roster) {
         for (name, consult) in &config.consult {
             let mut profile = Profile { detectors: Vec::new(), policies: Vec::new() };
-            for plugin in consult.detectors.iter().filter_map(|name| answering(roster, name, Role::Detector)) {
+            for plugin in consult.detectors.iter().filter_map(|name| answering(roster, name, PluginRole::Detector)) {
                 match plugin.1.detector(&settings(config, plugin.0, None)).await {
                     Ok(detector) => profile.detectors.push(detector),
                     Err(error) => self.refused(plugin.0, "as a detector", &error),
                 }
             }
-            for plugin in consult.policies.iter().filter_map(|name| answering(roster, name, Role::Policy)) {
+            for plugin in consult.policies.iter().filter_map(|name| answering(roster, name, PluginRole::Policy)) {
                 match plugin.1.policy(&settings(config, plugin.0, None)).await {
                     Ok(policy) => profile.policies.push(policy),
                     Err(error) => self.refused(plugin.0, "as a policy", &error),
@@ -168,7 +168,11 @@ fn settings(config: &Config, enrolled: &Enrolled, service: Option<&ServiceConfig
 }
 
 /// The plug-ins of the watched folder that are for this service and are not there in the place of another.
-fn of_folder<'a>(roster: &'a Roster, service: &'a ServiceName, role: Role) -> impl Iterator<Item = &'a PluginName> {
+fn of_folder<'a>(
+    roster: &'a Roster,
+    service: &'a ServiceName,
+    role: PluginRole,
+) -> impl Iterator<Item = &'a PluginName> {
     let dropped = roster.iter().filter(|(_, enrolled)| matches!(enrolled.origin, Origin::Folder { .. }));
     let here = dropped.filter(move |(_, enrolled)| {
         enrolled.table.instead_of.is_none() && enrolled.serves(service) && enrolled.playing(role).is_some()
@@ -182,7 +186,7 @@ fn slots<'a>(
     roster: &'a Roster,
     name: &'a PluginName,
     service: &ServiceName,
-    role: Role,
+    role: PluginRole,
 ) -> impl Iterator<Item = Slot<'a>> + use<'a> {
     let mut slots = Vec::new();
     let named = roster.get(name);
@@ -225,13 +229,13 @@ fn on_duty(
     roster: &Roster,
     canary: &Enrolled,
     stable: &PluginName,
-    role: Role,
+    role: PluginRole,
 ) -> BTreeSet<ServiceName> {
     let asks = |service: &&ServiceConfig| {
         let listed = match role {
-            Role::Detector => config.detectors(service),
-            Role::Policy => config.policies(service),
-            Role::Action => config.actions(service),
+            PluginRole::Detector => config.detectors(service),
+            PluginRole::Policy => config.policies(service),
+            PluginRole::Action => config.actions(service),
         };
         let dropped = of_folder(roster, &service.name, role).any(|name| name == stable);
         (listed.contains(stable) || dropped) && canary.serves(&service.name)
@@ -245,7 +249,7 @@ fn on_duty(
 }
 
 /// The plug-in that answers where a profile names one.
-fn answering<'a>(roster: &'a Roster, name: &PluginName, role: Role) -> Option<(&'a Enrolled, &'a Plugin)> {
+fn answering<'a>(roster: &'a Roster, name: &PluginName, role: PluginRole) -> Option<(&'a Enrolled, &'a Plugin)> {
     let heir = roster.values().find(|rival| {
         rival.table.instead_of.as_ref() == Some(name) && rival.used() == Use::Active && rival.playing(role).is_some()
     });

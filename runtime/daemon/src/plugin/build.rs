@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use heald_host::{CallLimits, Host, HostError, Options, Plugin, PluginConfig, Role, SetupError};
+use heald_host::{CallLimits, Host, HostError, Options, Plugin, PluginConfig, PluginRole, SetupError};
 use heald_plugin_build::{Built, Metadata, Project};
 use serde_json::{Map, json};
 
@@ -99,9 +99,9 @@ async fn set_up(plugin: &Plugin) -> Result<(), HostError> {
     let config = Map::new();
     for role in plugin.roles() {
         match role {
-            Role::Detector => drop(plugin.detector(&config).await?),
-            Role::Policy => drop(plugin.policy(&config).await?),
-            Role::Action => drop(plugin.actions(&config).await?),
+            PluginRole::Detector => drop(plugin.detector(&config).await?),
+            PluginRole::Policy => drop(plugin.policy(&config).await?),
+            PluginRole::Action => drop(plugin.actions(&config).await?),
         }
     }
     Ok(())

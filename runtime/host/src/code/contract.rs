@@ -66,7 +66,7 @@ pub enum ContractError {
 
 /// What a plug-in can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum PluginRole {
     /// It turns samples into findings.
     Detector,
     /// It turns an incident into a decision.
@@ -75,7 +75,7 @@ pub enum Role {
     Action,
 }
 
-impl Role {
+impl PluginRole {
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -102,17 +102,17 @@ pub(crate) struct Contract {
     /// The interfaces that a component may import.
     pub(crate) imports: &'static [&'static str],
     /// The roles that a component may have, with the functions that it must export for each.
-    pub(crate) exports: &'static [(Role, &'static [&'static str])],
+    pub(crate) exports: &'static [(PluginRole, &'static [&'static str])],
 }
 
 impl Contract {
     /// The name, with its version, of the interface that gives a component this role.
-    pub(crate) fn interface(&self, role: Role) -> String {
+    pub(crate) fn interface(&self, role: PluginRole) -> String {
         format!("{}@{}", role.interface(), self.version)
     }
 
     /// The roles that a component has in this version. Empty: the component does not speak this version.
-    fn roles(&self, shape: &ComponentShape) -> Result<Vec<Role>, ContractError> {
+    fn roles(&self, shape: &ComponentShape) -> Result<Vec<PluginRole>, ContractError> {
         let mut roles = Vec::new();
         for ComponentExport { name, functions } in &shape.exports {
             let Some((role, wanted)) = self.exports.iter().find(|(role, _)| self.interface(*role) == *name) else {
@@ -144,13 +144,13 @@ pub(crate) const EXAMPLE: Contract = Contract {
     version: "0.1.0",
     imports: &["log", "types", "kv", "process", "process-control"],
     exports: &[
-        (Role::Detector, &["configure", "describe", "evaluate"]),
-        (Role::Policy, &["configure", "describe", "decide"]),
-        (Role::Action, &["configure", "describe", "check", "perform", "undo"]),
+        (PluginRole::Detector, &["configure", "describe", "evaluate"]),
+        (PluginRole::Policy, &["configure", "describe", "decide"]),
+        (PluginRole::Action, &["configure", "describe", "check", "perform", "undo"]),
     ],
 };
 
-impl fmt::Display for Role {
+impl fmt::Display for PluginRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -197,7 +197,7 @@ impl ComponentShape {
 pub(crate) fn spoken<A: Speaks + ?Sized>(
     shape: &ComponentShape,
     spoken: &'static [&'static A],
-) -> Result<(&'static A, Vec<Role>), ContractError> {
+) -> Result<(&'static A, Vec<PluginRole>), ContractError> {
     for adapter in spoken {
         let roles = adapter.contract().roles(shape)?;
         if !roles.is_empty() {
@@ -245,7 +245,7 @@ pub(crate) fn another(theirs: &str, ours: &str) -> String {
 }
 
 /// Whether a component has the roles that it says it has.
-pub(crate) fn agree(metadata: &Metadata, roles: &[Role]) -> Result<(), ContractError> {
+pub(crate) fn agree(metadata: &Metadata, roles: &[PluginRole]) -> Result<(), ContractError> {
     let declared: BTreeSet<_> = metadata.roles.iter().map(String::as_str).collect();
     let are: BTreeSet<_> = roles.iter().map(|role| role.as_str()).collect();
     if declared.is_empty() || declared == are {
@@ -278,7 +278,7 @@ mod tests {
     fn another_world_and_another_version_are_told_apart_with_what_to_do() {
         let judged = |exports: &[(&str, &[&str])]| spoken(&shape(&[], exports), &[&EXAMPLE]).map(|(_, roles)| roles);
         let whole: &[&str] = &["configure", "describe", "decide"];
-        assert_eq!(judged(&[("heald:plugin/decide@0.1.0", whole)]).unwrap(), [Role::Policy]);
+        assert_eq!(judged(&[("heald:plugin/decide@0.1.0", whole)]).unwrap(), [PluginRole::Policy]);
         for (exports, words) in [
             (vec![("heald:plugin/detect@0.9.0", whole)], ["heald:plugin/detect@0.9.0", "update heald"]),
             (vec![("heald:plugin/detect@0.0.3", whole)], ["heald:plugin/detect@0.0.3", "build it again"]),

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{component, host, observation, service, table};
-use crate::code::contract::Role;
+use crate::code::contract::PluginRole;
 use crate::guest::adapter::Spoken;
 use crate::guest::task::Task;
 use crate::load::Host;
@@ -310,5 +310,5 @@ async fn keep_golden_components() {
     ];
     let (host, antique) = (host(BOTH), component("detect-antique"));
     let golden = keep(&kept(), &host, "detect-antique", antique, json!({}), asks).await;
-    assert_eq!((golden.version.as_str(), golden.role.as_str()), ("0.0.9", Role::Detector.as_str()));
+    assert_eq!((golden.version.as_str(), golden.role.as_str()), ("0.0.9", PluginRole::Detector.as_str()));
 }

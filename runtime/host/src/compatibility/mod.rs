@@ -12,7 +12,7 @@ use heald_model::{Breaker, FaultCause, Moment, Role as ProbeRole, Sample, Series
 use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};
 
-use crate::code::contract::{self, ComponentExport, ComponentShape, Role, Speaks};
+use crate::code::contract::{self, ComponentExport, ComponentShape, PluginRole, Speaks};
 use crate::code::imports;
 use crate::config::{CanaryConfig, Grant, LimitsConfig, PluginConfig};
 use crate::error::HostError;
@@ -105,7 +105,7 @@ async fn an_old_plugin_and_a_new_one_answer_side_by_side() {
     let host = host(BOTH);
     let older = host.load_bytes(&table("older"), component("detect-antique")).unwrap();
     let newer = host.load_bytes(&table("newer"), component("detector-good")).unwrap();
-    assert_eq!((older.roles(), newer.roles()), ([Role::Detector].as_slice(), [Role::Detector].as_slice()));
+    assert_eq!((older.roles(), newer.roles()), ([PluginRole::Detector].as_slice(), [PluginRole::Detector].as_slice()));
     let (old, new) = (older.detector(&Map::new()).await.unwrap(), newer.detector(&Map::new()).await.unwrap());
     assert_eq!(old.conditions(), ["high-cpu"]);
     let input = observation("web", 97.0);

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use wasmtime::component::Linker;
 
-use crate::code::contract::{Role, Speaks};
+use crate::code::contract::{PluginRole, Speaks};
 use crate::config::Grant;
 use crate::guest::action::PluginActions;
 use crate::guest::detector::PluginDetector;
@@ -25,16 +25,16 @@ pub(crate) trait ContractAdapter: Speaks + Send + Sync {
 
     /// Sets a detector up.
     async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
-        setup.refuse(Role::Detector)
+        setup.refuse(PluginRole::Detector)
     }
 
     /// Sets a policy up.
     async fn policy(&self, setup: Setup) -> Result<PluginPolicy, SetupError> {
-        setup.refuse(Role::Policy)
+        setup.refuse(PluginRole::Policy)
     }
 
     /// Sets actions up.
     async fn actions(&self, setup: Setup) -> Result<PluginActions, SetupError> {
-        setup.refuse(Role::Action)
+        setup.refuse(PluginRole::Action)
     }
 }

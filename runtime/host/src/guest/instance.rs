@@ -9,7 +9,7 @@ use heald_model::{Fault, PluginName, PluginRef};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
-use crate::code::contract::{Contract, Role};
+use crate::code::contract::{Contract, PluginRole};
 use crate::code::schema::ValueProblem;
 use crate::config::Grant;
 use crate::guest::limits::{COPIED_BYTES, CallLimits};
@@ -75,7 +75,7 @@ pub(crate) struct LoadedPlugin {
     pub(crate) reference: PluginRef,
     /// The version of the contract that it speaks.
     pub(crate) contract: &'static Contract,
-    pub(crate) roles: Vec<Role>,
+    pub(crate) roles: Vec<PluginRole>,
     pub(crate) pre: InstancePre<Context>,
     /// The part of its grant that it asked for.
     pub(crate) grant: Grant,
@@ -105,7 +105,7 @@ impl LoadedPlugin {
     }
 
     /// The error that it does not have this role.
-    pub(crate) fn lacks(&self, wanted: Role) -> SetupError {
+    pub(crate) fn lacks(&self, wanted: PluginRole) -> SetupError {
         SetupError::NoSuchRole {
             plugin: self.reference.name.clone(),
             wanted: wanted.as_str(),
@@ -133,7 +133,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// The error that the plug-in's version has no such role.
-    pub(crate) fn refuse<T>(&self, wanted: Role) -> Result<T, SetupError> {
+    pub(crate) fn refuse<T>(&self, wanted: PluginRole) -> Result<T, SetupError> {
         Err(self.plugin.lacks(wanted))
     }
 }

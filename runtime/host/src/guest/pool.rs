@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
 
 use crate::bindings::heald::plugin::types::Error;
-use crate::code::contract::Role;
+use crate::code::contract::PluginRole;
 use crate::code::schema::ValueProblem;
 use crate::guest::clock::{Cut, Spent, timed};
 use crate::guest::fault;
@@ -213,7 +213,7 @@ enum InstanceError {
 
 impl InstanceError {
     /// The error when the plug-in is loaded: the operator reads it.
-    fn into_error(self, plugin: &LoadedPlugin, role: Role) -> SetupError {
+    fn into_error(self, plugin: &LoadedPlugin, role: PluginRole) -> SetupError {
         let name = plugin.reference.name.clone();
         match self {
             Self::Directory(error) => error.into(),

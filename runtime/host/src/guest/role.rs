@@ -13,7 +13,7 @@ use wasmtime::{Result, Store};
 
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error};
-use crate::code::contract::Role;
+use crate::code::contract::PluginRole;
 use crate::guest::instance::LoadedPlugin;
 use crate::guest::task::TaskInput;
 use crate::world::context::Context;
@@ -21,7 +21,7 @@ use crate::world::context::Context;
 /// The functions of one role in one instance.
 pub(crate) trait Exports: Sized + Send + Sync + 'static {
     /// Which role.
-    const ROLE: Role;
+    const ROLE: PluginRole;
     /// What `describe` returns.
     type About: Send;
 

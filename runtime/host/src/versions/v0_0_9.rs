@@ -15,7 +15,7 @@ use self::bindings::heald::plugin::{log as old_log, types};
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::log::{self, Level};
 use crate::bindings::heald::plugin::types::{Error, FindingResult, Problem, Severity, Window, WindowMode};
-use crate::code::contract::{Contract, Role, Speaks};
+use crate::code::contract::{Contract, PluginRole, Speaks};
 use crate::config::Grant;
 use crate::guest::adapter::ContractAdapter;
 use crate::guest::detector::PluginDetector;
@@ -41,7 +41,7 @@ pub(crate) struct V0_0_9;
 const CONTRACT: Contract = Contract {
     version: "0.0.9",
     imports: &["log", "types"],
-    exports: &[(Role::Detector, &["configure", "describe", "evaluate"])],
+    exports: &[(PluginRole::Detector, &["configure", "describe", "evaluate"])],
 };
 
 impl Speaks for V0_0_9 {
@@ -77,7 +77,7 @@ impl old_log::Host for Context {
 }
 
 impl Exports for old::Guest {
-    const ROLE: Role = Role::Detector;
+    const ROLE: PluginRole = PluginRole::Detector;
     type About = detect::About;
 
     fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {

@@ -12,7 +12,7 @@ use wasmtime::{Result, Store};
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
 use crate::bindings::heald::plugin::types::{ActionInfoResult, Error};
 use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
-use crate::code::contract::{Contract, Role, Speaks};
+use crate::code::contract::{Contract, PluginRole, Speaks};
 use crate::config::Grant;
 use crate::guest::action::PluginActions;
 use crate::guest::adapter::ContractAdapter;
@@ -31,9 +31,9 @@ const CONTRACT: Contract = Contract {
     version: "0.1.0",
     imports: &["log", "types", "kv", "process", "process-control"],
     exports: &[
-        (Role::Detector, &["configure", "describe", "evaluate"]),
-        (Role::Policy, &["configure", "describe", "decide"]),
-        (Role::Action, &["configure", "describe", "check", "perform", "undo"]),
+        (PluginRole::Detector, &["configure", "describe", "evaluate"]),
+        (PluginRole::Policy, &["configure", "describe", "decide"]),
+        (PluginRole::Action, &["configure", "describe", "check", "perform", "undo"]),
     ],
 };
 
@@ -76,7 +76,7 @@ impl ContractAdapter for V0_1_0 {
 macro_rules! exports {
     ($interface:ident, $role:ident, $about:ty) => {
         impl Exports for $interface::Guest {
-            const ROLE: Role = Role::$role;
+            const ROLE: PluginRole = PluginRole::$role;
             type About = $about;
 
             fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
