@@ -1,4 +1,4 @@
-//! Why a plug-in cannot be used: the errors of all stages from a file to a configured plug-in, as whoever loads one gets them.
+//! Why a plug-in cannot be used: the errors of all stages from a file to a configured plug-in.
 //!
 //! Each stage has an error of its own, in its own file. What goes wrong later, in a call, is a [`Fault`](heald_model::Fault): data,
 //! and no error.
@@ -40,7 +40,7 @@ pub enum HostError {
         source: SignatureError,
     },
     /// It breaks the contract.
-    // The problem is in the text: whoever prints the causes too would print it twice.
+    // The text contains the problem, so the problem is no `source`: it would be printed twice.
     #[error("plug-in `{plugin}` does not keep the contract: {problem}")]
     Contract {
         /// Which.

@@ -84,7 +84,7 @@ pub use load::{Host, inspect};
 pub use options::Options;
 pub use plugin::Plugin;
 pub use world::capability::{Capability, NoCapability};
-pub use world::endpoint::{Endpoint, HostPort, Secret};
+pub use world::endpoint::{Endpoint, HostPort};
 pub use world::network::Network;
 pub use world::processes::{ProcessAccess, Touch, TouchError};
 pub use world::resolve::{Resolver, SystemResolver};

@@ -78,7 +78,8 @@ impl Plugin {
     }
 
     /// The version of the contract that it speaks, such as `0.1.0`.
-    pub fn contract(&self) -> &'static str {
+    #[cfg(test)]
+    pub(crate) fn contract(&self) -> &'static str {
         self.0.loaded.contract.version
     }
 
@@ -107,11 +108,6 @@ impl Plugin {
         let revoked = self.revoked();
         let words = words(&self.0.loaded.grant).into_iter();
         words.filter(|word| !revoked.iter().any(|revoked| revoked.as_str() == *word)).map(str::to_owned).collect()
-    }
-
-    /// The JSON Schema of its configuration.
-    pub fn schema(&self) -> &Value {
-        &self.0.metadata.config
     }
 
     /// Revokes a capability; true if the plug-in held it. It reaches instances at work: they are denied what they ask

@@ -5,7 +5,7 @@
 use heald_fuzz::section::{HEADER, custom};
 use heald_fuzz::stage;
 use heald_host::{
-    CanaryConfig, Endpoint, Grant, LimitsConfig, Metadata, HostPort, PluginConfig, PluginsConfig, PublicKey, SecretKey,
+    CanaryConfig, Endpoint, Grant, HostPort, LimitsConfig, Metadata, PluginConfig, PluginsConfig, PublicKey, SecretKey,
     Suggested, Trust, digest, inspect, sign, signatures, verify,
 };
 use libfuzzer_sys::fuzz_target;

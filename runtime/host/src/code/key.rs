@@ -79,15 +79,10 @@ impl PublicKey {
     ///
     /// # Errors
     /// When the bytes are no point of the curve, or a point for which signatures can be forged.
-    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
+    fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
         let key = Self(bytes);
         let verifying = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Text(key.to_string()))?;
         if verifying.is_weak() { Err(KeyError::Weak(key)) } else { Ok(key) }
-    }
-
-    /// Its 32 bytes.
-    pub const fn bytes(&self) -> &[u8; 32] {
-        &self.0
     }
 
     /// Reads what an operator writes for a key: its text, or the path of its PEM file.

@@ -1,5 +1,5 @@
-//! Components of released versions, kept by digest with what they answered when they were new: each must load and give the same
-//! answers for ever (`tests/golden/README.md`).
+//! Tests the golden components: components of released versions, kept by digest with what they answered when they were new. Each
+//! must load and give the same answers for ever (`tests/golden/README.md`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Plug-ins of two versions of the contract in one host, the older of which was made up for this.
+//! Tests plug-ins of two versions of the contract in one host. The older version was made up for these tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ pub(super) fn table(name: &str) -> PluginConfig {
         component: format!("{name}.wasm"),
         config: Map::new(),
         grant: Grant::default(),
-        // However busy the machine.
+        // Enough on a busy machine.
         limits: LimitsConfig {
             cpu: Some(Duration::from_secs(5)),
             wall: Some(Duration::from_secs(20)),
@@ -116,11 +116,11 @@ async fn an_old_plugin_and_a_new_one_answer_side_by_side() {
     };
     assert_eq!(summary(&said), ("high-cpu".into(), Severity::Critical, 0.97, "http: cpu is 97 %, call 1".into()));
     assert_eq!(summary(&heard), ("high-cpu".into(), Severity::Error, 1.0, "cpu is 97 %".into()));
-    // What its version could not say, nobody said.
+    // The older version has no such fields, so they are empty.
     assert_eq!((said.findings[0].predicted, said.findings[0].subject.as_deref()), (None, None));
     assert_eq!((said.state.clone(), older.stats().calls), (Some(Blob(vec![1])), 1));
 
-    // Its memory comes back to it, and memory that is none of its own does not stand in its way.
+    // It gets its own state back, and it answers when the state is not its own.
     let again = old.evaluate(&Observation { state: said.state.clone(), ..input.clone() }).await.unwrap();
     assert_eq!((summary(&again).3.as_str(), again.state), ("http: cpu is 97 %, call 2", Some(Blob(vec![2]))));
     let strange = old.evaluate(&Observation { state: Some(Blob(vec![1, 2, 3])), ..input.clone() }).await.unwrap();

@@ -40,11 +40,11 @@ const HIDDEN: &str = "(secret)";
 
 /// A text that is used and never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// Keeps a text from being shown.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
@@ -67,11 +67,6 @@ impl Serialize for Secret {
 }
 
 impl Endpoint {
-    /// Its host and port, with a scheme if one is fixed.
-    pub fn host(&self) -> &HostPort {
-        &self.origin
-    }
-
     /// Whether its name may resolve to a private or loopback address. A literal address and `localhost` always may: the
     /// operator knows where they lead.
     pub(crate) fn may_be_private(&self) -> bool {

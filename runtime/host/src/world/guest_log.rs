@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_told_once() {
+    fn the_last_error_is_taken_once() {
         let log = GuestLog::new(Arc::new(LogLimiter::new("p".into())));
         log.line(Level::Error, "panicked at src/lib.rs:7:1: no samples", &[]);
         log.line(Level::Info, "not these", &[]);

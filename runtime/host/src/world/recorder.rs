@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_is_told_again() {
+    fn what_was_recorded_is_replayed() {
         let key = json!({"key": "a"});
         let calls = recorded_calls(&[
             ("kv.get", key.clone(), Ok(None)),

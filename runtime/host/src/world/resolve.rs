@@ -215,14 +215,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_resolver_that_does_not_answer_is_not_waited_for() {
-        struct Silent;
+        struct SilentResolver;
         #[async_trait]
-        impl Resolver for Silent {
+        impl Resolver for SilentResolver {
             async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
                 std::future::pending().await
             }
         }
-        assert!(matches!(Pins::default().addresses(&Silent, &name(), false).await, Err(Unresolved::Late)));
+        assert!(matches!(Pins::default().addresses(&SilentResolver, &name(), false).await, Err(Unresolved::Late)));
     }
 
     #[tokio::test]
