@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use heald_builtin::{Builtin, all, get};
-use heald_host::{Directory, Embedded, Grant, Host, Plugin, PluginConfig, Role, Task};
+use heald_host::{Directory, Embedded, Grant, Host, Plugin, PluginConfig, PluginRole, Task};
 use heald_model::{Breaker, IntentId, Moment, PluginName, ServiceName, ServiceView};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -116,13 +116,13 @@ async fn each_takes_its_own_examples_and_refuses_nonsense() {
         let plugin = load(name, Grant::default());
         let config = config.as_object().unwrap();
         let taken = match plugin.roles() {
-            [Role::Detector] => plugin.detector(config).await.map(drop),
+            [PluginRole::Detector] => plugin.detector(config).await.map(drop),
             _ => plugin.policy(config).await.map(drop),
         };
         assert!(taken.is_ok(), "{name} {config:?}: {:?}", taken.err());
         let nonsense = json!({"cpu": "much", "rules": 7, "words": 7});
         let refused = match plugin.roles() {
-            [Role::Detector] => plugin.detector(nonsense.as_object().unwrap()).await.map(drop),
+            [PluginRole::Detector] => plugin.detector(nonsense.as_object().unwrap()).await.map(drop),
             _ => plugin.policy(nonsense.as_object().unwrap()).await.map(drop),
         };
         assert!(refused.is_err(), "{name}");

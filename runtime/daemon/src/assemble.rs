@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
 use heald_engine::{Charge, Consultants, Healer, Past, Ports, ServiceList};
-use heald_host::{Compiler, Host, Options, Reach, Trust};
+use heald_host::{Compiler, Host, Options, ProcessAccess, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
 use heald_probe::{Prober, ProberPorts, ServiceProbes};
@@ -95,7 +95,8 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     });
-    let reach = Reach { processes: Some(Arc::clone(&executor) as _), control: Some(Arc::clone(&executor) as _) };
+    let reach =
+        ProcessAccess { processes: Some(Arc::clone(&executor) as _), control: Some(Arc::clone(&executor) as _) };
     let host = host(&config, reach)?;
     let parts = Parts { host, config: Arc::clone(&config), clock: Arc::clone(&clock), store: Arc::clone(&store) };
     if safe_mode {
@@ -166,7 +167,7 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
 /// # Errors
 /// When the plug-in host cannot be started.
 pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
-    let host = host(config, Reach::default())?;
+    let host = host(config, ProcessAccess::default())?;
     let mut registry = PluginRegistry::new();
     let faults = load_all(&host, config, &mut registry).await;
     let resolved = ChainResolver::of(&Config { service: Vec::new(), ..config.clone() }, &registry).await;
@@ -197,7 +198,7 @@ pub async fn load_all(host: &Host, config: &Config, registry: &mut PluginRegistr
 ///
 /// # Errors
 /// When a trusted key cannot be read, or wasmtime cannot be set up.
-pub fn host(config: &Config, reach: Reach) -> anyhow::Result<Host> {
+pub fn host(config: &Config, reach: ProcessAccess) -> anyhow::Result<Host> {
     let trust = Trust::read(&config.plugins).context("[plugins] trusted_keys")?;
     let cache = config.plugins.cache.clone().unwrap_or_else(|| config.store.path.with_extension("cache"));
     let compiler = std::env::current_exe().ok().map(|program| {
@@ -206,8 +207,14 @@ pub fn host(config: &Config, reach: Reach) -> anyhow::Result<Host> {
         let program = if image.exists() { image.to_owned() } else { program };
         Compiler { program, arguments: vec!["compile-plugin".into()] }
     });
-    let options =
-        Options { builtins: builtins::embedded(), cache: Some(cache), trust, compiler, reach, ..Options::default() };
+    let options = Options {
+        builtins: builtins::embedded(),
+        cache: Some(cache),
+        trust,
+        compiler,
+        processes: reach,
+        ..Options::default()
+    };
     Host::with(options).context("cannot start the plug-in host")
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn check_plugins(loaded: &LoadedConfig) -> ConfigProblems {
 /// The name of each plug-in that cannot be used, and the reason.
 fn faults(config: &Config) -> anyhow::Result<Vec<(String, String)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let host = assemble::host(config, heald_host::Reach::default())?;
+    let host = assemble::host(config, heald_host::ProcessAccess::default())?;
     let faults = runtime.block_on(Box::pin(async {
         let mut registry = PluginRegistry::new();
         let mut faults = assemble::load_all(&host, config, &mut registry).await;

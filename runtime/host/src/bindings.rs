@@ -1,8 +1,8 @@
-//! What wasmtime makes of `wit/`: the records as they are written into and read out of a guest's memory.
+//! The records that wasmtime generates from `wit/`: as they are written into and read out of a guest's memory.
 //!
-//! All three roles in one world, so that they share their types; no component exports all three, so an instance's exports
-//! are looked up role by role and the world's own entry point is never used. What goes in borrows (names with `Param`),
-//! what comes out is owned (names with `Result`). Nothing of this leaves the crate.
+//! All three roles are in one world, so that they share their types. No component exports all three, so an instance's
+//! exports are looked up role by role, and the world's own entry point is never used. Arguments borrow (names with
+//! `Param`); results are owned (names with `Result`). Nothing of this leaves the crate.
 //
 // Generated code: its documentation is the WIT file.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
@@ -23,7 +23,7 @@ wasmtime::component::bindgen!({
         }
     ",
     world: "heald:host/roles",
-    // Touching a process takes as long as that takes; all the rest is answered at once.
+    // Touching a process takes time; everything else is answered at once.
     imports: { "heald:plugin/process-control": async | trappable, default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },

@@ -1,4 +1,4 @@
-//! One `[[plugin]]` table of heald's configuration.
+//! The plug-in tables of heald's configuration: `[[plugin]]` and `[plugins]`. They are data; nothing here reads a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use heald_model::PluginName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::endpoint::Endpoint;
-use crate::limits::{LONGEST, Limits};
+use crate::guest::limits::{CallLimits, LONGEST};
+use crate::world::endpoint::Endpoint;
 
 /// A plug-in as the operator configures it.
 ///
@@ -40,7 +40,8 @@ pub struct PluginConfig {
     /// How its answers are used.
     #[serde(default)]
     pub mode: PluginMode,
-    /// The plug-in that a shadow is compared with, or that a canary is to replace: it is asked wherever that one is.
+    /// The plug-in that a shadow is compared with, or that a canary replaces. A plug-in with this field is asked
+    /// wherever that one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<PluginName>,
     /// How a canary is judged.
@@ -49,8 +50,8 @@ pub struct PluginConfig {
 }
 
 impl PluginConfig {
-    /// What of its trial makes no sense by itself: the path of each field within the table, and why. Whether the plug-in that
-    /// `instead_of` names is there, whoever knows them all must see.
+    /// What is wrong with its trial, judged by this table alone: the path of each field within the table, and why. The
+    /// caller has to check that the plug-in of `instead_of` exists.
     pub fn trial_problems(&self) -> Vec<(&'static [&'static str], String)> {
         let mut problems: Vec<(&'static [&'static str], String)> = Vec::new();
         if self.instead_of.as_ref() == Some(&self.name) {
@@ -72,15 +73,17 @@ impl PluginConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CanaryConfig {
-    /// The share of the services for which its answers count, 0..1; always the same ones, chosen by a hash of their names.
+    /// The share of the services for which its answers count, 0..1. A hash of their names chooses them, so they are
+    /// always the same.
     pub share: f64,
-    /// So many faults are borne; with one more it is taken back.
+    /// The number of faults that are tolerated; one more takes the canary back.
     pub faults: u64,
     /// The share of compared answers that may differ, 0..1, once `after` were compared.
     pub disagreement: f64,
-    /// So many answers are compared before the disagreement counts.
+    /// The number of answers that are compared before the disagreement counts.
     pub after: u64,
-    /// With so many compared and no budget exceeded it is promoted; 0: only by an operator.
+    /// The number of compared answers after which it is promoted, if no budget is exceeded; 0: only an operator
+    /// promotes it.
     pub promote_after: u64,
 }
 
@@ -101,19 +104,19 @@ impl Default for CanaryConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// A folder that is watched: what is put there is loaded, what is taken away is unloaded.
+    /// A folder that is watched: a file put there is loaded, and unloaded when it is taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Where compiled plug-ins are kept, for their owner alone; beside the journal if left out.
+    /// Where compiled plug-ins are kept, for their owner alone. If left out: beside the journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
-    /// Nothing is loaded that no trusted key signed; what is built in is part of heald and needs no signature.
+    /// Only files that a trusted key signed are loaded. Built-in plug-ins are part of heald and need no signature.
     pub require_signed: bool,
     /// Ed25519 public keys: `ed25519:` and 64 hexadecimal digits, or the path of a PEM file.
     pub trusted_keys: Vec<String>,
 }
 
-/// What a plug-in is allowed beyond the log. Nothing is, unless it stands here.
+/// What a plug-in may reach beyond the log. It may reach only what stands here.
 ///
 /// ```toml
 /// grant = { kv = true, process = true, http = ["hooks.example.com"], files = ["/var/cache/app"] }
@@ -124,8 +127,8 @@ pub struct Grant {
     /// Hosts that it may send requests to, over wasi:http. An empty list grants the interface with no host behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Vec<Endpoint>>,
-    /// The small memory that all its services share: at most 1 024 keys, 64 KiB in one and 4 MiB in all. It is kept over reloads of the
-    /// plug-in, in heald's own memory, and gone when heald ends.
+    /// The small memory that all its services share: at most 1 024 keys, 64 KiB for one and 4 MiB for all. It lies in
+    /// heald's own memory. It survives reloads of the plug-in, and ends with heald.
     #[serde(default)]
     pub kv: bool,
     /// Looking at the processes of the service a call is about.
@@ -194,8 +197,9 @@ impl From<DirectoryForm> for Directory {
     }
 }
 
-/// Limits of one call. What is left out is as the role has it, or as the plug-in suggests if that is less: 5 ms of processor time for a detector, 20 ms for a policy,
-/// 2 s for an action, twenty times that (an action: 30 s) by the wall clock, and 64 MiB.
+/// Limits of one call. A field that is left out has the value of the role, or the value that the plug-in suggests if
+/// that is less. A detector has 5 ms of processor time, a policy 20 ms, an action 2 s. Each has twenty times as much
+/// wall time (an action: 30 s), and 64 MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -211,14 +215,14 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// These limits over those of the role.
-    pub(crate) fn over(&self, role: Limits) -> Limits {
+    /// These limits, completed by those of the role.
+    pub(crate) fn over(&self, role: CallLimits) -> CallLimits {
         let cpu = self.cpu.unwrap_or(role.cpu).min(LONGEST);
-        // Nobody should have to raise both: the one grows with the other.
+        // The wall limit grows with the processor limit, so that an operator need not raise both.
         let grown = role.wall.mul_f64(cpu.as_secs_f64() / role.cpu.as_secs_f64().max(f64::MIN_POSITIVE));
         let wall = self.wall.unwrap_or_else(|| role.wall.max(grown));
         let memory = self.memory_mib.and_then(|mib| usize::try_from(mib).ok()).map(|mib| mib.saturating_mul(1 << 20));
-        Limits { cpu, wall, memory: memory.unwrap_or(role.memory) }.bounded()
+        CallLimits { cpu, wall, memory: memory.unwrap_or(role.memory) }.bounded()
     }
 }
 
@@ -232,7 +236,7 @@ pub fn merged(config: &Map<String, Value>, overrides: &Map<String, Value>) -> Ma
                 merged.remove(key);
             }
             (Some(Value::Object(old)), Value::Object(new)) => *old = self::merged(old, new),
-            // Nulls within what was not there before have nothing to remove.
+            // A null within a new object has nothing to remove.
             (_, Value::Object(new)) => {
                 merged.insert(key.clone(), Value::Object(self::merged(&Map::new(), new)));
             }
@@ -258,7 +262,7 @@ mod tests {
     fn a_table_needs_a_name_and_a_component() {
         let config = read(json!({"name": "t", "component": "builtin:detect-threshold"})).unwrap();
         assert_eq!(config.grant, Grant::default());
-        assert_eq!(config.limits.over(Limits::DETECTOR), Limits::DETECTOR);
+        assert_eq!(config.limits.over(CallLimits::DETECTOR), CallLimits::DETECTOR);
         assert!(read(json!({"name": "t"})).unwrap_err().contains("component"));
     }
 
@@ -286,13 +290,13 @@ mod tests {
 
     #[test]
     fn limits_go_over_those_of_the_role() {
-        let limits = |value| serde_json::from_value::<LimitsConfig>(value).unwrap().over(Limits::DETECTOR);
+        let limits = |value| serde_json::from_value::<LimitsConfig>(value).unwrap().over(CallLimits::DETECTOR);
         assert_eq!(limits(json!({"cpu": "7ms"})).cpu, Duration::from_millis(7));
         assert_eq!(limits(json!({"cpu": "1s"})).wall, Duration::from_secs(20));
-        assert_eq!(limits(json!({"cpu": "1ms"})).wall, Limits::DETECTOR.wall);
+        assert_eq!(limits(json!({"cpu": "1ms"})).wall, CallLimits::DETECTOR.wall);
         assert_eq!(
             limits(json!({"cpu": 1e10, "wall": 1e10})),
-            Limits { cpu: LONGEST, wall: LONGEST, ..Limits::DETECTOR }
+            CallLimits { cpu: LONGEST, wall: LONGEST, ..CallLimits::DETECTOR }
         );
         assert_eq!(limits(json!({"cpu": 1e10})).wall, LONGEST, "it grows with the other, up to there");
         assert_eq!(limits(json!({"memory_mib": 1})).memory, 1 << 20);
@@ -301,10 +305,13 @@ mod tests {
 
     #[test]
     fn a_plugin_can_suggest_less_but_not_more() {
-        let suggest = |cpu_ms, memory_mib| Limits::DETECTOR.tightened(crate::Suggested { cpu_ms, memory_mib });
-        assert_eq!(suggest(0, 0), Limits::DETECTOR);
-        assert_eq!(suggest(1, 16), Limits { cpu: Duration::from_millis(1), memory: 16 << 20, ..Limits::DETECTOR });
-        assert_eq!(suggest(1_000, 1_000), Limits::DETECTOR);
+        let suggest = |cpu_ms, memory_mib| CallLimits::DETECTOR.tightened(crate::Suggested { cpu_ms, memory_mib });
+        assert_eq!(suggest(0, 0), CallLimits::DETECTOR);
+        assert_eq!(
+            suggest(1, 16),
+            CallLimits { cpu: Duration::from_millis(1), memory: 16 << 20, ..CallLimits::DETECTOR }
+        );
+        assert_eq!(suggest(1_000, 1_000), CallLimits::DETECTOR);
     }
 
     #[test]

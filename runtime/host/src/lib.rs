@@ -1,97 +1,91 @@
 //! Runs plug-ins: WebAssembly components that speak `heald:plugin` (see `wit/`).
 //!
-//! [`Host::load`] reads a component, compares it with the contract and links it to what it is granted; [`Plugin::detector`],
+//! [`Host::load`] reads a component, compares it with the contract and links it to what it is granted. [`Plugin::detector`],
 //! [`Plugin::policy`] and [`Plugin::actions`] configure it and give the engine its ports. A call runs on a warm instance, under
-//! two clocks and a handful of counts, and whatever goes wrong in it comes back as a [`Fault`](heald_model::Fault): data,
-//! within the budget, with the next call as good as new.
+//! two clocks and some counts. Whatever goes wrong in it comes back within its limits as a [`Fault`](heald_model::Fault), which is
+//! data; the next call is not affected.
+//!
+//! | house | |
+//! |---|---|
+//! | `code` | what a file is: sections, signatures, metadata, contract, machine code |
+//! | `guest` | an instance: limits, pool, calls, answers, faults |
+//! | `world` | what an instance may touch: log, WASI, network, `kv`, processes |
 //!
 //! | file | |
 //! |---|---|
-//! | `options`, `config` | what the operator and the daemon say |
+//! | `error` | why a plug-in cannot be used |
+//! | `options`, `config` | what the daemon and the operator say |
 //! | `load` | from bytes to a linked plug-in |
-//! | `compile`, `cache`, `entry`, `vouched` | machine code: made, kept, believed |
-//! | `section`, `signature`, `key` | who vouches for a file |
-//! | `contract`, `metadata`, `schema` | what is checked before anything runs |
-//! | `inspect` | the same, for people |
-//! | `pool`, `limits`, `ticker`, `clock` | instances, and what stops them |
-//! | `detector`, `policy`, `action` | the engine's ports |
-//! | `role`, `versions` | what is asked of a guest, in each version of the contract |
-//! | `lower`, `lift` | records into a guest and out of it |
-//! | `context`, `leash`, `voice`, `wasi` | what a guest can reach, and what is taken back |
-//! | `kv`, `process` | heald's own capabilities |
-//! | `http`, `exchange`, `endpoint`, `resolve`, `address`, `tls` | what of the network |
-//! | `heard`, `settings` | what a replay needs to know |
-//! | `fault`, `stats`, `weigh` | what is told of it |
+//! | `plugin` | a loaded plug-in, and what it becomes when it is configured |
+//! | `versions` | the versions of the contract that are spoken |
+//! | `bindings`, `text` | generated records, and text made fit to be shown |
+//! | `code::file`, `section`, `metadata`, `schema` | what a file has in it, and what it says of itself |
+//! | `code::signature`, `key`, `trust` | who vouches for a file, and whose word counts |
+//! | `code::contract`, `imports` | what a component exports and imports, compared with what is spoken and granted |
+//! | `code::inspect` | all of that, for people |
+//! | `code::engine`, `compile`, `cache`, `entry`, `embedded` | machine code: made, kept, loaded |
+//! | `guest::instance`, `pool` | a loaded plug-in, and its warm instances |
+//! | `guest::limits`, `ticker`, `clock` | what stops an instance |
+//! | `guest::detector`, `policy`, `action`, `task` | the engine's ports |
+//! | `guest::role`, `adapter` | what is asked of a guest in each role, and what speaks one version of the contract |
+//! | `guest::lower`, `lift` | records into a guest and out of it |
+//! | `guest::settings`, `fault`, `stats`, `weigh` | what is recorded and reported of a call |
+//! | `world::context` | what the host keeps beside one instance |
+//! | `world::capability`, `grants` | what is granted, and what is revoked |
+//! | `world::guest_log`, `output` | the log, and standard output into it |
+//! | `world::sealed`, `wasi`, `ambient` | WASI, its clocks and its randomness |
+//! | `world::kv`, `shelf`, `process`, `processes` | heald's own capabilities, and what stands behind them |
+//! | `world::http`, `outgoing`, `exchange`, `network` | requests to granted hosts |
+//! | `world::endpoint`, `resolve`, `address`, `tls` | where a request goes |
+//! | `world::recorder` | the answers of the host, recorded and replayed |
 //!
-//! It refuses to judge: strikes, rest, the order of a chain and the fallback are the engine's.
+//! A file imports those it builds on and none that builds on it: a parent and its own parts are the only circle. `code` imports
+//! neither `guest` nor `world`.
+//!
+//! It refuses to judge: counting faults, quarantine, the order of a chain and the fallback belong to the engine.
 #![deny(unsafe_code)]
 
-mod action;
-mod address;
 mod bindings;
-mod cache;
-mod clock;
-mod compile;
+mod code;
+#[cfg(test)]
+mod compatibility;
 mod config;
-mod context;
-mod contract;
-mod detector;
-mod embedded;
-mod endpoint;
-mod engine;
-mod entry;
 mod error;
-mod exchange;
-mod fault;
-mod heard;
-mod http;
-mod inspect;
-mod key;
-mod kv;
-mod leash;
-mod lift;
-mod limits;
+mod guest;
 mod load;
-mod lower;
-mod metadata;
 mod options;
-mod policy;
-mod pool;
-mod process;
-mod resolve;
-mod role;
-mod schema;
-mod section;
-mod settings;
-mod signature;
-mod stats;
+mod plugin;
 mod text;
-mod ticker;
-mod tls;
 mod versions;
-mod voice;
-mod vouched;
-mod wasi;
-mod weigh;
+mod world;
 
-pub use action::{ActionFailure, Plan, PluginActions, Task};
-pub use compile::compile_file;
+pub use code::compile::{CompileError, Compiler, compile_file};
+pub use code::contract::{ContractError, PluginRole};
+pub use code::embedded::Embedded;
+pub use code::engine::{EngineError, config, precompile};
+pub use code::file::FileError;
+pub use code::inspect::{Inspection, Interface, Producer, Sizes};
+pub use code::key::{KeyError, PublicKey, SecretKey};
+pub use code::metadata::{Metadata, MetadataError, Suggested};
+pub use code::schema::ValueProblem;
+pub use code::section::SectionError;
+pub use code::signature::{Signature, digest, sign, signatures};
+pub use code::trust::{SignatureError, Trust, TrustError, verify};
 pub use config::{CanaryConfig, Directory, Grant, LimitsConfig, PluginConfig, PluginsConfig, merged};
-pub use contract::Role;
-pub use detector::PluginDetector;
-pub use embedded::Embedded;
-pub use endpoint::{Endpoint, Origin, Secret};
-pub use engine::{config, precompile};
 pub use error::HostError;
-pub use inspect::{Inspection, Interface, Producer, Sizes, inspect};
-pub use key::{KeyError, PublicKey, SecretKey};
-pub use leash::{Capability, NoCapability};
-pub use limits::Limits;
-pub use load::{Host, Plugin};
-pub use metadata::{Metadata, Suggested};
-pub use options::{Compiler, Network, Options, Reach, Touch, TouchError, Trust};
-pub use policy::PluginPolicy;
-pub use resolve::{Resolver, SystemResolver};
-pub use schema::Problem;
-pub use signature::{Signature, Untrusted, digest, sign, signatures, verify};
-pub use stats::Stats;
+pub use guest::action::{ActionFailure, PluginActions};
+pub use guest::detector::PluginDetector;
+pub use guest::instance::SetupError;
+pub use guest::limits::CallLimits;
+pub use guest::policy::PluginPolicy;
+pub use guest::stats::Stats;
+pub use guest::task::{Plan, Task};
+pub use load::{Host, inspect};
+pub use options::Options;
+pub use plugin::Plugin;
+pub use world::capability::{Capability, NoCapability};
+pub use world::endpoint::{Endpoint, HostPort};
+pub use world::network::Network;
+pub use world::processes::{ProcessAccess, Touch, TouchError};
+pub use world::resolve::{Resolver, SystemResolver};
+pub use world::sealed::DirectoryError;

@@ -1,77 +1,72 @@
-//! From a file, bytes or a built-in to a plug-in that can be configured: read, verified, compiled or recalled, compared with the
-//! contract, linked to what it is granted.
+//! Loads a plug-in from a file, from bytes or from the binary: reads it, verifies it, compiles it or takes it from the
+//! cache, compares it with the contract, and links it to what it is granted.
 //!
-//! Nothing of the plug-in runs here, and nothing of it is compiled before its signature was checked. Compiling takes 30 ms for a small
-//! guest and seconds for one with a whole interpreter in it: [`Host::fetch`] does it off the threads that heal.
+//! Nothing of the plug-in runs here, and nothing is compiled before its signature is checked. Compiling takes 30 ms for
+//! a small guest and seconds for one with an interpreter in it: [`Host::fetch`] does it off the threads that heal.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use heald_model::PluginRef;
-use serde_json::{Map, Value};
+use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{Engine, Store};
 
-use crate::action::PluginActions;
-use crate::cache::Cache;
-use crate::compile::{Elsewhere, LARGE, elsewhere};
+use crate::code::cache::Cache;
+use crate::code::compile::{Elsewhere, LARGE, elsewhere};
+use crate::code::contract::{self, ComponentShape, ContractError, PluginRole};
+use crate::code::embedded::Embedded;
+use crate::code::engine;
+use crate::code::file::{self, FileError};
+use crate::code::imports;
+use crate::code::inspect::{self, Inspection, shape};
+use crate::code::key::PublicKey;
+use crate::code::metadata::Metadata;
+use crate::code::section::{SectionError, recognise};
+use crate::code::signature;
+use crate::code::trust;
 use crate::config::{Grant, PluginConfig};
-use crate::context::{Context, Premises};
-use crate::contract::{self, Role, Shape};
-use crate::detector::PluginDetector;
-use crate::embedded::Embedded;
-use crate::engine;
 use crate::error::HostError;
-use crate::http::{Outgoing, Outside};
-use crate::inspect::shape;
-use crate::key::PublicKey;
-use crate::kv::Shelves;
-use crate::leash::{Capability, Leash};
-use crate::limits::{COPIED_BYTES, Limits};
-use crate::metadata::Metadata;
+use crate::guest::adapter::{ContractAdapter, Spoken};
+use crate::guest::instance::LoadedPlugin;
+use crate::guest::stats::Counters;
+use crate::guest::ticker::Ticker;
 use crate::options::Options;
-use crate::policy::PluginPolicy;
-use crate::pool::{WARM, chain};
-use crate::schema;
-use crate::section::recognise;
-use crate::settings::settle;
-use crate::signature;
-use crate::stats::{Counters, Stats};
-use crate::ticker::Ticker;
-use crate::versions::{Adapter, SPOKEN, Setup, Spoken};
-use crate::voice::{Gate, Voice};
-use crate::wasi::{self, Ambient};
-
-/// Bytes of a component. Those with a Python interpreter in them have 18 MB.
-const FILE_LIMIT: u64 = 64 << 20;
+use crate::plugin::{Plugin, PluginFacts};
+use crate::text::chain;
+use crate::versions::SPOKEN;
+use crate::world::context::{Context, PluginAccess};
+use crate::world::grants::Grants;
+use crate::world::guest_log::LogLimiter;
+use crate::world::network::SharedNetwork;
+use crate::world::outgoing::AllowedHosts;
+use crate::world::sealed::judge_paths;
+use crate::world::shelf::Shelves;
+use crate::world::wasi;
 
 /// What all plug-ins of a process share.
-pub(crate) struct Machine {
-    pub(crate) engine: Engine,
-    pub(crate) ticker: Ticker,
-    pub(crate) options: Options,
-    pub(crate) outside: Arc<Outside>,
+struct HostState {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    options: Options,
+    network: Arc<SharedNetwork>,
     /// The versions of the contract that plug-ins may speak.
     spoken: Spoken,
-    /// What plug-ins keep in `kv`, by their names: it outlives them.
-    pub(crate) shelves: Shelves,
+    /// What plug-ins keep in `kv`, by name. It outlives the plug-ins.
+    shelves: Shelves,
     cache: Option<Cache>,
-    /// Large components are compiled one at a time: two with an interpreter in them would have 700 MiB.
+    /// Large components are compiled one at a time: two with an interpreter in them take 700 MiB.
     compiling: tokio::sync::Mutex<()>,
 }
 
-/// Where plug-ins run. One for a process; copies are the same one.
+/// Loads and runs plug-ins. A process has one; its clones share everything.
 #[derive(Clone)]
 pub struct Host {
-    machine: Arc<Machine>,
+    state: Arc<HostState>,
 }
 
 impl Host {
-    /// Sets wasmtime up. `builtins` is what `builtin:NAME` can mean.
+    /// Starts wasmtime. `builtins` is what `builtin:NAME` can mean.
     ///
     /// # Errors
     /// When the machine refuses the address space or the thread.
@@ -79,7 +74,7 @@ impl Host {
         Self::with(Options { builtins: builtins.to_vec(), ..Options::default() })
     }
 
-    /// Sets wasmtime up with all there is to say.
+    /// Starts wasmtime with these options.
     ///
     /// # Errors
     /// When the machine refuses the address space or the thread.
@@ -89,30 +84,30 @@ impl Host {
 
     pub(crate) fn speaking(spoken: Spoken, options: Options) -> Result<Self, HostError> {
         let engine = engine::start()?;
-        let ticker = Ticker::start(engine.clone()).map_err(HostError::Ticker)?;
+        let ticker = Arc::new(Ticker::start(engine.clone()).map_err(HostError::Ticker)?);
         let cache = options.cache.as_ref().and_then(|path| {
             let opened = Cache::open(path, &engine);
             opened.inspect_err(|error| tracing::error!("plug-ins are compiled anew each time: {}", chain(error))).ok()
         });
         let compiling = tokio::sync::Mutex::default();
-        let outside = Arc::new(Outside::new(&options.network));
+        let network = Arc::new(SharedNetwork::new(&options.network));
         let shelves = Shelves::default();
-        Ok(Self { machine: Arc::new(Machine { engine, ticker, options, cache, compiling, outside, spoken, shelves }) })
+        Ok(Self { state: Arc::new(HostState { engine, ticker, options, cache, compiling, network, spoken, shelves }) })
     }
 
-    /// Loads what a `[[plugin]]` table names. The file is read anew every time, and compiled in this process and on this thread unless
-    /// it was before: for the command line, and for tests. A running heald [`fetch`](Self::fetch)es.
+    /// Loads what a `[[plugin]]` table names. It reads the file every time, and compiles it in this process and on this
+    /// thread, unless the cache has it. The command line and tests use it; a running heald uses [`fetch`](Self::fetch).
     ///
     /// # Errors
     /// When it cannot be read or compiled, is not trusted, breaks the contract, or wants more than it is granted.
     pub fn load(&self, config: &PluginConfig) -> Result<Plugin, HostError> {
         match self.builtin(config)? {
             Some(builtin) => self.load_builtin(config, builtin),
-            None => self.load_bytes(config, &read(Path::new(&config.component))?),
+            None => self.load_bytes(config, &file::read(Path::new(&config.component))?),
         }
     }
 
-    /// Loads a component from memory; `config.component` is what it is called in errors.
+    /// Loads a component from memory. Errors call it `config.component`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -122,9 +117,9 @@ impl Host {
         self.link(config, &component, &verified)
     }
 
-    /// Loads what a `[[plugin]]` table names without holding up the thread that asks: everything that takes long is done on tokio's
-    /// threads for that, and large components are compiled by a process of their own if there is a [`Compiler`](crate::Compiler) and a
-    /// cache to compile into. When the future is dropped, that process is ended.
+    /// Loads what a `[[plugin]]` table names without blocking the calling thread. Slow work is done on tokio's threads
+    /// for that. A process of its own compiles a large component, if there is a [`Compiler`](crate::Compiler) and a
+    /// cache to compile into; dropping the future ends that process.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -135,7 +130,7 @@ impl Host {
         }
         let (host, table) = (self.clone(), config.clone());
         let (verified, known) = aside(move || {
-            let verified = host.verify(&table, read(Path::new(&table.component))?.into())?;
+            let verified = host.verify(&table, file::read(Path::new(&table.component))?.into())?;
             let known = host.recall(&verified);
             if known.is_none() {
                 host.promising(&table, &verified)?;
@@ -154,34 +149,31 @@ impl Host {
         .await
     }
 
-    /// The built-in plug-in that a table names; None: it names a file.
+    /// The built-in plug-in that a table names; None: the table names a file.
     fn builtin(&self, config: &PluginConfig) -> Result<Option<Embedded>, HostError> {
         let Some(name) = config.component.strip_prefix("builtin:") else { return Ok(None) };
-        let builtins = &self.machine.options.builtins;
+        let builtins = &self.state.options.builtins;
         match builtins.iter().find(|builtin| builtin.name == name) {
             Some(builtin) => Ok(Some(*builtin)),
-            None => Err(HostError::NoBuiltin {
-                name: name.to_owned(),
-                known: builtins.iter().map(|builtin| builtin.name.to_owned()).collect(),
-            }),
+            None => {
+                let known = builtins.iter().map(|builtin| builtin.name.to_owned()).collect();
+                Err(FileError::NoBuiltin { name: name.to_owned(), known }.into())
+            }
         }
     }
 
     fn load_builtin(&self, config: &PluginConfig, builtin: Embedded) -> Result<Plugin, HostError> {
-        let component = builtin.load(&self.machine.engine)?;
+        let component = builtin.load(&self.state.engine)?;
         let verified = Verified { content: builtin.component.into(), digest: builtin.digest.to_owned(), signer: None };
         self.link(config, &component, &verified)
     }
 
-    /// What has to be true of a file before anything is made of it.
+    /// Checks a file before anything is made of it: its size, its kind and its signatures.
     fn verify<'b>(&self, config: &PluginConfig, mut bytes: Cow<'b, [u8]>) -> Result<Verified<'b>, HostError> {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if size > FILE_LIMIT {
-            return Err(HostError::TooLarge { size, limit: FILE_LIMIT });
-        }
+        file::judge_size(&bytes)?;
         recognise(&bytes)?;
-        let signer = signature::verify(&bytes, &self.machine.options.trust)
-            .map_err(|source| HostError::Untrusted { component: config.component.clone(), source })?;
+        let signer = trust::verify(&bytes, &self.state.options.trust)
+            .map_err(|source| HostError::Signature { component: config.component.clone(), source })?;
         let digest = signature::digest(&bytes);
         let length = signature::split(&bytes).0.len();
         match &mut bytes {
@@ -192,24 +184,24 @@ impl Host {
     }
 
     fn recall(&self, verified: &Verified<'_>) -> Option<Component> {
-        self.machine.cache.as_ref()?.recall(&self.machine.engine, &verified.digest)
+        self.state.cache.as_ref()?.recall(&self.state.engine, &verified.digest)
     }
 
-    /// Whether compiling it is worth the while: one that breaks the contract by its names alone need not be.
+    /// Refuses a component before it is compiled, if its names alone break the contract.
     fn promising(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<(), HostError> {
-        // What cannot be read is for the compiler to complain of, in its own words.
+        // The compiler reports a component that cannot be read.
         let Some(shape) = shape(&verified.content) else { return Ok(()) };
-        fit(self.machine.spoken, config, &verified.content, &shape).map(drop)
+        fit(self.state.spoken, config, &verified.content, &shape).map(drop)
     }
 
-    /// Recalled or compiled, here and now.
+    /// Takes the component from the cache, or compiles it on this thread.
     fn component(&self, config: &PluginConfig, verified: &Verified<'_>) -> Result<Component, HostError> {
         if let Some(known) = self.recall(verified) {
             return Ok(known);
         }
         self.promising(config, verified)?;
-        let component = Component::from_binary(&self.machine.engine, &verified.content).map_err(HostError::Compile)?;
-        if let Some(cache) = &self.machine.cache {
+        let component = engine::compile(&self.state.engine, &verified.content)?;
+        if let Some(cache) = &self.state.cache {
             match component.serialize() {
                 Ok(code) => cache.keep(&verified.digest, &code),
                 Err(error) => tracing::warn!("a compiled plug-in cannot be kept: {error:#}"),
@@ -218,95 +210,96 @@ impl Host {
         Ok(component)
     }
 
-    /// Has a large component compiled by another process, into the cache. Whether it is there afterwards shows when it is recalled.
+    /// Has another process compile a large component into the cache. Reading the cache afterwards shows whether it is
+    /// there.
     async fn prepare(&self, verified: &Verified<'_>) -> Result<(), HostError> {
-        let machine = &self.machine;
-        let (Some(compiler), Some(cache)) = (&machine.options.compiler, &machine.cache) else { return Ok(()) };
+        let state = &self.state;
+        let (Some(compiler), Some(cache)) = (&state.options.compiler, &state.cache) else { return Ok(()) };
         if verified.content.len() < LARGE {
             return Ok(());
         }
-        let _turn = machine.compiling.lock().await;
+        let _turn = state.compiling.lock().await;
         if cache.holds(&verified.digest) {
             return Ok(());
         }
         match elsewhere(compiler, cache, &verified.content, &verified.digest).await {
             Ok(()) => Ok(()),
-            Err(Elsewhere::Failed(error)) => Err(error),
+            Err(Elsewhere::Failed(error)) => Err(error.into()),
             Err(Elsewhere::Untried(why)) => {
                 tracing::warn!("a large plug-in is compiled within heald, since another process cannot: {why}");
                 Ok(())
             }
         }
     }
+
     fn link(&self, config: &PluginConfig, component: &Component, verified: &Verified<'_>) -> Result<Plugin, HostError> {
-        let engine = &self.machine.engine;
+        let engine = &self.state.engine;
         let Verified { content, digest, signer } = verified;
-        let shape = Shape::of(engine, component);
-        let Fit { adapter, roles, metadata, requested, grant, wasi } =
-            fit(self.machine.spoken, config, content, &shape)?;
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = grant.files.iter().flatten().find(|directory| !seen.insert(&directory.guest)) {
-            return Err(HostError::SamePath { guest: twice.guest.clone() });
-        }
+        let shape = ComponentShape::of(engine, component);
+        let Fit { adapter, roles, metadata, requested, grant, wasi } = fit(self.state.spoken, config, content, &shape)?;
+        judge_paths(&grant)?;
         let pre = linked(engine, component, adapter, &grant, wasi)
             .map_err(|source| HostError::Link { plugin: config.name.clone(), source })?;
-        let premises = Premises {
-            leash: Arc::new(Leash::of(&grant)),
-            shelf: self.machine.shelves.of(&config.name),
-            reach: self.machine.options.reach.clone(),
+        let access = PluginAccess {
+            grants: Arc::new(Grants::of(&grant)),
+            shelf: self.state.shelves.of(&config.name),
+            processes: self.state.options.processes.clone(),
         };
         let version = metadata.version.clone();
         let reference = PluginRef { name: config.name.clone(), version, digest: digest.clone() };
-        Ok(Plugin(Arc::new(Loaded {
-            host: Arc::clone(&self.machine),
-            gate: Arc::new(Gate::new(config.name.clone())),
-            outgoing: Arc::new(Outgoing::of(&config.name, &config.grant, &self.machine.outside)),
+        let loaded = LoadedPlugin {
+            engine: engine.clone(),
+            ticker: Arc::clone(&self.state.ticker),
             reference,
-            config: PluginConfig { grant, ..config.clone() },
-            metadata,
-            requested,
-            signer: *signer,
-            adapter,
+            contract: adapter.contract(),
             roles,
             pre,
+            grant,
             wasi,
+            access: Arc::new(access),
+            outgoing: Arc::new(AllowedHosts::of(&config.name, &config.grant, &self.state.network)),
+            log_limiter: Arc::new(LogLimiter::new(config.name.clone())),
             counters: Counters::default(),
-            premises: Arc::new(premises),
-            detectors: Known::default(),
-            policies: Known::default(),
-            actions: Known::default(),
-        })))
+        };
+        Ok(Plugin::new(loaded, PluginFacts { adapter, metadata, limits: config.limits, requested, signer: *signer }))
     }
 }
 
-/// What came of comparing a component with the contract and with its grant.
+/// Inspects a component, without compiling or running it.
+///
+/// # Errors
+/// When the bytes are no component.
+pub fn inspect(component: &[u8]) -> Result<Inspection, SectionError> {
+    inspect::inspect(component, SPOKEN)
+}
+
+/// What a component is compared with the contract and its grant.
 struct Fit {
-    adapter: &'static dyn Adapter,
-    roles: Vec<Role>,
+    adapter: &'static dyn ContractAdapter,
+    roles: Vec<PluginRole>,
     metadata: Metadata,
     requested: Vec<&'static str>,
-    /// What of its grant it asked for.
+    /// The part of its grant that it asked for.
     grant: Grant,
     /// Whether any of WASI has to be linked.
     wasi: bool,
 }
 
-fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &Shape) -> Result<Fit, HostError> {
-    let broken = |problem| HostError::Contract { plugin: config.name.clone(), problem };
-    let metadata = Metadata::of(bytes)
-        .map_err(|error| broken(format!("its section heald:plugin cannot be read: {error}; build it again")))?;
+fn fit(spoken: Spoken, config: &PluginConfig, bytes: &[u8], shape: &ComponentShape) -> Result<Fit, HostError> {
+    let broken = |problem: ContractError| HostError::Contract { plugin: config.name.clone(), problem };
+    let metadata = Metadata::of(bytes).map_err(|error| broken(ContractError::Metadata(error)))?;
     let (adapter, roles) = contract::spoken(shape, spoken).map_err(broken)?;
     if let Some(metadata) = &metadata {
         contract::agree(metadata, &roles).map_err(broken)?;
     }
-    let requested = contract::requested(metadata.as_ref(), shape).map_err(broken)?;
+    let requested = imports::requested(metadata.as_ref(), shape).map_err(broken)?;
     let grant = requested.of(&config.grant);
-    let wasi = contract::imports(shape, adapter.contract(), &grant)
+    let wasi = imports::imports(shape, adapter.contract(), &grant)
         .map_err(|refused| HostError::Imports { plugin: config.name.clone(), refused })?;
     Ok(Fit { adapter, roles, metadata: metadata.unwrap_or_default(), requested: requested.words, grant, wasi })
 }
 
-/// A component that may be compiled.
+/// A component that passed the checks and may be compiled.
 struct Verified<'b> {
     /// Without its signatures.
     content: Cow<'b, [u8]>,
@@ -314,7 +307,7 @@ struct Verified<'b> {
     signer: Option<PublicKey>,
 }
 
-/// Does what takes long on a thread for that.
+/// Does slow work on a thread for that.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
 ) -> Result<T, HostError> {
@@ -327,19 +320,10 @@ async fn aside<T: Send + 'static>(
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, HostError> {
-    let broken = |source| HostError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(broken)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells that there is more, whatever the file system says of its size.
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
-    Ok(bytes)
-}
-
 fn linked(
     engine: &Engine,
     component: &Component,
-    adapter: &dyn Adapter,
+    adapter: &dyn ContractAdapter,
     grant: &Grant,
     wasi: bool,
 ) -> wasmtime::Result<InstancePre<Context>> {
@@ -349,204 +333,4 @@ fn linked(
         wasi::link(&mut linker, grant)?;
     }
     linker.instantiate_pre(component)
-}
-
-/// A loaded plug-in. Configure it to get a detector, a policy or actions.
-#[derive(Clone)]
-pub struct Plugin(Arc<Loaded>);
-
-pub(crate) struct Loaded {
-    pub(crate) host: Arc<Machine>,
-    pub(crate) reference: PluginRef,
-    pub(crate) pre: InstancePre<Context>,
-    pub(crate) counters: Counters,
-    pub(crate) premises: Arc<Premises>,
-    gate: Arc<Gate>,
-    outgoing: Arc<Outgoing>,
-    /// With what of the grant it asked for.
-    config: PluginConfig,
-    /// Speaks its version of the contract.
-    pub(crate) adapter: &'static dyn Adapter,
-    metadata: Metadata,
-    requested: Vec<&'static str>,
-    signer: Option<PublicKey>,
-    roles: Vec<Role>,
-    wasi: bool,
-    detectors: Known<PluginDetector>,
-    policies: Known<PluginPolicy>,
-    actions: Known<PluginActions>,
-}
-
-impl Loaded {
-    /// A store for one instance.
-    pub(crate) fn store(&self, limits: Limits) -> Result<Store<Context>, HostError> {
-        let voice = Voice::new(Arc::clone(&self.gate));
-        let ambient = Arc::new(Ambient::default());
-        let leash = &self.premises.leash;
-        let generation = leash.generation();
-        let grant = leash.left(&self.config.grant);
-        let wasi = if self.wasi { Some(wasi::seal(&grant, &self.outgoing, &ambient, &voice)?) } else { None };
-        let premises = Arc::clone(&self.premises);
-        let mut store = Store::new(&self.host.engine, Context::new(limits, voice, premises, generation, ambient, wasi));
-        store.limiter(|context| &mut context.limiter);
-        store.set_hostcall_fuel(COPIED_BYTES);
-        store.epoch_deadline_callback(|mut store| store.data_mut().ticked());
-        Ok(store)
-    }
-
-    /// The error that it does not have this role.
-    pub(crate) fn lacks(&self, wanted: Role) -> HostError {
-        HostError::NoSuchRole {
-            plugin: self.reference.name.clone(),
-            wanted: wanted.as_str(),
-            roles: self.roles.iter().map(|role| role.as_str()).collect(),
-        }
-    }
-
-    /// Counts a fault, and hands it on.
-    pub(crate) fn faulted<T>(&self, result: Result<T, heald_model::Fault>) -> Result<T, heald_model::Fault> {
-        if let Err(fault) = &result {
-            self.counters.faulted(fault.cause);
-        }
-        result
-    }
-}
-
-impl Plugin {
-    /// Its configured name, its version and its digest.
-    pub fn reference(&self) -> &PluginRef {
-        &self.0.reference
-    }
-
-    /// The version of the contract that it speaks, such as `0.1.0`.
-    pub fn contract(&self) -> &'static str {
-        self.0.adapter.contract().version
-    }
-
-    /// What its file says of it.
-    pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
-    }
-
-    /// What it can be.
-    pub fn roles(&self) -> &[Role] {
-        &self.0.roles
-    }
-
-    /// The trusted key that signed it.
-    pub fn signed_by(&self) -> Option<PublicKey> {
-        self.0.signer
-    }
-
-    /// What it asks to be granted, in the words of a `grant`: `http`, `files`, `kv`, `process`, `process-control`, `clock`, `random`.
-    pub fn requested(&self) -> Vec<String> {
-        self.0.requested.iter().map(ToString::to_string).collect()
-    }
-
-    /// What of that it is granted and was not taken back, in the same words.
-    pub fn granted(&self) -> Vec<String> {
-        let revoked = self.revoked();
-        let words = contract::words(&self.0.config.grant).into_iter();
-        words.filter(|word| !revoked.iter().any(|revoked| revoked.as_str() == *word)).map(str::to_owned).collect()
-    }
-
-    /// The JSON Schema of its configuration.
-    pub fn schema(&self) -> &Value {
-        &self.0.metadata.config
-    }
-
-    /// Takes back what it was granted; true if it had it. It reaches the instances at work: what they ask for from now on is
-    /// denied, and where files, the clock or randomness are taken, calls under way are stopped. It holds until the plug-in is
-    /// loaded again, and what it has in `kv` stays there for then.
-    pub fn revoke(&self, capability: Capability) -> bool {
-        self.0.premises.leash.revoke(capability)
-    }
-
-    /// What it was granted, and has had taken back.
-    pub fn revoked(&self) -> Vec<Capability> {
-        self.0.premises.leash.revoked()
-    }
-
-    /// What it cost and how it failed so far.
-    pub fn stats(&self) -> Stats {
-        self.0.counters.read(self.0.gate.dropped())
-    }
-
-    /// It as a detector with this configuration: the `config` of its table, with a service's overrides
-    /// [`merged`](crate::merged) in. Equal configurations share one detector.
-    ///
-    /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
-    pub async fn detector(&self, config: &Map<String, Value>) -> Result<Arc<PluginDetector>, HostError> {
-        let (role, limits) = (Role::Detector, Limits::DETECTOR);
-        self.configured(config, &self.0.detectors, role, limits, WARM, |setup| self.0.adapter.detector(setup)).await
-    }
-
-    /// It as a policy with this configuration; as [`detector`](Self::detector).
-    ///
-    /// # Errors
-    /// When it is none, refuses the configuration, or cannot be set up.
-    pub async fn policy(&self, config: &Map<String, Value>) -> Result<Arc<PluginPolicy>, HostError> {
-        let (role, limits) = (Role::Policy, Limits::POLICY);
-        self.configured(config, &self.0.policies, role, limits, WARM, |setup| self.0.adapter.policy(setup)).await
-    }
-
-    /// Its actions with this configuration; as [`detector`](Self::detector).
-    ///
-    /// # Errors
-    /// When it has none, refuses the configuration, or cannot be set up.
-    pub async fn actions(&self, config: &Map<String, Value>) -> Result<Arc<PluginActions>, HostError> {
-        // Actions are rare, and each deserves an instance that did nothing before.
-        let (role, limits) = (Role::Action, Limits::ACTION);
-        self.configured(config, &self.0.actions, role, limits, 0, |setup| self.0.adapter.actions(setup)).await
-    }
-
-    async fn configured<T, F: Future<Output = Result<T, HostError>>>(
-        &self,
-        config: &Map<String, Value>,
-        cache: &Known<T>,
-        role: Role,
-        limits: Limits,
-        keep: usize,
-        set_up: impl FnOnce(Setup) -> F,
-    ) -> Result<Arc<T>, HostError> {
-        let plugin = &self.0;
-        if !plugin.roles.contains(&role) {
-            return Err(plugin.lacks(role));
-        }
-        let settings = settle(config);
-        if let Some(known) = cache.get(&settings.text) {
-            return Ok(known);
-        }
-        let problems = schema::check(&plugin.metadata.config, &Value::Object(config.clone()));
-        if !problems.is_empty() {
-            return Err(HostError::Config { plugin: plugin.reference.name.clone(), problems });
-        }
-        let limits = plugin.config.limits.over(limits.tightened(plugin.metadata.limits));
-        let text = Arc::clone(&settings.text);
-        let made = set_up(Setup { plugin: Arc::clone(plugin), settings, limits, keep }).await?;
-        Ok(cache.put(text, Arc::new(made)))
-    }
-}
-
-/// What was configured and is still in use, by its configuration.
-struct Known<T>(Mutex<HashMap<Arc<str>, Weak<T>>>);
-
-impl<T> Default for Known<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Known<T> {
-    fn get(&self, config: &str) -> Option<Arc<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(config).and_then(Weak::upgrade)
-    }
-
-    fn put(&self, config: Arc<str>, value: Arc<T>) -> Arc<T> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, value| value.strong_count() > 0);
-        known.insert(config, Arc::downgrade(&value));
-        value
-    }
 }

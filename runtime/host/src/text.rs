@@ -1,4 +1,6 @@
-//! Text from guests, made fit to be shown: no control characters that a terminal or a log would obey, and an end.
+//! Text made fit to be shown: a guest's without the characters that a terminal or a log obeys, and an error's with its causes.
+//!
+//! It refuses no text: it cuts and cleans.
 
 /// `text` without control characters (line ends and tabs become spaces), cut after `most` bytes.
 pub(crate) fn clean(text: &str, most: usize) -> String {
@@ -17,9 +19,21 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
     clean
 }
 
-/// Whether a terminal obeys it rather than shows it: control characters, and those that reorder on screen what follows them.
+/// Whether a terminal obeys the character instead of showing it: control characters, and those that reorder on screen
+/// what follows them.
 pub(crate) fn is_obeyed(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use heald_engine::calls::Part;
 use heald_engine::ports::{Detector, Policy};
 use heald_engine::{Cast, Member, Profile};
-use heald_host::{HostError, Plugin, PluginActions, Role};
+use heald_host::{HostError, Plugin, PluginActions, PluginRole};
 use heald_model::{PluginName, ServiceName};
 use serde_json::{Map, Value};
 
@@ -64,11 +64,11 @@ impl ChainResolver {
 
     async fn cast(&mut self, config: &Config, registry: &PluginRegistry, service: &ServiceConfig) -> Cast {
         let mut cast = Cast::default();
-        let listed = config.detectors(service).iter().chain(of_folder(registry, &service.name, Role::Detector));
+        let listed = config.detectors(service).iter().chain(of_folder(registry, &service.name, PluginRole::Detector));
         for name in listed {
             // Whether a detector answers in this slot, and whether one was refused.
             let (mut there, mut refused) = (false, false);
-            for slot in slots(config, registry, name, &service.name, Role::Detector) {
+            for slot in slots(config, registry, name, &service.name, PluginRole::Detector) {
                 let detector = slot.registered.plugin.as_ref();
                 let Some(plugin) = detector else { continue };
                 match plugin.detector(&settings(config, slot.registered, Some(service))).await {
@@ -89,9 +89,9 @@ impl ChainResolver {
             }
         }
         // Policies of the folder go first: those of the configuration usually answer everything.
-        let listed = of_folder(registry, &service.name, Role::Policy).chain(config.policies(service));
+        let listed = of_folder(registry, &service.name, PluginRole::Policy).chain(config.policies(service));
         for name in listed {
-            for slot in slots(config, registry, name, &service.name, Role::Policy) {
+            for slot in slots(config, registry, name, &service.name, PluginRole::Policy) {
                 let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
                 match plugin.policy(&settings(config, slot.registered, Some(service))).await {
                     Ok(policy) => cast.policies.push(slot.member(policy as Arc<dyn Policy>)),
@@ -109,11 +109,11 @@ impl ChainResolver {
         service: &ServiceConfig,
     ) -> Vec<Arc<PluginActions>> {
         let mut actions = Vec::new();
-        let listed = config.actions(service).iter().chain(of_folder(registry, &service.name, Role::Action));
+        let listed = config.actions(service).iter().chain(of_folder(registry, &service.name, PluginRole::Action));
         for name in listed {
             // A shadow's actions are not offered: an action that is not performed gives nothing to compare.
-            for slot in
-                slots(config, registry, name, &service.name, Role::Action).filter(|slot| slot.part == Part::Active)
+            for slot in slots(config, registry, name, &service.name, PluginRole::Action)
+                .filter(|slot| slot.part == Part::Active)
             {
                 let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
                 match plugin.actions(&settings(config, slot.registered, Some(service))).await {
@@ -128,13 +128,13 @@ impl ChainResolver {
     async fn consult(&mut self, config: &Config, registry: &PluginRegistry) {
         for (name, consult) in &config.consult {
             let mut profile = Profile { detectors: Vec::new(), policies: Vec::new() };
-            for plugin in consult.detectors.iter().filter_map(|name| answering(registry, name, Role::Detector)) {
+            for plugin in consult.detectors.iter().filter_map(|name| answering(registry, name, PluginRole::Detector)) {
                 match plugin.1.detector(&settings(config, plugin.0, None)).await {
                     Ok(detector) => profile.detectors.push(detector),
                     Err(error) => self.refused(plugin.0, "as a detector", &error),
                 }
             }
-            for plugin in consult.policies.iter().filter_map(|name| answering(registry, name, Role::Policy)) {
+            for plugin in consult.policies.iter().filter_map(|name| answering(registry, name, PluginRole::Policy)) {
                 match plugin.1.policy(&settings(config, plugin.0, None)).await {
                     Ok(policy) => profile.policies.push(policy),
                     Err(error) => self.refused(plugin.0, "as a policy", &error),
@@ -165,7 +165,7 @@ fn settings(config: &Config, registered: &RegisteredPlugin, service: Option<&Ser
 fn of_folder<'a>(
     registry: &'a PluginRegistry,
     service: &'a ServiceName,
-    role: Role,
+    role: PluginRole,
 ) -> impl Iterator<Item = &'a PluginName> {
     let dropped = registry.iter().filter(|(_, registered)| matches!(registered.origin, PluginOrigin::Folder { .. }));
     let here = dropped.filter(move |(_, registered)| {
@@ -180,7 +180,7 @@ fn slots<'a>(
     registry: &'a PluginRegistry,
     name: &'a PluginName,
     service: &ServiceName,
-    role: Role,
+    role: PluginRole,
 ) -> impl Iterator<Item = ChainSlot<'a>> + use<'a> {
     let mut slots = Vec::new();
     let named = registry.get(name);
@@ -223,13 +223,13 @@ fn on_duty(
     registry: &PluginRegistry,
     canary: &RegisteredPlugin,
     stable: &PluginName,
-    role: Role,
+    role: PluginRole,
 ) -> BTreeSet<ServiceName> {
     let asks = |service: &&ServiceConfig| {
         let listed = match role {
-            Role::Detector => config.detectors(service),
-            Role::Policy => config.policies(service),
-            Role::Action => config.actions(service),
+            PluginRole::Detector => config.detectors(service),
+            PluginRole::Policy => config.policies(service),
+            PluginRole::Action => config.actions(service),
         };
         let dropped = of_folder(registry, &service.name, role).any(|name| name == stable);
         (listed.contains(stable) || dropped) && canary.serves(&service.name)
@@ -246,7 +246,7 @@ fn on_duty(
 fn answering<'a>(
     registry: &'a PluginRegistry,
     name: &PluginName,
-    role: Role,
+    role: PluginRole,
 ) -> Option<(&'a RegisteredPlugin, &'a Plugin)> {
     let heir = registry.values().find(|rival| {
         rival.table.instead_of.as_ref() == Some(name) && rival.used() == Use::Active && rival.playing(role).is_some()

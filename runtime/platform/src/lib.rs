@@ -37,7 +37,7 @@ use std::time::Duration;
 use heald_engine::plugins::PluginMode;
 use heald_engine::ports::{Clock, Journal};
 use heald_engine::{Cast, Consultants, Healer, Member};
-use heald_host::{Capability, Host, HostError, Plugin, PluginConfig};
+use heald_host::{Capability, Host, HostError, Plugin, PluginConfig, SectionError};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
@@ -309,7 +309,9 @@ impl Platform {
     fn follow_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
         let Some(ports) = self.ports.get() else { return };
         match registered.used() {
-            Use::Shadow | Use::Canary if ports.healer.plugins().trial(name).is_none() => ports.healer.plugins().begin_trial(name),
+            Use::Shadow | Use::Canary if ports.healer.plugins().trial(name).is_none() => {
+                ports.healer.plugins().begin_trial(name)
+            }
             _ => {}
         }
     }
@@ -383,7 +385,7 @@ fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) ->
         Ok(fetched) => fetched,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // No code aborts this task.
-        Err(_) => Err(HostError::NotComponent("its loading was given up")),
+        Err(_) => Err(SectionError::NotComponent("its loading was given up").into()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use heald_engine::plugins::{PluginMode, PluginState};
-use heald_host::{Plugin, PluginConfig, Role};
+use heald_host::{Plugin, PluginConfig, PluginRole};
 use heald_model::{Moment, PluginName, PluginRef, ServiceName};
 
 use super::overrides::{OverrideKind, PluginOverride};
@@ -101,7 +101,7 @@ impl RegisteredPlugin {
     }
 
     /// The loaded plug-in, if it has this role.
-    pub fn playing(&self, role: Role) -> Option<&Plugin> {
+    pub fn playing(&self, role: PluginRole) -> Option<&Plugin> {
         self.plugin.as_ref().filter(|plugin| plugin.roles().contains(&role))
     }
 

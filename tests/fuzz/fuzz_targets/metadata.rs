@@ -5,7 +5,7 @@
 use heald_fuzz::section::{HEADER, custom};
 use heald_fuzz::stage;
 use heald_host::{
-    CanaryConfig, Endpoint, Grant, LimitsConfig, Metadata, Origin, PluginConfig, PluginsConfig, PublicKey, SecretKey,
+    CanaryConfig, Endpoint, Grant, HostPort, LimitsConfig, Metadata, PluginConfig, PluginsConfig, PublicKey, SecretKey,
     Suggested, Trust, digest, inspect, sign, signatures, verify,
 };
 use libfuzzer_sys::fuzz_target;
@@ -79,8 +79,8 @@ fn secret(text: &str) {
 }
 
 fn endpoint(text: &str) {
-    if let Ok(origin) = text.parse::<Origin>() {
-        assert_eq!(origin.to_string().parse::<Origin>().expect("as it is written"), origin);
+    if let Ok(origin) = text.parse::<HostPort>() {
+        assert_eq!(origin.to_string().parse::<HostPort>().expect("as it is written"), origin);
     }
     drop(text.parse::<Endpoint>());
     // Secrets are not written, so one that has some cannot be read back.

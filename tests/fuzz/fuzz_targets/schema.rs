@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use heald_fuzz::{bounds, stage};
-use heald_host::HostError;
+use heald_host::{HostError, SetupError};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -25,8 +25,8 @@ fuzz_target!(|text: &str| {
     };
     match stage::wait(plugin.detector(&config)) {
         Ok(_) => {}
-        Err(HostError::Config { problems, .. }) => assert!((1..=10).contains(&problems.len())),
-        Err(HostError::Setup { fault, .. }) => bounds::fault(&fault),
+        Err(HostError::Setup(SetupError::Config { problems, .. })) => assert!((1..=10).contains(&problems.len())),
+        Err(HostError::Setup(SetupError::Fault { fault, .. })) => bounds::fault(&fault),
         Err(error) => panic!("{error}"),
     }
 });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use heald_host::{Host, HostError, Limits, Options, Plugin, PluginConfig, Role};
+use heald_host::{CallLimits, Host, HostError, Options, Plugin, PluginConfig, PluginRole, SetupError};
 use heald_plugin_build::{Built, Metadata, Project};
 use serde_json::{Map, json};
 
@@ -73,7 +73,7 @@ fn check(built: &Built) -> anyhow::Result<Checked> {
     let set_up = match runtime.block_on(set_up(&plugin)) {
         Ok(()) => SetUp::In(began.elapsed()),
         // It was instantiated and asked, which is what is to be shown here.
-        Err(refusal @ HostError::Config { .. }) => SetUp::Wants(refusal.to_string()),
+        Err(refusal @ HostError::Setup(SetupError::Config { .. })) => SetUp::Wants(refusal.to_string()),
         Err(error) => return Err(error.into()),
     };
     Ok(Checked { digest: plugin.reference().digest.clone(), loaded, set_up })
@@ -99,9 +99,9 @@ async fn set_up(plugin: &Plugin) -> Result<(), HostError> {
     let config = Map::new();
     for role in plugin.roles() {
         match role {
-            Role::Detector => drop(plugin.detector(&config).await?),
-            Role::Policy => drop(plugin.policy(&config).await?),
-            Role::Action => drop(plugin.actions(&config).await?),
+            PluginRole::Detector => drop(plugin.detector(&config).await?),
+            PluginRole::Policy => drop(plugin.policy(&config).await?),
+            PluginRole::Action => drop(plugin.actions(&config).await?),
         }
     }
     Ok(())
@@ -140,9 +140,9 @@ fn excess(metadata: &Metadata) -> Vec<String> {
     let mut notes = Vec::new();
     for role in &metadata.roles {
         let limits = match role.as_str() {
-            "detector" => Limits::DETECTOR,
-            "policy" => Limits::POLICY,
-            "action" => Limits::ACTION,
+            "detector" => CallLimits::DETECTOR,
+            "policy" => CallLimits::POLICY,
+            "action" => CallLimits::ACTION,
             _ => continue,
         };
         let (cpu_ms, memory_mib) = (limits.cpu.as_millis(), limits.memory >> 20);

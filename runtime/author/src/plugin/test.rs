@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use heald_host::Role;
+use heald_host::PluginRole;
 use serde::Serialize;
 
 use super::scenario::{self, CheckedScenario, Judged, ScenarioCall};
@@ -100,9 +100,10 @@ pub async fn play_all(subject: &Subject, scenarios: &[CheckedScenario]) -> anyho
     let mut all = Vec::new();
     for scenario in scenarios {
         let roles = subject.plugin.roles();
-        let parts: Vec<Role> = scenario.roles().into_iter().filter(|role| roles.contains(role)).collect();
+        let parts: Vec<PluginRole> = scenario.roles().into_iter().filter(|role| roles.contains(role)).collect();
         if parts.is_empty() {
-            let named = |roles: &[Role]| roles.iter().map(|role| article(*role)).collect::<Vec<_>>().join(" and ");
+            let named =
+                |roles: &[PluginRole]| roles.iter().map(|role| article(*role)).collect::<Vec<_>>().join(" and ");
             bail!("{} is for {}; this plug-in is {}", scenario.name, named(&scenario.roles()), named(roles));
         }
         for role in parts {
@@ -120,21 +121,21 @@ pub async fn play_all(subject: &Subject, scenarios: &[CheckedScenario]) -> anyho
     Ok(all)
 }
 
-fn article(role: Role) -> String {
-    format!("{} {role}", if role == Role::Action { "an" } else { "a" })
+fn article(role: PluginRole) -> String {
+    format!("{} {role}", if role == PluginRole::Action { "an" } else { "a" })
 }
 
 /// One part.
 pub(super) async fn play(
     subject: &Subject,
     scenario: &CheckedScenario,
-    role: Role,
+    role: PluginRole,
 ) -> anyhow::Result<Vec<ScenarioCall>> {
     let config = subject.config(&scenario.form.config);
     Ok(match role {
-        Role::Detector => scenario::play_samples(scenario, &*subject.plugin.detector(&config).await?).await,
-        Role::Policy => scenario::play_questions(scenario, &*subject.plugin.policy(&config).await?).await,
-        Role::Action => scenario::play_tasks(scenario, &*subject.plugin.actions(&config).await?).await,
+        PluginRole::Detector => scenario::play_samples(scenario, &*subject.plugin.detector(&config).await?).await,
+        PluginRole::Policy => scenario::play_questions(scenario, &*subject.plugin.policy(&config).await?).await,
+        PluginRole::Action => scenario::play_tasks(scenario, &*subject.plugin.actions(&config).await?).await,
     })
 }
 

@@ -13,7 +13,7 @@ use heald_engine::calls::{Asked, Call, CallQuery, Checkpoint, Said};
 use heald_engine::compare::replay::{Deck, Findings, Listener, Occasion, Review};
 use heald_engine::plugins::{Agreement, Difference};
 use heald_engine::ports::{Blob, Detector as _};
-use heald_host::{Plugin, PluginConfig, PluginDetector, Role};
+use heald_host::{Plugin, PluginConfig, PluginDetector, PluginRole};
 use heald_model::{Moment, ServiceName};
 use heald_store::{Archive, TapeChunk};
 use serde_json::{Map, Value, json};
@@ -65,7 +65,7 @@ impl<'a> CandidateComparison<'a> {
         let table = table(&config.plugin, &candidate.name);
         let table = PluginConfig { component: candidate.component.clone(), ..table };
         let plugin = plugins.host().load(&table)?;
-        if !plugin.roles().iter().any(|role| matches!(role, Role::Detector | Role::Policy)) {
+        if !plugin.roles().iter().any(|role| matches!(role, PluginRole::Detector | PluginRole::Policy)) {
             bail!(
                 "{} is neither a detector nor a policy; what an action did cannot be tried again",
                 candidate.component
@@ -81,10 +81,10 @@ impl<'a> CandidateComparison<'a> {
     /// # Errors
     /// When it refuses its configuration, or the journal cannot be read.
     pub(super) async fn run(mut self, args: &ReplayArgs, span: &Span) -> anyhow::Result<u8> {
-        if self.plugin.roles().contains(&Role::Policy) {
+        if self.plugin.roles().contains(&PluginRole::Policy) {
             self.policies(span).await?;
         }
-        if self.plugin.roles().contains(&Role::Detector) {
+        if self.plugin.roles().contains(&PluginRole::Detector) {
             let services = self.archive.taped()?.into_iter();
             for service in services.filter(|name| span.service.as_ref().is_none_or(|only| only == name)) {
                 self.detectors(&service, span.since).await?;

@@ -1,5 +1,5 @@
-//! heald:plugin@0.0.9, which never was: what an adapter of an older version looks like, for the tests. It knows nothing but
-//! detectors, and translates what its records have and lack.
+//! heald:plugin@0.0.9, a version that never existed: it shows the tests what an adapter of an older version looks like.
+//! It knows detectors alone, and translates records that have less or more than the host's.
 
 use std::future::Future;
 
@@ -12,17 +12,16 @@ use wasmtime::{Result, Store};
 
 use self::bindings::exports::heald::plugin::detect as old;
 use self::bindings::heald::plugin::{log as old_log, types};
-use super::Setup;
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::log::{self, Level};
-use crate::bindings::heald::plugin::types::{Error as Said, FindingResult, Problem, Severity, Window, WindowMode};
+use crate::bindings::heald::plugin::types::{Error, FindingResult, Problem, Severity, Window, WindowMode};
+use crate::code::contract::{Contract, PluginRole, Speaks};
 use crate::config::Grant;
-use crate::context::{Context, HasContext};
-use crate::contract::{Contract, Role};
-use crate::detector::PluginDetector;
-use crate::error::HostError;
-use crate::load::Loaded;
-use crate::role::{Detect, Exports};
+use crate::guest::adapter::ContractAdapter;
+use crate::guest::detector::PluginDetector;
+use crate::guest::instance::{LoadedPlugin, Setup, SetupError};
+use crate::guest::role::{Detect, Exports};
+use crate::world::context::{Context, HasContext};
 
 // Generated code.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
@@ -36,34 +35,37 @@ mod bindings {
     });
 }
 
-/// This version.
-pub(super) struct Adapter;
+/// The adapter of this version.
+pub(crate) struct V0_0_9;
 
 const CONTRACT: Contract = Contract {
     version: "0.0.9",
     imports: &["log", "types"],
-    exports: &[(Role::Detector, &["configure", "describe", "evaluate"])],
+    exports: &[(PluginRole::Detector, &["configure", "describe", "evaluate"])],
 };
 
-#[async_trait]
-impl super::Adapter for Adapter {
+impl Speaks for V0_0_9 {
     fn contract(&self) -> &'static Contract {
         &CONTRACT
     }
+}
 
+#[async_trait]
+impl ContractAdapter for V0_0_9 {
     fn link(&self, linker: &mut Linker<Context>, _: &Grant) -> Result<()> {
         types::add_to_linker::<_, HasContext>(linker, |context| context)?;
         old_log::add_to_linker::<_, HasContext>(linker, |context| context)
     }
 
-    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
         PluginDetector::set_up::<old::Guest>(setup).await
     }
 }
 
 impl types::Host for Context {}
 
-/// What a guest of this version asks of the host, it asks as one of the newest would: counted, cleaned and bounded alike.
+/// A guest of this version asks the host as a guest of the newest version does: its requests are counted, cleaned and
+/// bounded alike.
 impl old_log::Host for Context {
     fn write(&mut self, level: old_log::Level, message: String) -> Result<()> {
         let level = match level {
@@ -75,19 +77,19 @@ impl old_log::Host for Context {
 }
 
 impl Exports for old::Guest {
-    const ROLE: Role = Role::Detector;
+    const ROLE: PluginRole = PluginRole::Detector;
     type About = detect::About;
 
-    fn load(plugin: &Loaded, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
+    fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
         old::GuestIndices::new(&plugin.pre)?.load(store, instance)
     }
 
-    async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Said>> {
+    async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Error>> {
         Ok(self.call_configure(store, config).await?.map_err(said))
     }
 
     async fn describe(&self, store: &mut Store<Context>) -> Result<detect::About> {
-        // It could not say what it wants to see of the past: each new sample once, then.
+        // This version cannot name a window, so it sees each new sample once.
         let window = Window { samples: 0, span: 0, mode: WindowMode::News };
         Ok(detect::About { conditions: self.call_describe(store).await?, window, facts: Vec::new() })
     }
@@ -100,7 +102,7 @@ impl Detect for old::Guest {
         _: &'a Bump,
         input: &'a Observation,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<detect::Verdict, Said>>> + Send + 'a {
+    ) -> impl Future<Output = Result<Result<detect::Verdict, Error>>> + Send + 'a {
         let observation = old::Observation {
             now: input.now.nanos(),
             service: input.service.name.to_string(),
@@ -140,10 +142,10 @@ fn verdict(said: old::Verdict) -> detect::Verdict {
     }
 }
 
-fn said(error: types::Error) -> Said {
+fn said(error: types::Error) -> Error {
     match error {
-        types::Error::BadConfig(message) => Said::BadConfig(vec![Problem { at: String::new(), message }]),
-        types::Error::BadState => Said::BadState,
-        types::Error::Other(text) => Said::Other(text),
+        types::Error::BadConfig(message) => Error::BadConfig(vec![Problem { at: String::new(), message }]),
+        types::Error::BadState => Error::BadState,
+        types::Error::Other(text) => Error::Other(text),
     }
 }

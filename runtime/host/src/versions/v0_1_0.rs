@@ -1,4 +1,4 @@
-//! heald:plugin@0.1.0, the newest version: its records are the host's own, so nothing is translated.
+//! heald:plugin@0.1.0, the newest version. Its records are the host's own, so it translates nothing.
 
 use std::future::Future;
 
@@ -9,40 +9,42 @@ use heald_model::time::nanos;
 use wasmtime::component::{Instance, Linker};
 use wasmtime::{Result, Store};
 
-use super::Setup;
-use crate::action::{Errand, PluginActions};
 use crate::bindings::exports::heald::plugin::{act, decide, detect};
-use crate::bindings::heald::plugin::types::{ActionInfoResult, Error as Said};
+use crate::bindings::heald::plugin::types::{ActionInfoResult, Error};
 use crate::bindings::heald::plugin::{kv, log, process, process_control, types};
+use crate::code::contract::{Contract, PluginRole, Speaks};
 use crate::config::Grant;
-use crate::context::{Context, HasContext};
-use crate::contract::{Contract, Role};
-use crate::detector::PluginDetector;
-use crate::error::HostError;
-use crate::load::Loaded;
-use crate::lower;
-use crate::policy::PluginPolicy;
-use crate::role::{Act, Decide, Detect, Exports};
+use crate::guest::action::PluginActions;
+use crate::guest::adapter::ContractAdapter;
+use crate::guest::detector::PluginDetector;
+use crate::guest::instance::{LoadedPlugin, Setup, SetupError};
+use crate::guest::lower;
+use crate::guest::policy::PluginPolicy;
+use crate::guest::role::{Act, Decide, Detect, Exports};
+use crate::guest::task::TaskInput;
+use crate::world::context::{Context, HasContext};
 
-/// This version.
-pub(super) struct Adapter;
+/// The adapter of this version.
+pub(crate) struct V0_1_0;
 
 const CONTRACT: Contract = Contract {
     version: "0.1.0",
     imports: &["log", "types", "kv", "process", "process-control"],
     exports: &[
-        (Role::Detector, &["configure", "describe", "evaluate"]),
-        (Role::Policy, &["configure", "describe", "decide"]),
-        (Role::Action, &["configure", "describe", "check", "perform", "undo"]),
+        (PluginRole::Detector, &["configure", "describe", "evaluate"]),
+        (PluginRole::Policy, &["configure", "describe", "decide"]),
+        (PluginRole::Action, &["configure", "describe", "check", "perform", "undo"]),
     ],
 };
 
-#[async_trait]
-impl super::Adapter for Adapter {
+impl Speaks for V0_1_0 {
     fn contract(&self) -> &'static Contract {
         &CONTRACT
     }
+}
 
+#[async_trait]
+impl ContractAdapter for V0_1_0 {
     fn link(&self, linker: &mut Linker<Context>, grant: &Grant) -> Result<()> {
         types::add_to_linker::<_, HasContext>(linker, |context| context)?;
         log::add_to_linker::<_, HasContext>(linker, |context| context)?;
@@ -58,15 +60,15 @@ impl super::Adapter for Adapter {
         Ok(())
     }
 
-    async fn detector(&self, setup: Setup) -> Result<PluginDetector, HostError> {
+    async fn detector(&self, setup: Setup) -> Result<PluginDetector, SetupError> {
         PluginDetector::set_up::<detect::Guest>(setup).await
     }
 
-    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, HostError> {
+    async fn policy(&self, setup: Setup) -> Result<PluginPolicy, SetupError> {
         PluginPolicy::set_up::<decide::Guest>(setup).await
     }
 
-    async fn actions(&self, setup: Setup) -> Result<PluginActions, HostError> {
+    async fn actions(&self, setup: Setup) -> Result<PluginActions, SetupError> {
         PluginActions::set_up::<act::Guest>(setup).await
     }
 }
@@ -74,14 +76,14 @@ impl super::Adapter for Adapter {
 macro_rules! exports {
     ($interface:ident, $role:ident, $about:ty) => {
         impl Exports for $interface::Guest {
-            const ROLE: Role = Role::$role;
+            const ROLE: PluginRole = PluginRole::$role;
             type About = $about;
 
-            fn load(plugin: &Loaded, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
+            fn load(plugin: &LoadedPlugin, store: &mut Store<Context>, instance: &Instance) -> Result<Self> {
                 $interface::GuestIndices::new(&plugin.pre)?.load(store, instance)
             }
 
-            async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Said>> {
+            async fn configure(&self, store: &mut Store<Context>, config: &str) -> Result<Result<(), Error>> {
                 self.call_configure(store, config).await
             }
 
@@ -103,7 +105,7 @@ impl Detect for detect::Guest {
         arena: &'a Bump,
         input: &'a Observation,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<detect::Verdict, Said>>> + Send + 'a {
+    ) -> impl Future<Output = Result<Result<detect::Verdict, Error>>> + Send + 'a {
         let observation = detect::Observation {
             now: input.now.nanos(),
             seed: input.seed,
@@ -122,7 +124,7 @@ impl Decide for decide::Guest {
         arena: &'a Bump,
         input: &'a Question,
         state: Option<&'a [u8]>,
-    ) -> impl Future<Output = Result<Result<decide::Decision, Said>>> + Send + 'a {
+    ) -> impl Future<Output = Result<Result<decide::Decision, Error>>> + Send + 'a {
         let question = decide::Question {
             now: input.now.nanos(),
             seed: input.seed,
@@ -142,8 +144,8 @@ impl Act for act::Guest {
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
-    ) -> impl Future<Output = Result<Result<act::Plan, Said>>> + Send + 'a {
+        input: TaskInput<'a>,
+    ) -> impl Future<Output = Result<Result<act::Plan, Error>>> + Send + 'a {
         self.call_check(store, task(arena, input))
     }
 
@@ -151,8 +153,8 @@ impl Act for act::Guest {
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
-    ) -> impl Future<Output = Result<Result<act::Receipt, Said>>> + Send + 'a {
+        input: TaskInput<'a>,
+    ) -> impl Future<Output = Result<Result<act::Receipt, Error>>> + Send + 'a {
         self.call_perform(store, task(arena, input))
     }
 
@@ -160,14 +162,14 @@ impl Act for act::Guest {
         &'a self,
         store: &'a mut Store<Context>,
         arena: &'a Bump,
-        input: Errand<'a>,
+        input: TaskInput<'a>,
         token: &'a [u8],
-    ) -> impl Future<Output = Result<Result<act::Receipt, Said>>> + Send + 'a {
+    ) -> impl Future<Output = Result<Result<act::Receipt, Error>>> + Send + 'a {
         self.call_undo(store, task(arena, input), token)
     }
 }
 
-fn task<'a>(arena: &'a Bump, Errand { task, wall }: Errand<'a>) -> act::Task<'a> {
+fn task<'a>(arena: &'a Bump, TaskInput { task, wall }: TaskInput<'a>) -> act::Task<'a> {
     act::Task {
         now: task.now.nanos(),
         seed: task.seed,

@@ -5,7 +5,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use heald_engine::ports::Detector as _;
-use heald_host::{Compiler, Host, HostError, Options, Plugin, PluginConfig, SecretKey, Trust, compile_file, digest};
+use heald_host::{
+    Compiler, FileError, Host, HostError, Options, Plugin, PluginConfig, SecretKey, Trust, compile_file, digest,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -167,7 +169,7 @@ fn being_kept_is_no_way_around_a_signature() {
     place.host().load_bytes(&table("good"), good()).unwrap();
     let trust = Trust { require_signed: true, keys: vec![SecretKey::generate().unwrap().public()] };
     let strict = Host::with(Options { trust, ..place.options() }).unwrap();
-    assert!(matches!(strict.load_bytes(&table("good"), good()), Err(HostError::Untrusted { .. })));
+    assert!(matches!(strict.load_bytes(&table("good"), good()), Err(HostError::Signature { .. })));
 }
 
 #[tokio::test]
@@ -181,9 +183,9 @@ async fn fetching_is_loading_without_holding_anybody_up() {
     host.fetch(&table).await.unwrap();
     assert_eq!(identity(&place.kept(good())), before);
     fs::write(&table.component, &good()[..1_000]).unwrap();
-    assert!(matches!(host.fetch(&table).await, Err(HostError::NotComponent(_))));
+    assert!(matches!(host.fetch(&table).await, Err(HostError::Section(_))));
     fs::remove_file(&table.component).unwrap();
-    assert!(matches!(host.fetch(&table).await, Err(HostError::Read { .. })));
+    assert!(matches!(host.fetch(&table).await, Err(HostError::File(FileError::Read { .. }))));
 }
 
 /// What this test does when it is started as a compiler; as one of many it has nothing to do.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use heald_engine::ports::{Blob, Detector};
-use heald_host::HostError;
+use heald_host::{HostError, SetupError};
 use heald_model::{FaultCause, Severity};
 use serde_json::json;
 
@@ -152,7 +152,7 @@ async fn mischief_while_setting_up_is_an_error_of_loading() {
         ("detector-flood-log", "configure", FaultCause::HostBudget),
     ] {
         let error = plugin(guest).detector(&object(json!({"when": when}))).await.err().expect("it cannot be set up");
-        let HostError::Setup { fault, .. } = &error else { panic!("{guest}: {error:?}") };
+        let HostError::Setup(SetupError::Fault { fault, .. }) = &error else { panic!("{guest}: {error:?}") };
         assert_eq!(fault.cause, cause, "{guest}: {fault}");
         assert!(error.to_string().contains(guest));
     }

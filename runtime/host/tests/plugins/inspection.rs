@@ -1,6 +1,6 @@
 //! What a file is can be told without running or compiling it, whatever is wrong with it.
 
-use heald_host::{HostError, Interface, SecretKey, inspect, sign};
+use heald_host::{HostError, Interface, SecretKey, SectionError, inspect, sign};
 use serde_json::json;
 
 use crate::guests::{component, host, object, table};
@@ -80,7 +80,7 @@ fn one_that_breaks_the_contract_is_told_like_any_other() {
     // Nothing but the bytes of a section says that a component of this kind would be compiled.
     let broken = [b"\0asm\x0d\0\x01\0".as_slice(), &[7, 1, 0xff]].concat();
     assert!(problems(&broken).contains("it is no valid component"));
-    assert!(matches!(inspect(b"#!/bin/sh"), Err(HostError::NotComponent(_))));
+    assert!(matches!(inspect(b"#!/bin/sh"), Err(SectionError::NotComponent(_))));
 }
 
 #[test]

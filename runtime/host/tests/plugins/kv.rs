@@ -1,7 +1,7 @@
 //! The memory that all services of a plug-in share: who sees it, how long it lasts, and what is too much.
 
 use heald_engine::ports::Detector;
-use heald_host::{Grant, HostError};
+use heald_host::{Grant, HostError, SetupError};
 use serde_json::json;
 
 use crate::asking::{ask, asking, asks, call, everything, heard, named, script};
@@ -61,7 +61,7 @@ async fn nothing_is_heard_while_it_is_set_up() {
     let mut config = script(json!([{"get": "key"}, "children", {"restart": null}]));
     config.insert("at_once".into(), json!(true));
     let error = asks(host(), "kv-setup").detector(&config).await.err().unwrap();
-    let HostError::Config { problems, .. } = &error else { panic!("{error:?}") };
+    let HostError::Setup(SetupError::Config { problems, .. }) = &error else { panic!("{error:?}") };
     for part in ["kv is there in a call", "process is there in a call", "`perform` and `undo` only"] {
         assert!(problems[0].message.contains(part), "{error}");
     }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use heald_engine::ports::Detector;
-use heald_host::{Directory, Embedded, Host, HostError, LimitsConfig, Plugin};
+use heald_host::{Directory, DirectoryError, Embedded, Host, HostError, LimitsConfig, Plugin, SetupError};
 use serde_json::json;
 
 use crate::guests::{component, host, object, observation, plugin, table};
@@ -35,7 +35,7 @@ fn truncated_and_flipped_bytes_are_refused_or_harmless() {
     for length in (0..whole.len()).step_by(whole.len() / 100 + 1) {
         assert!(matches!(
             refused("truncated", &whole[..length]),
-            HostError::Compile(_) | HostError::NotComponent(_) | HostError::Contract { .. }
+            HostError::Engine(_) | HostError::Section(_) | HostError::Contract { .. }
         ));
     }
     // A flipped bit may hit a comment, a constant or the code itself; then it is another plug-in, and as sealed as any.
@@ -91,7 +91,7 @@ async fn a_granted_directory_must_be_there_and_have_a_place_of_its_own() {
     assert!(error.source().is_some());
     table.grant.files = Some(vec![missing.clone(), missing]);
     let error = host().load_bytes(&table, component("action-reach")).err().unwrap();
-    assert!(matches!(error, HostError::SamePath { .. }), "{error}");
+    assert!(matches!(error, HostError::Directory(DirectoryError::SamePath { .. })), "{error}");
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_configuration_is_judged_by_the_schema_and_by_the_plugin() {
     let plugin = plugin("detect-threshold");
     // The schema can tell.
     let error = plugin.detector(&object(json!({"cpu": {"limit": 90, "severity": "bad"}}))).await.err().unwrap();
-    let HostError::Config { problems, .. } = &error else { panic!("{error:?}") };
+    let HostError::Setup(SetupError::Config { problems, .. }) = &error else { panic!("{error:?}") };
     assert_eq!(problems[0].at, "/cpu/severity");
     assert!(error.to_string().contains("\"critical\""), "{error}");
     // Only the plug-in can: there is no number that is above 9 and below 5.
@@ -108,7 +108,7 @@ async fn a_configuration_is_judged_by_the_schema_and_by_the_plugin() {
         .await
         .err()
         .expect("clearing above the limit makes no sense");
-    let HostError::Config { problems, .. } = &error else { panic!("{error:?}") };
+    let HostError::Setup(SetupError::Config { problems, .. }) = &error else { panic!("{error:?}") };
     assert!(problems[0].at.starts_with("/cpu"), "{error}");
 }
 
@@ -166,6 +166,6 @@ fn too_little_memory_is_told_when_it_is_set_up() {
     table.limits = LimitsConfig { memory_mib: Some(0), ..LimitsConfig::default() };
     let plugin = host().load_bytes(&table, component("detector-good")).unwrap();
     let error = runtime.block_on(plugin.detector(&object(json!({})))).err().unwrap();
-    let HostError::Setup { fault, .. } = &error else { panic!("{error:?}") };
+    let HostError::Setup(SetupError::Fault { fault, .. }) = &error else { panic!("{error:?}") };
     assert_eq!(fault.cause, heald_model::FaultCause::Memory, "{fault}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use heald_engine::ports::{Detector, Policy, ProcessState, Processes};
-use heald_host::{ActionFailure, Host, Options, PluginActions, Reach, Task, Touch, TouchError};
+use heald_host::{ActionFailure, Host, Options, PluginActions, ProcessAccess, Task, Touch, TouchError};
 use heald_model::{FaultCause, IntentId, Moment, ServiceName};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -80,8 +80,8 @@ impl Touch for World {
 
 fn world(open: usize) -> (Arc<World>, Host) {
     let world = Arc::new(World { diary: Mutex::default(), gate: Semaphore::new(open) });
-    let reach = Reach { processes: Some(world.clone()), control: Some(world.clone()) };
-    (world, Host::with(Options { reach, ..Options::default() }).unwrap())
+    let processes = ProcessAccess { processes: Some(world.clone()), control: Some(world.clone()) };
+    (world, Host::with(Options { processes, ..Options::default() }).unwrap())
 }
 
 fn task<'a>(service: &'a heald_model::ServiceView, none: &'a Value) -> Task<'a> {

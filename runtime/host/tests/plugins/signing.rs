@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::process::Command;
 
-use heald_host::{Host, HostError, Options, PluginsConfig, PublicKey, SecretKey, Trust, Untrusted, digest, sign};
+use heald_host::{Host, HostError, Options, PluginsConfig, PublicKey, SecretKey, SignatureError, Trust, digest, sign};
 
 use crate::guests::{component, host, table};
 use crate::surgery::{custom, without};
@@ -13,9 +13,9 @@ fn trusting(keys: &[PublicKey], require_signed: bool) -> Host {
 }
 
 /// Why a host does not trust it.
-fn untrusted(host: &Host, bytes: &[u8]) -> Untrusted {
+fn untrusted(host: &Host, bytes: &[u8]) -> SignatureError {
     match host.load_bytes(&table("signed"), bytes).err().expect("it was loaded") {
-        HostError::Untrusted { component, source } => {
+        HostError::Signature { component, source } => {
             assert_eq!(component, "signed.wasm");
             source
         }
@@ -42,16 +42,16 @@ fn where_signatures_are_required_each_way_to_have_none_is_told_apart() {
     let strict = trusting(&[key.public()], true);
     let plain = component("detector-good");
     let signed = sign(plain, &key).unwrap();
-    assert_eq!(untrusted(&strict, plain), Untrusted::Unsigned);
-    assert_eq!(untrusted(&strict, &without(&signed, "heald:signature")), Untrusted::Unsigned);
-    assert_eq!(untrusted(&strict, &sign(plain, &stranger).unwrap()), Untrusted::Stranger(vec![stranger.public()]));
+    assert_eq!(untrusted(&strict, plain), SignatureError::Unsigned);
+    assert_eq!(untrusted(&strict, &without(&signed, "heald:signature")), SignatureError::Unsigned);
+    assert_eq!(untrusted(&strict, &sign(plain, &stranger).unwrap()), SignatureError::Stranger(vec![stranger.public()]));
     // Its word about itself is part of what was signed.
-    assert_eq!(untrusted(&strict, &without(&signed, "heald:plugin")), Untrusted::Changed(key.public()));
+    assert_eq!(untrusted(&strict, &without(&signed, "heald:plugin")), SignatureError::Changed(key.public()));
     let relabelled = [plain, &custom("heald:plugin", b"{}")].concat();
     let relabelled = [relabelled.as_slice(), &signed[plain.len()..]].concat();
-    assert_eq!(untrusted(&strict, &relabelled), Untrusted::Changed(key.public()));
+    assert_eq!(untrusted(&strict, &relabelled), SignatureError::Changed(key.public()));
     // Behind a section that was added, there is no signature at the end any more.
-    assert_eq!(untrusted(&strict, &[signed.as_slice(), &custom("more", b"")].concat()), Untrusted::Unsigned);
+    assert_eq!(untrusted(&strict, &[signed.as_slice(), &custom("more", b"")].concat()), SignatureError::Unsigned);
 }
 
 #[test]
@@ -69,15 +69,15 @@ fn a_flipped_bit_anywhere_is_refused_whether_signatures_are_required_or_not() {
             // A flip in the header or in a section's length is seen even before.
             let before = matches!(
                 error,
-                HostError::NotComponent(_)
-                    | HostError::Untrusted { source: Untrusted::Changed(_) | Untrusted::Unsigned, .. }
+                HostError::Section(_)
+                    | HostError::Signature { source: SignatureError::Changed(_) | SignatureError::Unsigned, .. }
             );
-            assert!(before || (std::ptr::eq(host, &lax) && matches!(error, HostError::Compile(_))), "{at}: {error:?}");
+            assert!(before || (std::ptr::eq(host, &lax) && matches!(error, HostError::Engine(_))), "{at}: {error:?}");
         }
     }
     for end in (0..signed.len()).rev().take(300).chain((0..signed.len()).step_by(4_999)) {
         let error = strict.load_bytes(&table("signed"), &signed[..end]).err().expect("a truncated file was loaded");
-        assert!(matches!(error, HostError::NotComponent(_) | HostError::Untrusted { .. }), "{end}: {error:?}");
+        assert!(matches!(error, HostError::Section(_) | HostError::Signature { .. }), "{end}: {error:?}");
     }
 }
 
@@ -86,8 +86,8 @@ fn trust_is_settled_before_anything_is_compiled() {
     let strict = trusting(&[SecretKey::generate().unwrap().public()], true);
     // A component by its sections, and none that any compiler would take.
     let nonsense = [b"\0asm\x0d\0\x01\0".as_slice(), &[7, 1, 0xff]].concat();
-    assert!(matches!(host().load_bytes(&table("nonsense"), &nonsense), Err(HostError::Compile(_))));
-    assert!(matches!(strict.load_bytes(&table("nonsense"), &nonsense), Err(HostError::Untrusted { .. })));
+    assert!(matches!(host().load_bytes(&table("nonsense"), &nonsense), Err(HostError::Engine(_))));
+    assert!(matches!(strict.load_bytes(&table("nonsense"), &nonsense), Err(HostError::Signature { .. })));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use heald_engine::calls::Asked;
 use heald_engine::ports::{Detector, Observation, Policy, Question};
-use heald_host::{ActionFailure, PluginActions, PluginDetector, PluginPolicy, Role};
+use heald_host::{ActionFailure, PluginActions, PluginDetector, PluginPolicy, PluginRole};
 use heald_model::Fault;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -147,12 +147,12 @@ impl Callable for Arc<PluginActions> {
 pub(super) async fn measure(
     subject: &Subject,
     scenario: &CheckedScenario,
-    role: Role,
+    role: PluginRole,
     calls: u32,
 ) -> anyhow::Result<Measured> {
     let config = subject.config(&scenario.form.config);
     match role {
-        Role::Detector => {
+        PluginRole::Detector => {
             let asked = Box::pin(asked(subject, scenario, role)).await?;
             let inputs = asked.into_iter().filter_map(|asked| match asked {
                 Asked::Detector(observation) => Some(observation),
@@ -160,7 +160,7 @@ pub(super) async fn measure(
             });
             Box::pin(run::<Arc<PluginDetector>>(subject, &config, role, inputs.collect(), calls)).await
         }
-        Role::Policy => {
+        PluginRole::Policy => {
             let asked = Box::pin(asked(subject, scenario, role)).await?;
             let inputs = asked.into_iter().filter_map(|asked| match asked {
                 Asked::Policy(question) => Some(question),
@@ -168,7 +168,7 @@ pub(super) async fn measure(
             });
             Box::pin(run::<Arc<PluginPolicy>>(subject, &config, role, inputs.collect(), calls)).await
         }
-        Role::Action => {
+        PluginRole::Action => {
             let mut inputs = task_inputs(scenario);
             if inputs.is_empty() {
                 let actions = subject.plugin.actions(&config).await?;
@@ -180,14 +180,14 @@ pub(super) async fn measure(
 }
 
 /// What the plug-in was asked when it played the scenario: with the states that are its own.
-async fn asked(subject: &Subject, scenario: &CheckedScenario, role: Role) -> anyhow::Result<Vec<Asked>> {
+async fn asked(subject: &Subject, scenario: &CheckedScenario, role: PluginRole) -> anyhow::Result<Vec<Asked>> {
     Ok(Box::pin(play(subject, scenario, role)).await?.into_iter().filter_map(|turn| turn.asked).collect())
 }
 
 async fn run<C: Callable>(
     subject: &Subject,
     config: &Map<String, Value>,
-    role: Role,
+    role: PluginRole,
     inputs: Vec<C::Input>,
     calls: u32,
 ) -> anyhow::Result<Measured> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use heald_host::Role;
+use heald_host::PluginRole;
 use serde::Serialize;
 
 use super::scenario::CheckedScenario;
@@ -82,7 +82,7 @@ fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
         Some(name) => CheckedScenario::shipped(name)?,
     };
     let subject = args.subject.load()?;
-    let roles: Vec<Role> = match args.scenario {
+    let roles: Vec<PluginRole> = match args.scenario {
         None => subject.plugin.roles().to_vec(),
         Some(_) => {
             let asked = scenario.roles();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use heald_engine::ports::{Answer, Verdict};
-use heald_host::Role;
+use heald_host::PluginRole;
 use heald_model::{Choice, Fact, Finding, Scalar};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,16 +34,18 @@ pub struct Judged {
 }
 
 /// Every expectation that is for a plug-in in this role, in the order of the file.
-pub(super) fn judge(scenario: &CheckedScenario, role: Role, turns: &[ScenarioCall]) -> Vec<Judged> {
+pub(super) fn judge(scenario: &CheckedScenario, role: PluginRole, turns: &[ScenarioCall]) -> Vec<Judged> {
     let form = &scenario.form;
     let steps: Vec<(usize, &[Spanned<ExpectForm>])> = match role {
-        Role::Detector => {
+        PluginRole::Detector => {
             form.sample.iter().map(|step| (step.span().start, step.get_ref().expect.as_slice())).collect()
         }
-        Role::Policy => {
+        PluginRole::Policy => {
             form.question.iter().map(|step| (step.span().start, step.get_ref().expect.as_slice())).collect()
         }
-        Role::Action => form.task.iter().map(|step| (step.span().start, step.get_ref().expect.as_slice())).collect(),
+        PluginRole::Action => {
+            form.task.iter().map(|step| (step.span().start, step.get_ref().expect.as_slice())).collect()
+        }
     };
     let mut judged = faults(scenario, &steps, turns);
     for (step, (begin, expects)) in steps.iter().enumerate() {
@@ -51,16 +53,16 @@ pub(super) fn judge(scenario: &CheckedScenario, role: Role, turns: &[ScenarioCal
         for expect in *expects {
             judged.push(one(scenario, expect, &own));
         }
-        if role == Role::Action && expects.is_empty() {
+        if role == PluginRole::Action && expects.is_empty() {
             let done = ExpectForm { done: Some(true), ..ExpectForm::default() };
             judged.push(held(scenario.line(*begin), &done, &own));
         }
     }
     let all: Vec<&ScenarioCall> = turns.iter().collect();
     let ours = |expect: &&Spanned<ExpectForm>| match role {
-        Role::Detector => expect.get_ref().finding.is_some() || expect.get_ref().gauge.is_some(),
-        Role::Policy => expect.get_ref().decides.is_some(),
-        Role::Action => false,
+        PluginRole::Detector => expect.get_ref().finding.is_some() || expect.get_ref().gauge.is_some(),
+        PluginRole::Policy => expect.get_ref().decides.is_some(),
+        PluginRole::Action => false,
     };
     judged.extend(form.expect.iter().filter(ours).map(|expect| one(scenario, expect, &all)));
     judged.sort_by_key(|each| each.line);

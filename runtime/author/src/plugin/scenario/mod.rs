@@ -29,7 +29,7 @@ use std::path::Path;
 
 use heald_engine::calls::Asked;
 use heald_engine::ports::{Answer, Verdict};
-use heald_host::{Plan, Role};
+use heald_host::{Plan, PluginRole};
 use heald_model::Receipt;
 
 pub use form::ScenarioForm;
@@ -138,17 +138,17 @@ impl CheckedScenario {
     }
 
     /// The roles it has a part for.
-    pub fn roles(&self) -> Vec<Role> {
+    pub fn roles(&self) -> Vec<PluginRole> {
         let ScenarioForm { sample, question, task, .. } = &self.form;
         let asks_samples = !sample.is_empty() && question.is_empty();
         // Samples before questions are what the policy is shown; a detector plays them too.
         let parts = [
             (
-                Role::Detector,
+                PluginRole::Detector,
                 asks_samples || sample.iter().any(|step| !step.get_ref().expect.is_empty()) || self.expects_findings(),
             ),
-            (Role::Policy, !question.is_empty()),
-            (Role::Action, !task.is_empty()),
+            (PluginRole::Policy, !question.is_empty()),
+            (PluginRole::Action, !task.is_empty()),
         ];
         parts.into_iter().filter(|(_, asked)| *asked).map(|(role, _)| role).collect()
     }
@@ -159,7 +159,7 @@ impl CheckedScenario {
     }
 
     /// What must hold, held against what was said by a plug-in in this role.
-    pub fn judge(&self, role: Role, turns: &[ScenarioCall]) -> Vec<Judged> {
+    pub fn judge(&self, role: PluginRole, turns: &[ScenarioCall]) -> Vec<Judged> {
         judge::judge(self, role, turns)
     }
 

@@ -63,7 +63,7 @@ impl Detector for Odd {
 async fn judge_samples(detector: &Odd, text: &str) -> Vec<Judged> {
     let scenario = CheckedScenario::read("t.toml", text).unwrap();
     let turns = play_samples(&scenario, detector).await;
-    scenario.judge(Role::Detector, &turns)
+    scenario.judge(PluginRole::Detector, &turns)
 }
 
 /// Whether a single expectation of the step or the whole is met.
@@ -268,7 +268,7 @@ holds = "ever"
     let scenario = CheckedScenario::read("t.toml", text).unwrap();
     let policy = Twice(Mutex::default());
     let turns = play_questions(&scenario, &policy).await;
-    let met: Vec<bool> = scenario.judge(Role::Policy, &turns).iter().map(|each| each.met).collect();
+    let met: Vec<bool> = scenario.judge(PluginRole::Policy, &turns).iter().map(|each| each.met).collect();
     assert_eq!(met, [true, true, false, false]);
     let questions = policy.0.lock().unwrap();
     let attempts: Vec<usize> = questions.iter().map(|question| question.incident.attempts.len()).collect();
@@ -318,7 +318,7 @@ fn what_is_misspelt_is_told_with_its_line() {
 fn the_shipped_ones_make_sense_and_others_are_not_known() {
     for (name, _) in SHIPPED {
         let scenario = CheckedScenario::shipped(name).unwrap();
-        assert_eq!(scenario.roles(), [Role::Detector, Role::Policy], "{name}");
+        assert_eq!(scenario.roles(), [PluginRole::Detector, PluginRole::Policy], "{name}");
         assert!(!scenario.form.about.is_empty());
     }
     let error = CheckedScenario::shipped("fire").unwrap_err().to_string();
