@@ -4,8 +4,8 @@
 
 use std::sync::OnceLock;
 
-use heald_config::{Config, Environment, File, ConfigProblems, parse};
 use heald_author::plugin::scenario::{CheckedScenario, task_inputs};
+use heald_config::{Config, ConfigProblems, Environment, File, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
