@@ -3,7 +3,7 @@
 //! Question: a thousand times over, a detector is replaced by another version while twenty services are watched; is any sample not
 //! shown to it, is what it remembers lost, does memory grow, and how long does a swap take?
 //! Method: the real loop and host in this process, everything around them stood in for; each service gets a sample every 10 ms. A
-//! swap is what heald does: load (from the cache of compiled code), configure, hand every service its new cast. The guest counts its
+//! swap is what heald does: load (from the cache of compiled code), configure, hand every service its new chain of plug-ins. The guest counts its
 //! calls in what it remembers, and the tape's checkpoint, which is made at each swap, shows the count; each look on the tape shows
 //! which samples came in and that the detector was asked. Any fault would be a record in the journal.
 //! Command: `cargo bench -p heald-benches --bench hot_swap`
@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use heald_benches::{Dice, Nobody, RealClock, Spread, guest, resident, version};
-use heald_engine::calls::Kept;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports, ServiceList};
+use heald_engine::{Healer, HealingConfig, Past, PluginChain, Ports, ServiceList, ServiceSetup};
 use heald_host::{Host, Options, PluginConfig};
+use heald_model::Recording;
 use heald_model::*;
 use serde_json::{Map, json};
 
@@ -30,7 +30,7 @@ const PERIOD: Duration = Duration::from_millis(10);
 
 /// What the journal was told.
 #[derive(Default)]
-struct Seen {
+struct SeriesMap {
     /// Looks of each service, and the samples in them.
     looks: BTreeMap<ServiceName, (u64, u64)>,
     /// Looks in which the detector was not asked.
@@ -42,12 +42,12 @@ struct Seen {
     records: u64,
 }
 
-struct Told(Mutex<Seen>);
+struct Told(Mutex<SeriesMap>);
 
 #[async_trait]
 impl Journal for Told {
-    fn keep(&self, kept: Kept) {
-        let Kept::Look(look) = kept else { return };
+    fn keep(&self, kept: Recording) {
+        let Recording::Tape(look) = kept else { return };
         let mut seen = self.0.lock().unwrap();
         let (looks, samples) = seen.looks.entry(look.service.clone()).or_default();
         let before = *looks;
@@ -98,11 +98,11 @@ impl Probes for World {
 }
 
 #[async_trait]
-impl Wishes for World {
+impl DesiredStates for World {
     fn desired(&self, _: &ServiceName) -> Desired {
         Desired::Running
     }
-    async fn wish(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
+    async fn set_desired(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
         Ok(())
     }
 }
@@ -127,10 +127,10 @@ fn spec(number: usize) -> ServiceSpec {
     }
 }
 
-async fn cast(host: &Host, component: &[u8]) -> Cast {
+async fn chain(host: &Host, component: &[u8]) -> PluginChain {
     let table: PluginConfig = serde_json::from_value(json!({ "name": "good", "component": "-" })).unwrap();
     let plugin = host.load_bytes(&table, component).unwrap();
-    Cast::active(vec![plugin.detector(&Map::new()).await.unwrap()], Vec::new())
+    PluginChain::active(vec![plugin.detector(&Map::new()).await.unwrap()], Vec::new())
 }
 
 async fn swaps() {
@@ -149,12 +149,12 @@ async fn swaps() {
         probes: Arc::clone(&world) as _,
         actions: Arc::clone(&world) as _,
         processes: Arc::new(Nobody),
-        wishes: world,
+        desired_states: world,
     };
-    let first = cast(&host, &versions[0]).await;
-    let charges = (0..SERVICES).map(|number| Charge { spec: spec(number), cast: first.clone() }).collect();
+    let first = chain(&host, &versions[0]).await;
+    let setups = (0..SERVICES).map(|number| ServiceSetup { spec: spec(number), plugins: first.clone() }).collect();
     let samples = Arc::new(ServiceList::default());
-    let healer = Healer::new(HealingConfig::default(), ports, Arc::clone(&samples), charges, Past::default());
+    let healer = Healer::new(HealingConfig::default(), ports, Arc::clone(&samples), setups, Past::default());
     let healing = Arc::clone(&healer);
     let healing = tokio::spawn(async move { healing.run().await });
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -173,7 +173,7 @@ async fn swaps() {
     let (mut took, mut before) = (Vec::with_capacity(SWAPS), 0);
     for swap in 0..SWAPS {
         let began = Instant::now();
-        let next = cast(&host, &versions[(swap + 1) % 2]).await;
+        let next = chain(&host, &versions[(swap + 1) % 2]).await;
         (0..SERVICES).for_each(|number| assert!(healer.plugins().set_plugins(&name(number), next.clone())));
         took.push(began.elapsed());
         if swap == SWAPS / 10 {

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use heald_benches::{Dice, Nobody, RealClock, guest, service};
-use heald_engine::ports::{Detector, Observation};
+use heald_engine::ports::Detector;
 use heald_host::{Host, PluginConfig};
+use heald_model::Observation;
 use heald_model::{Moment, ServiceName};
 use heald_probe::{Lateness, ProbeConfig, ProbeKind, Prober, ProberPorts, ServiceProbes};
 use serde_json::{Map, json};

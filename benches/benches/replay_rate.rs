@@ -9,12 +9,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use heald_engine::calls::{Asked, Call, Kept, Part, Said};
-use heald_engine::ports::{Journal, Policy, Question};
+use heald_engine::ports::{Journal, Policy};
 use heald_host::{Host, Options, PluginConfig};
+use heald_model::Question;
 use heald_model::{
     Breaker, Concern, Entry, Fact, Finding, Incident, IncidentId, Moment, Record, ServiceView, Severity, Source,
 };
+use heald_model::{CallInput, CallResult, PluginCall, Recording, SlotMode};
 use heald_store::{NodeIdentity, Store, StoreConfig};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -69,16 +70,16 @@ async fn decide(store: &Store) {
     for n in 0..DECISIONS {
         let question = question(n);
         let answer = policy.decide(&question).await.unwrap();
-        store.keep(Kept::Call(Box::new(Call {
+        store.keep(Recording::Call(Box::new(PluginCall {
             at: question.now,
             service: "web".into(),
             incident: Some(question.incident.id),
             plugin: policy.plugin().clone(),
             settings: policy.settings(),
-            part: Part::Active,
+            part: SlotMode::Active,
             replayable: policy.replayable(),
-            asked: Asked::Policy(Box::new(question)),
-            said: Said::Answer(Box::new(answer)),
+            asked: CallInput::Policy(Box::new(question)),
+            said: CallResult::Answer(Box::new(answer)),
         })));
         // No more at once than the replay writer's queue has room for.
         if n % 256 == 255 {

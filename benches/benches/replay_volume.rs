@@ -13,12 +13,13 @@
 
 use std::time::{Duration, Instant};
 
-use heald_engine::calls::{Checkpoint, Kept, Look, die};
-use heald_engine::ports::{Blob, Journal};
-use heald_engine::sample_window::{Seen, settle, take_in};
+use heald_engine::ports::Journal;
+use heald_engine::sample_window::{SeriesMap, settle, take_in};
+use heald_model::Blob;
 use heald_model::{
     Breaker, Dependency, Fact, Moment, PluginName, PluginRef, ProbeSpec, Role, Sample, ServiceName, ServiceView,
 };
+use heald_model::{Checkpoint, Recording, TapeEntry, call_seed};
 use heald_store::{Archive, NodeIdentity, Store, StoreConfig};
 
 const SERVICES: usize = 100;
@@ -56,7 +57,7 @@ fn quantised(value: f64) -> f64 {
 struct Watched {
     name: ServiceName,
     dice: Dice,
-    seen: Seen,
+    seen: SeriesMap,
     looks: u64,
     offset: Duration,
     load: f64,
@@ -69,7 +70,16 @@ impl Watched {
         let mut dice = Dice(n as u64 * 7_919);
         let offset = Duration::from_micros(dice.roll() % 1_000_000);
         let (load, pages) = (dice.part() * 0.3, 5_000.0 + dice.part() * 50_000.0);
-        Self { name: format!("service-{n}").into(), dice, seen: Seen::new(), looks: 0, offset, load, pages, fds: 40.0 }
+        Self {
+            name: format!("service-{n}").into(),
+            dice,
+            seen: SeriesMap::new(),
+            looks: 0,
+            offset,
+            load,
+            pages,
+            fds: 40.0,
+        }
     }
 
     fn probes() -> Vec<ProbeSpec> {
@@ -144,7 +154,7 @@ impl Watched {
         }
     }
 
-    fn look(&mut self, sample: Sample, at: Moment) -> Look {
+    fn look(&mut self, sample: Sample, at: Moment) -> TapeEntry {
         let first = self.looks.is_multiple_of(CHECKPOINT);
         self.looks += 1;
         let checkpoint = first.then(|| {
@@ -161,18 +171,18 @@ impl Watched {
         });
         take_in(&mut self.seen, &Self::probes(), sample.clone(), 60);
         settle(&mut self.seen);
-        Look {
+        TapeEntry {
             service: self.name.clone(),
             at,
             view: first.then(|| self.view()),
             samples: vec![sample],
-            seeds: DETECTORS.map(|name| (name.into(), die(&self.name, &name.into(), at))).into(),
+            seeds: DETECTORS.map(|name| (name.into(), call_seed(&self.name, &name.into(), at))).into(),
             checkpoint,
         }
     }
 
     /// One second of it.
-    fn second(&mut self, second: u64) -> [Look; 2] {
+    fn second(&mut self, second: u64) -> [TapeEntry; 2] {
         let tick = Moment::from_millis(1_790_000_000_000 + second * 1_000) + self.offset;
         let (sample, at) = self.http(tick);
         let http = self.look(sample, at);
@@ -197,12 +207,12 @@ fn main() {
     let mut services: Vec<Watched> = (0..SERVICES).map(Watched::new).collect();
     let (mut samples, mut spent) = (0_u64, Duration::ZERO);
     for service in &mut services {
-        let looks: Vec<Look> = (0..SECONDS).flat_map(|second| service.second(second)).collect();
+        let looks: Vec<TapeEntry> = (0..SECONDS).flat_map(|second| service.second(second)).collect();
         samples += looks.iter().map(|look| look.samples.len() as u64).sum::<u64>();
         let began = Instant::now();
         // A chunk's worth at a time, which is also what the replay writer's queue has room for.
         for chunk in looks.chunks(CHECKPOINT as usize) {
-            chunk.iter().for_each(|look| store.keep(Kept::Look(Box::new(look.clone()))));
+            chunk.iter().for_each(|look| store.keep(Recording::Tape(Box::new(look.clone()))));
             runtime.block_on(store.flush()).unwrap();
         }
         spent += began.elapsed();

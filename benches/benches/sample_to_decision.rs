@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use heald_benches::{Dice, RealClock};
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Past, Ports, ServiceList};
+use heald_engine::{Healer, HealingConfig, Past, PluginChain, Ports, ServiceList, ServiceSetup};
 use heald_host::{Host, Plugin, PluginConfig};
 use heald_model::*;
 use serde_json::{Map, json};
@@ -35,7 +35,7 @@ struct Told(mpsc::UnboundedSender<(Instant, &'static str)>);
 
 #[async_trait]
 impl Journal for Told {
-    fn keep(&self, _: heald_engine::calls::Kept) {}
+    fn keep(&self, _: heald_model::Recording) {}
 
     fn write(&self, entries: Vec<Entry>) {
         for entry in entries {
@@ -96,11 +96,11 @@ impl Probes for World {
 }
 
 #[async_trait]
-impl Wishes for World {
+impl DesiredStates for World {
     fn desired(&self, _: &ServiceName) -> Desired {
         Desired::Running
     }
-    async fn wish(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
+    async fn set_desired(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
         Ok(())
     }
 }
@@ -110,12 +110,12 @@ fn plugin(host: &Host, name: &str) -> Plugin {
     host.load_bytes(&config, heald_builtin::get(name).unwrap().component).unwrap()
 }
 
-async fn charge(host: &Host) -> Charge {
+async fn setup(host: &Host) -> ServiceSetup {
     let limits = json!({ "cpu": 90, "memory": 90, "error_rate": 0.3, "latency_ms": 1500 });
     let threshold = plugin(host, "detect-threshold").detector(limits.as_object().unwrap()).await.unwrap();
     // A process that dies two thousand times flaps, which would be another incident.
     let steady = json!({ "flapping": { "begin": 0 } });
-    Charge {
+    ServiceSetup {
         spec: ServiceSpec {
             name: ServiceName::from("web"),
             tags: Vec::new(),
@@ -129,7 +129,7 @@ async fn charge(host: &Host) -> Charge {
             mode: Mode::Auto,
             metadata: json!({}),
         },
-        cast: Cast::active(
+        plugins: PluginChain::active(
             vec![plugin(host, "detect-availability").detector(steady.as_object().unwrap()).await.unwrap(), threshold],
             vec![plugin(host, "decide-rules").policy(&Map::new()).await.unwrap()],
         ),
@@ -167,12 +167,12 @@ async fn rounds() -> Vec<u64> {
         probes: world.clone(),
         actions: world.clone(),
         processes: world.clone(),
-        wishes: world,
+        desired_states: world,
     };
     let host = Host::start(&[]).unwrap();
     let samples = Arc::new(ServiceList::default());
-    let charges = vec![charge(&host).await];
-    let healer = Healer::new(config, ports, Arc::clone(&samples), charges, Past::default());
+    let setups = vec![setup(&host).await];
+    let healer = Healer::new(config, ports, Arc::clone(&samples), setups, Past::default());
     tokio::spawn(async move { healer.run().await });
     let blank = || Sample::new(ServiceName::from("web"), ProbeId::from("process"), clock.now());
     let mut nanos = Vec::new();

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use heald_engine::ports::{Blob, Clock, Entropy, Observation, ProcessState, Processes};
+use heald_engine::ports::{Clock, Entropy, Processes};
+use heald_model::{Blob, Observation, ProcessState};
 use heald_model::{Breaker, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceView};
 use heald_plugin_build::Workspace;
 use serde_json::json;

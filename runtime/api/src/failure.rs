@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use heald_engine::control::{ConsultError, OrderError};
-use heald_engine::plugins::PluginError;
-use heald_engine::ports::JournalError;
+use heald_control::ConsultError;
+use heald_control::PluginError;
+use heald_model::JournalError;
+use heald_model::OrderError;
 use serde_json::{Map, Value};
 
 /// An error answer.

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
 use heald_model::{Desired, Health, ServiceName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -39,7 +39,7 @@ pub(crate) async fn card(State(api): State<Api>) -> Json<Value> {
 pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
     let ready = *api.phase.borrow() == Phase::Ready;
     let services = api.control.services();
-    let running = |service: &heald_engine::control::ServiceStatus| service.processes.iter().any(|p| p.ended.is_none());
+    let running = |service: &heald_model::ServiceStatus| service.processes.iter().any(|p| p.ended.is_none());
     Json(json!({
         "status": "ok",
         "service": "orchestrator",
@@ -100,8 +100,8 @@ struct CheckReport {
     circuit_breaker_state: &'static str,
 }
 
-impl From<Pulse> for CheckReport {
-    fn from(pulse: Pulse) -> Self {
+impl From<ProbeStatus> for CheckReport {
+    fn from(pulse: ProbeStatus) -> Self {
         Self {
             health: pulse.health,
             last_check: pulse.last_check.map(time::plain),
@@ -134,7 +134,7 @@ fn report(api: &Api) -> Value {
 
 /// Healthy if all services are, unhealthy if none is (also before the first check), else degraded. Services that the
 /// operator has stopped do not count.
-fn overall(pulses: &[(ServiceName, Pulse)], stopped: &BTreeSet<ServiceName>) -> &'static str {
+fn overall(pulses: &[(ServiceName, ProbeStatus)], stopped: &BTreeSet<ServiceName>) -> &'static str {
     let wanted = || pulses.iter().filter(|(name, _)| !stopped.contains(name));
     let healthy = wanted().filter(|(_, pulse)| pulse.health == Health::Healthy).count();
     match healthy {

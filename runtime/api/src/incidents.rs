@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use heald_engine::ports::IncidentQuery;
+use heald_control::IncidentQuery;
 use heald_model::{ServiceName, Stage};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -30,9 +30,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use heald_engine::control::{Consult, Control};
-use heald_engine::plugins::Plugins;
-use heald_engine::ports::{Board, History};
+use heald_control::Plugins;
+use heald_control::{Consult, Control};
+use heald_control::{History, ProbeBoard};
 use tokio::sync::watch;
 
 pub use crate::config::{BindError, ServerConfig};
@@ -61,7 +61,7 @@ pub struct Api {
     /// The running plug-ins.
     pub plugins: Arc<dyn Plugins>,
     /// The state of all checks.
-    pub board: Arc<dyn Board>,
+    pub board: Arc<dyn ProbeBoard>,
     /// Incidents, actions and journal rows.
     pub history: Arc<dyn History>,
     /// The phase of heald.

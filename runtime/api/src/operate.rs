@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use heald_engine::control::{Order, OrderError};
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
 use heald_model::{Desired, ServiceName};
+use heald_model::{Order, OrderError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ pub(crate) async fn service(
 }
 
 fn views(api: &Api) -> Vec<ServiceStatusView> {
-    let mut pulses: BTreeMap<ServiceName, Pulse> = api.board.pulses().into_iter().collect();
+    let mut pulses: BTreeMap<ServiceName, ProbeStatus> = api.board.pulses().into_iter().collect();
     let services = api.control.services().into_iter();
     services
         .map(|status| {
@@ -150,7 +150,7 @@ pub(crate) async fn verb(
             return Err(Failure::absent(format!("`{verb}` cannot be done to a service")).with("known", known.to_vec()));
         }
     };
-    api.control.wish(&name, desired, &who).await?;
+    api.control.set_desired(&name, desired, &who).await?;
     Ok(Json(json!({"service": name, "desired": desired})))
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use heald_engine::plugins::{Divergence, PluginError, PluginStatus};
+use heald_control::{Divergence, PluginError, PluginStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use heald_engine::control::ServiceStatus;
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
+use heald_model::ServiceStatus;
 use heald_model::incident::Held;
 use heald_model::{
     Attempt, Ending, Event, Incident, IncidentId, Intent, IntentId, Moment, Outcome, Receipt, Scalar, ServiceName,
@@ -299,7 +299,7 @@ struct ProcessView {
 }
 
 impl ServiceStatusView {
-    pub(crate) fn new(status: ServiceStatus, pulse: Pulse) -> Self {
+    pub(crate) fn new(status: ServiceStatus, pulse: ProbeStatus) -> Self {
         let processes = status.processes.into_iter().map(|process| ProcessView {
             replica: process.replica,
             incarnation: process.incarnation,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use heald_api::Phase;
-use heald_engine::plugins::PluginState;
+use heald_control::PluginState;
 use support::*;
 
 /// As Prometheus asks.

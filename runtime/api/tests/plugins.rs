@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::Method;
-use heald_engine::plugins::{Divergence, PluginMode, PluginState, PluginStatus};
+use heald_control::{Divergence, PluginMode, PluginState, PluginStatus};
 use heald_model::{Experience, Mode, PluginRef, Source};
 use serde_json::{Value, json};
 use support::*;

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use heald_engine::plugins::{Agreement, Divergence, PluginMode, PluginState, PluginStatus};
+use heald_control::{Divergence, PluginMode, PluginState, PluginStatus};
+use heald_model::Agreement;
 use heald_model::Moment;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -201,7 +202,7 @@ fn compared(answer: &Value, now: Timestamp) -> anyhow::Result<String> {
         let _ = write!(text, "\n{}", table(&["SERVICE", "COMPARED", "DISAGREED", "FAULTED"], &rows));
     }
     if !differences.is_empty() {
-        let row = |one: &heald_engine::plugins::Difference| {
+        let row = |one: &heald_model::Difference| {
             let when = format!("{} ago", ago(one.at, now));
             vec![when, one.service.to_string(), one.would.clone(), one.did.clone(), one.by.clone()]
         };

@@ -165,7 +165,7 @@ async fn orders_about_plugins_name_the_capability_and_fail_in_healds_words() {
     let status = json!({
         "name": "queue", "state": "running", "mode": "active", "component": "x", "origin": "folder", "summary": "",
         "roles": [], "actions": [], "requested": [], "granted": ["http"], "revoked": ["kv"], "services": [],
-        "counters": heald_engine::plugins::PluginCounters::default(), "quarantine": [], "schema": {},
+        "counters": heald_control::PluginCounters::default(), "quarantine": [], "schema": {},
     });
     let unknown = json!({"error": "no plug-in is named `cue`; there are queue"}).to_string();
     let stub = Stub::answering(vec![

@@ -6,8 +6,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use heald_engine::ports::{Clock, Entropy, Journal, Processes, Wishes};
-use heald_engine::{Charge, Consultants, Healer, Past, Ports, ServiceList};
+use heald_engine::ports::{Clock, DesiredStates, Entropy, Journal, Processes};
+use heald_engine::{Healer, Past, Ports, ServiceList, ServiceSetup};
 use heald_host::{Compiler, Host, Options, ProcessAccess, Trust};
 use heald_keeper::client::Inherited;
 use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
@@ -20,8 +20,8 @@ use crate::clock::{SystemClock, SystemEntropy};
 use heald_config::{Config, ServiceConfig, chain};
 use heald_platform::action_executor::ActionExecutor;
 use heald_platform::{
-    ChainResolver, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, RegisteredPlugin, builtins,
-    process_events,
+    ChainResolver, Consultants, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, RegisteredPlugin,
+    builtins, process_events,
 };
 
 /// How often a supervised process is measured.
@@ -107,8 +107,8 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
     told.iter().for_each(|note| tracing::warn!("{note}"));
     notes.extend(told);
     executor.offer(resolved.actions);
-    let charge = |(name, spec)| Charge { spec, cast: resolved.casts.remove(&name).unwrap_or_default() };
-    let charges: Vec<Charge> = specs.into_iter().map(charge).collect();
+    let setup = |(name, spec)| ServiceSetup { spec, plugins: resolved.chains.remove(&name).unwrap_or_default() };
+    let setups: Vec<ServiceSetup> = specs.into_iter().map(setup).collect();
     let consultants = Arc::new(Consultants::new(resolved.profiles, Arc::clone(&clock), Arc::clone(&entropy)));
 
     let services = Arc::new(ServiceList::default());
@@ -131,10 +131,10 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         probes: Arc::new(prober.clone()),
         actions: Arc::clone(&executor) as _,
         processes: Arc::clone(&executor) as _,
-        wishes: Arc::clone(&wishes) as Arc<dyn Wishes>,
+        desired_states: Arc::clone(&wishes) as Arc<dyn DesiredStates>,
     };
     let past = past(&store, &config, clock.now()).await?;
-    let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), charges, past);
+    let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), setups, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
     let platform_ports = PlatformPorts { healer: Arc::clone(&healer), executor, consultants: Arc::clone(&consultants) };
     let platform_tasks = platform.start(platform_ports);

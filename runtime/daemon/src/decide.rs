@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use heald_engine::control::{Consult, Consultation, Metrics};
+use heald_control::{Consult, Consultation, Metrics};
 use heald_model::{Fact, Finding};
 use serde_json::{Map, Value, json};
 
@@ -191,7 +191,7 @@ mod tests {
 
     use async_trait::async_trait;
     use clap::Parser;
-    use heald_engine::control::ConsultError;
+    use heald_control::ConsultError;
     use heald_model::{Alternative, Choice, Decision, Proposal, Severity, Source};
 
     use super::*;

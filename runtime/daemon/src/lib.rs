@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod cli;
 pub mod clock;
 pub mod config_command;
+pub mod control;
 pub mod decide;
 pub mod demo;
 pub mod logging;

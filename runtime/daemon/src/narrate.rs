@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
-use heald_engine::ports::History;
+use heald_control::History;
 use heald_model::{Ending, Outcome, Record, Row, Ruling, Stage};
 use tokio::sync::broadcast::error::RecvError;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use heald_api::{Api, Phase};
-use heald_engine::control::{Consult, Control};
-use heald_engine::ports::{Board, History};
+use heald_control::{Consult, Control};
+use heald_control::{History, ProbeBoard};
 use heald_keeper::{Image, Options, Runtime};
 use heald_model::{Entry, Moment, Record};
 use heald_supervisor::Supervisor;
@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::assemble::{Assembled, assemble};
+use crate::control::RunningControl;
 use crate::logging::LogFormat;
 use heald_platform::builtins;
 
@@ -159,10 +160,10 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
     let (phase, phases) = watch::channel(Phase::Starting);
     let store = Arc::clone(&assembled.store);
     let api = Api {
-        control: Arc::new(Arc::clone(&assembled.healer)) as Arc<dyn Control>,
+        control: Arc::new(RunningControl(assembled.healer.operator())) as Arc<dyn Control>,
         consult: Arc::clone(&assembled.consultants) as Arc<dyn Consult>,
         plugins: Arc::clone(&assembled.platform) as _,
-        board: Arc::new(assembled.prober.clone()) as Arc<dyn Board>,
+        board: Arc::new(assembled.prober.clone()) as Arc<dyn ProbeBoard>,
         history: Arc::clone(&assembled.store) as Arc<dyn History>,
         phase: phases.clone(),
         database: Arc::new(move || store.degraded().is_none()),

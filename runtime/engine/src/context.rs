@@ -15,7 +15,7 @@ use crate::compare::trials::RunningTrials;
 use crate::config::HealingConfig;
 use crate::learn::Catalog;
 use crate::ledger::Ledger;
-use crate::ports::{Actions, Clock, Entropy, Journal, Probes, Processes, Wishes};
+use crate::ports::{Actions, Clock, DesiredStates, Entropy, Journal, Probes, Processes};
 use crate::quarantine::tracker::PluginFaults;
 use crate::service::list::ServiceList;
 use crate::service::state::ServiceState;
@@ -36,7 +36,7 @@ pub struct Ports {
     /// The processes that heald runs.
     pub processes: Arc<dyn Processes>,
     /// What the operator wants.
-    pub wishes: Arc<dyn Wishes>,
+    pub desired_states: Arc<dyn DesiredStates>,
 }
 
 /// How long tending may rest.
@@ -172,7 +172,7 @@ impl Context {
 
     /// What the operator wants of the service.
     pub(crate) fn desired(&self, service: &Service) -> Desired {
-        self.ports.wishes.desired(&service.name)
+        self.ports.desired_states.desired(&service.name)
     }
 
     /// True if a process that heald should be running is not.

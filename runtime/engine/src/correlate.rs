@@ -1,7 +1,7 @@
 //! From findings to incidents: what opens, comes back, changes and clears.
 //!
 //! Pure. Findings are levels, so this compares all that holds now with all that was open before. It does not resolve: that
-//! takes proof, see [`crate::verify`].
+//! takes proof, see [`crate::proof_window`].
 
 use std::time::Duration;
 

@@ -7,16 +7,17 @@ use heald_model::{
     Concern, Entry, Fault, Finding, IncidentId, Moment, PluginName, ProbeSpec, Record, Sample, Series, Source,
 };
 
-use crate::calls::{Asked, Call, Checkpoint, Kept, Look, Said, die};
-use crate::compare::{self, Occasion, Outline, Pair};
+use crate::compare::{self, ComparisonContext, FindingSet, Pair};
 use crate::context::Context;
 use crate::native;
-use crate::plugin_chain::{Cast, Member};
-use crate::ports::{Detector, Observation, Verdict};
+use crate::plugin_chain::{PluginChain, PluginSlot};
+use crate::ports::Detector;
 use crate::quarantine::{answered, faulted};
 use crate::sample_window::{settle, shown};
 use crate::service::Service;
 use crate::service::state::ServiceState;
+use heald_model::{CallInput, CallResult, Checkpoint, PluginCall, Recording, TapeEntry, call_seed};
+use heald_model::{Observation, Verdict};
 
 /// Looks between two checkpoints of the tape. A checkpoint is as large as some sixty looks, so this makes the tape a tenth
 /// larger, and a replay that begins anywhere reads at most ten minutes of samples before it.
@@ -25,8 +26,8 @@ const LOOKS: u32 = 600;
 /// What shadows are still to be shown of a look, and what the others found in it.
 #[derive(Default)]
 pub(crate) struct Leftover {
-    shadows: Vec<(Member<dyn Detector>, Observation)>,
-    found: Vec<(PluginName, Outline)>,
+    shadows: Vec<(PluginSlot<dyn Detector>, Observation)>,
+    found: Vec<(PluginName, FindingSet)>,
 }
 
 /// Shows the samples to every detector whose answers count. Afterwards the service's concerns are all that holds now.
@@ -37,7 +38,7 @@ pub(crate) async fn observe(ctx: &Context, service: &Service, samples: Vec<Sampl
     let mut look = {
         let mut state = service.lock();
         let checkpoint = state.checkpoint(&plugins, &spec.probes);
-        let look = Look {
+        let look = TapeEntry {
             service: service.name.clone(),
             at: now,
             view: None,
@@ -50,16 +51,16 @@ pub(crate) async fn observe(ctx: &Context, service: &Service, samples: Vec<Sampl
     };
     let view = ctx.view(service);
     look.view = service.lock().seen_as(&view);
-    let mut answers = Answers::default();
     // One that could not be loaded is not there to be asked, and answers as little as one that fails.
-    answers.unanswered = !plugins.detectors.iter().any(Member::is_active) || !plugins.missing.is_empty();
+    let unanswered = !plugins.detectors.iter().any(PluginSlot::is_active) || !plugins.missing.is_empty();
+    let mut answers = Answers { unanswered, ..Answers::default() };
     for member in &plugins.detectors {
         let plugin = member.plugin.plugin();
-        if ctx.plugin_faults.tracker().rested(plugin, &service.name, now) {
+        if ctx.plugin_faults.tracker().is_quarantined(plugin, &service.name, now) {
             answers.unanswered |= member.is_active();
             continue;
         }
-        let seed = die(&service.name, &plugin.name, now);
+        let seed = call_seed(&service.name, &plugin.name, now);
         let input = {
             let state = service.lock();
             let memory = state.memories.get(&plugin.name).cloned();
@@ -73,7 +74,7 @@ pub(crate) async fn observe(ctx: &Context, service: &Service, samples: Vec<Sampl
             answers.leftover.shadows.push((member.clone(), input));
         }
     }
-    ctx.ports.journal.keep(Kept::Look(Box::new(look)));
+    ctx.ports.journal.keep(Recording::Tape(Box::new(look)));
     let Answers { concerns, leftover, unanswered } = answers;
     let has_answered = |name: &PluginName| leftover.found.iter().any(|(known, _)| known == name);
     let silent = plugins.expected().filter(|name| !has_answered(name)).cloned().collect();
@@ -94,7 +95,7 @@ struct Answers {
 async fn ask(
     ctx: &Context,
     service: &Service,
-    member: &Member<dyn Detector>,
+    member: &PluginSlot<dyn Detector>,
     input: Observation,
     answers: &mut Answers,
 ) {
@@ -140,13 +141,13 @@ pub(crate) async fn observe_in_shadow(ctx: &Context, service: &Service, leftover
 fn compare_verdicts(
     ctx: &Context,
     service: &Service,
-    shadow: &Member<dyn Detector>,
-    outline: &Outline,
-    found: &[(PluginName, Outline)],
+    shadow: &PluginSlot<dyn Detector>,
+    outline: &FindingSet,
+    found: &[(PluginName, FindingSet)],
     now: Moment,
 ) {
     let its = &shadow.plugin.plugin().name;
-    let others: Outline = match &shadow.against {
+    let others: FindingSet = match &shadow.against {
         Some(against) => {
             let Some((_, other)) = found.iter().find(|(name, _)| name == against) else { return };
             other.clone()
@@ -165,14 +166,14 @@ fn compare_verdicts(
     {
         let mut state = service.lock();
         let before = state.compared.insert(its.clone(), (pair.mine.clone(), pair.theirs.clone()));
-        let known = before.unwrap_or_else(|| (compare::tell(&Outline::new()), compare::tell(&Outline::new())));
+        let known = before.unwrap_or_else(|| (compare::tell(&FindingSet::new()), compare::tell(&FindingSet::new())));
         if known == (pair.mine.clone(), pair.theirs.clone()) {
             return;
         }
     }
     let by =
         if behind { its.to_string() } else { shadow.against.as_ref().map_or("all others".into(), ToString::to_string) };
-    let occasion = Occasion { at: now, service: service.name.clone(), incident: None, by };
+    let occasion = ComparisonContext { at: now, service: service.name.clone(), incident: None, by };
     ctx.trials.compared(trial, &occasion, &pair);
     let source = source_of(service, shadow.against.as_ref());
     let (would, did) =
@@ -186,10 +187,10 @@ fn compare_verdicts(
 fn remember(
     ctx: &Context,
     service: &Service,
-    member: &Member<dyn Detector>,
+    member: &PluginSlot<dyn Detector>,
     input: Observation,
     verdict: &Verdict,
-    outline: &Outline,
+    outline: &FindingSet,
 ) {
     let plugin = member.plugin.plugin();
     let changed = {
@@ -205,12 +206,18 @@ fn remember(
         changed
     };
     if changed {
-        keep_call(ctx, service, member, input, Said::Verdict(verdict.clone()));
+        keep_call(ctx, service, member, input, CallResult::Verdict(verdict.clone()));
     }
 }
 
-fn keep_call(ctx: &Context, service: &Service, member: &Member<dyn Detector>, input: Observation, said: Said) {
-    ctx.ports.journal.keep(Kept::Call(Box::new(Call {
+fn keep_call(
+    ctx: &Context,
+    service: &Service,
+    member: &PluginSlot<dyn Detector>,
+    input: Observation,
+    said: CallResult,
+) {
+    ctx.ports.journal.keep(Recording::Call(Box::new(PluginCall {
         at: input.now,
         service: service.name.clone(),
         incident: None,
@@ -218,13 +225,13 @@ fn keep_call(ctx: &Context, service: &Service, member: &Member<dyn Detector>, in
         settings: member.plugin.settings(),
         part: member.part,
         replayable: member.plugin.replayable(),
-        asked: Asked::Detector(Box::new(input)),
+        asked: CallInput::Detector(Box::new(input)),
         said,
     })));
 }
 
 /// A member failed: on its record, and on that of its trial.
-fn failed(ctx: &Context, service: &Service, member: &Member<dyn Detector>, fault: &Fault, now: Moment) {
+fn failed(ctx: &Context, service: &Service, member: &PluginSlot<dyn Detector>, fault: &Fault, now: Moment) {
     faulted(ctx, Some(&service.name), member.plugin.plugin(), fault);
     if let Some(trial) = member.trial.as_ref().filter(|trial| **trial == member.plugin.plugin().name) {
         ctx.trials.faulted(trial, &service.name, now);
@@ -274,7 +281,7 @@ impl ServiceState {
     }
 
     /// All that a replay needs to begin with the look that comes, if it is time for that.
-    fn checkpoint(&mut self, plugins: &Cast, probes: &[ProbeSpec]) -> Option<Box<Checkpoint>> {
+    fn checkpoint(&mut self, plugins: &PluginChain, probes: &[ProbeSpec]) -> Option<Box<Checkpoint>> {
         self.looks = self.looks.wrapping_add(1);
         if self.looks % LOOKS != 1 && !self.plugins_changed {
             return None;

@@ -35,7 +35,7 @@ use crate::quarantine::tracker::PluginFaults;
 use crate::remediate;
 use crate::service::inbox::{Mail, News};
 use crate::service::list::ServiceList;
-use crate::service::{Charge, Service};
+use crate::service::{Service, ServiceSetup};
 
 pub use crate::context::Ports;
 
@@ -72,7 +72,7 @@ impl Healer {
         config: HealingConfig,
         ports: Ports,
         services: Arc<ServiceList>,
-        charges: Vec<Charge>,
+        setups: Vec<ServiceSetup>,
         past: Past,
     ) -> Arc<Self> {
         let mut ledger = Ledger::default();
@@ -93,17 +93,17 @@ impl Healer {
             known.entry(incident.service.clone()).or_default().push(incident);
         }
         let mut healer = Self { ctx, starting, to_start: to_start.into(), orphans: Vec::new() };
-        for charge in charges {
-            let incidents = known.remove(&charge.spec.name).unwrap_or_default();
-            healer.add(charge, incidents);
+        for setup in setups {
+            let incidents = known.remove(&setup.spec.name).unwrap_or_default();
+            healer.add(setup, incidents);
         }
         healer.orphans = known.into_values().flatten().filter(Incident::is_open).collect();
         Arc::new(healer)
     }
 
     /// Takes a service into care, with its incidents of before; false if there is one of that name.
-    pub fn add(&self, charge: Charge, incidents: Vec<Incident>) -> bool {
-        let service = Arc::new(Service::new(charge));
+    pub fn add(&self, setup: ServiceSetup, incidents: Vec<Incident>) -> bool {
+        let service = Arc::new(Service::new(setup));
         service.lock().recall(incidents);
         service.publish();
         // Nobody listens any more only when heald ends.
@@ -111,9 +111,9 @@ impl Healer {
     }
 
     /// The service is configured like this from now on; false if there is none of that name. What is under way goes on.
-    pub fn change(&self, charge: Charge) -> bool {
-        let Some(service) = self.ctx.services.get(&charge.spec.name) else { return false };
-        service.inbox.tell(News::Setup(Box::new(charge)));
+    pub fn change(&self, setup: ServiceSetup) -> bool {
+        let Some(service) = self.ctx.services.get(&setup.spec.name) else { return false };
+        service.inbox.tell(News::Setup(Box::new(setup)));
         true
     }
 
@@ -220,10 +220,10 @@ fn hear(ctx: &Context, service: &Service, news: News) {
         News::Approve { by, reply } => {
             let _ = reply.send(operator::heard_approval(ctx, service, &by));
         }
-        News::Setup(charge) => {
-            let Charge { spec, cast } = *charge;
-            service.lock().set_up(&spec, &cast);
-            service.set_plugins(cast);
+        News::Setup(setup) => {
+            let ServiceSetup { spec, plugins } = *setup;
+            service.lock().set_up(&spec, &plugins);
+            service.set_plugins(plugins);
             service.set_spec(spec);
         }
         News::Plugins => {
@@ -362,10 +362,13 @@ async fn decide(
     Some((policies::note(ctx, service, &incident, deliberation, shadows), again_at))
 }
 
+/// An open incident: how often it came back, and the subject and severity of what holds in it.
+type OpenIncident = (IncidentId, u32, Vec<(Option<String>, Severity)>);
+
 /// What makes tending look again: which incidents are open, what holds in each, and what was told.
 #[derive(PartialEq)]
 struct Attention {
-    open: Vec<(IncidentId, u32, Vec<(Option<String>, Severity)>)>,
+    open: Vec<OpenIncident>,
     orders: usize,
     generation: u64,
     ending: bool,

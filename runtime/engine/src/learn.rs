@@ -19,7 +19,7 @@ const PRIOR: f64 = 1.0;
 
 /// What a line of the catalog is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct FixKey {
     /// What was wrong.
     pub signature: Signature,
     /// What was done.
@@ -28,7 +28,7 @@ pub struct Key {
     pub service: Option<ServiceName>,
 }
 
-impl Key {
+impl FixKey {
     /// The two lines an attempt belongs to: over all services, and its own. None if it has no signature (an operator's
     /// action outside any incident).
     pub fn of(attempt: &Attempt) -> Option<[Self; 2]> {
@@ -42,7 +42,7 @@ impl Key {
 
 /// The numbers of one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct FixRecord {
     /// How often it was tried to a verdict.
     pub tries: u32,
     /// How often it healed.
@@ -51,7 +51,7 @@ pub struct Tally {
     pub recoveries: Vec<(Moment, Duration)>,
 }
 
-impl Tally {
+impl FixRecord {
     fn succeed(&mut self, settled: Moment, took: Duration) {
         self.successes = self.successes.saturating_add(1);
         let place = self.recoveries.partition_point(|known| *known <= (settled, took));
@@ -62,7 +62,7 @@ impl Tally {
     }
 
     /// The line as policies and people see it.
-    pub fn experience(&self, key: &Key) -> Experience {
+    pub fn experience(&self, key: &FixKey) -> Experience {
         let mut took: Vec<Duration> = self.recoveries.iter().map(|(_, took)| *took).collect();
         took.sort_unstable();
         let count = u32::try_from(took.len()).unwrap_or(u32::MAX);
@@ -95,13 +95,13 @@ pub fn lesson(attempt: &Attempt) -> Option<bool> {
 /// The fix catalog.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    lines: BTreeMap<Key, Tally>,
+    lines: BTreeMap<FixKey, FixRecord>,
 }
 
 impl Catalog {
     /// Learns from an attempt that is over. Each attempt must be given once.
     pub fn absorb(&mut self, attempt: &Attempt) {
-        let (Some(healed), Some(keys)) = (lesson(attempt), Key::of(attempt)) else { return };
+        let (Some(healed), Some(keys)) = (lesson(attempt), FixKey::of(attempt)) else { return };
         let took = attempt.took.unwrap_or_default();
         for key in keys {
             let tally = self.lines.entry(key).or_default();
@@ -114,7 +114,7 @@ impl Catalog {
 
     /// What is known of a signature: per action, over all services first, then service by service.
     pub fn experience(&self, signature: &Signature) -> Vec<Experience> {
-        let first = Key { signature: signature.clone(), action: String::new(), service: None };
+        let first = FixKey { signature: signature.clone(), action: String::new(), service: None };
         let lines = self.lines.range(first..).take_while(|(key, _)| key.signature == *signature);
         lines.map(|(key, tally)| tally.experience(key)).collect()
     }
@@ -125,30 +125,30 @@ impl Catalog {
     }
 
     /// The numbers of one line.
-    pub fn line(&self, key: &Key) -> Option<&Tally> {
+    pub fn line(&self, key: &FixKey) -> Option<&FixRecord> {
         self.lines.get(key)
     }
 
     /// Puts a line in place, as it was read from where it is kept.
-    pub fn put(&mut self, key: Key, tally: Tally) {
+    pub fn put(&mut self, key: FixKey, tally: FixRecord) {
         self.lines.insert(key, tally);
     }
 
     /// Every line as it is kept.
-    pub fn lines(&self) -> impl Iterator<Item = (&Key, &Tally)> {
+    pub fn lines(&self) -> impl Iterator<Item = (&FixKey, &FixRecord)> {
         self.lines.iter()
     }
 }
 
-impl Extend<(Key, Tally)> for Catalog {
-    fn extend<T: IntoIterator<Item = (Key, Tally)>>(&mut self, lines: T) {
+impl Extend<(FixKey, FixRecord)> for Catalog {
+    fn extend<T: IntoIterator<Item = (FixKey, FixRecord)>>(&mut self, lines: T) {
         self.lines.extend(lines);
     }
 }
 
 impl IntoIterator for Catalog {
-    type Item = (Key, Tally);
-    type IntoIter = std::collections::btree_map::IntoIter<Key, Tally>;
+    type Item = (FixKey, FixRecord);
+    type IntoIter = std::collections::btree_map::IntoIter<FixKey, FixRecord>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.lines.into_iter()

@@ -9,7 +9,7 @@ use heald_model::{
 };
 use serde_json::json;
 
-use crate::ports::Question;
+use heald_model::Question;
 
 /// The one condition they know.
 pub const CONDITION: &str = "service-down";

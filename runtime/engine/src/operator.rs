@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 use crate::context::{Context, Rest};
 use crate::guard::Judgement;
 use crate::incidents;
-use crate::order::{Order, OrderError, OrderOutcome};
 use crate::ports::ActionError;
 use crate::prove;
 use crate::remediate;
 use crate::service::Service;
 use crate::service::inbox::{News, WaitingOrder};
-use crate::status::ServiceStatus;
+use heald_model::ServiceStatus;
+use heald_model::{Order, OrderError, OrderOutcome};
 
 /// So long an operator's order waits for its turn. What is under way may take the whole of its verify window; a person should not
 /// have to wait for that.
@@ -167,8 +167,8 @@ async fn order(ctx: &Context, order: Order) -> Result<OrderOutcome, OrderError> 
 /// When there is no such service, the wish cannot be kept, or what it takes cannot be done.
 async fn set_desired(ctx: &Context, name: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
     let service = find(ctx, name)?;
-    let before = ctx.ports.wishes.desired(name);
-    ctx.ports.wishes.wish(name, desired).await?;
+    let before = ctx.ports.desired_states.desired(name);
+    ctx.ports.desired_states.set_desired(name, desired).await?;
     let record = Record::DesiredChanged { desired, by: by.to_owned() };
     ctx.journal(vec![Entry::of_service(ctx.now(), name.clone(), record)]);
     tracing::info!(service = %name, "{by} wants it {desired}");

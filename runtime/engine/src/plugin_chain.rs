@@ -1,7 +1,7 @@
 //! Who is asked about a service: the detectors, and the policies in their order, each with the part it plays.
 //!
-//! A cast is a value: to change a plug-in is to hand the service another cast, between two looks. Calls under way end on the
-//! plug-ins they began with, and what a plug-in remembers of the service goes on under its name. A cast holds no opinion about
+//! A chain is a value: to change a plug-in is to hand the service another chain, between two looks. Calls under way end on the
+//! plug-ins they began with, and what a plug-in remembers of the service goes on under its name. A chain does not know
 //! how plug-ins are loaded.
 
 use std::collections::BTreeSet;
@@ -9,33 +9,33 @@ use std::sync::Arc;
 
 use heald_model::PluginName;
 
-use crate::calls::Part;
 use crate::ports::{Detector, Policy};
+use heald_model::SlotMode;
 
 /// One plug-in in its part.
-pub struct Member<T: ?Sized> {
+pub struct PluginSlot<T: ?Sized> {
     /// The plug-in.
     pub plugin: Arc<T>,
     /// Whether its answers count.
-    pub part: Part,
+    pub part: SlotMode,
     /// The plug-in whose trial this is: its own name for a shadow or a canary, the canary's for the plug-in that runs behind one.
     pub trial: Option<PluginName>,
     /// For a shadow: whose answers its own are compared with; None: with what all others said.
     pub against: Option<PluginName>,
 }
 
-impl<T: ?Sized> Member<T> {
+impl<T: ?Sized> PluginSlot<T> {
     /// A plug-in whose answers count, on no trial.
     pub fn active(plugin: Arc<T>) -> Self {
-        Self { plugin, part: Part::Active, trial: None, against: None }
+        Self { plugin, part: SlotMode::Active, trial: None, against: None }
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.part == Part::Active
+        self.part == SlotMode::Active
     }
 }
 
-impl<T: ?Sized> Clone for Member<T> {
+impl<T: ?Sized> Clone for PluginSlot<T> {
     fn clone(&self) -> Self {
         let Self { plugin, part, trial, against } = self;
         Self { plugin: Arc::clone(plugin), part: *part, trial: trial.clone(), against: against.clone() }
@@ -44,22 +44,22 @@ impl<T: ?Sized> Clone for Member<T> {
 
 /// The plug-ins of one service.
 #[derive(Clone, Default)]
-pub struct Cast {
+pub struct PluginChain {
     /// All are asked.
-    pub detectors: Vec<Member<dyn Detector>>,
+    pub detectors: Vec<PluginSlot<dyn Detector>>,
     /// Asked in order until one of them, an active one, does not pass. A shadow stands before the plug-in it is compared with,
     /// and is asked if that one's turn comes.
-    pub policies: Vec<Member<dyn Policy>>,
+    pub policies: Vec<PluginSlot<dyn Policy>>,
     /// Detectors that are wanted and could not be loaded: the native rules answer for them.
     pub missing: Vec<PluginName>,
 }
 
-impl Cast {
+impl PluginChain {
     /// Plug-ins whose answers all count.
     pub fn active(detectors: Vec<Arc<dyn Detector>>, policies: Vec<Arc<dyn Policy>>) -> Self {
         Self {
-            detectors: detectors.into_iter().map(Member::active).collect(),
-            policies: policies.into_iter().map(Member::active).collect(),
+            detectors: detectors.into_iter().map(PluginSlot::active).collect(),
+            policies: policies.into_iter().map(PluginSlot::active).collect(),
             missing: Vec::new(),
         }
     }

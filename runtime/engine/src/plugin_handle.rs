@@ -6,12 +6,12 @@ use std::sync::Arc;
 use heald_model::{Fault, PluginName, PluginRef, ServiceName};
 use tokio::sync::watch;
 
-use crate::compare::Trial;
+use crate::compare::PluginTrial;
 use crate::context::Context;
-use crate::plugin_chain::Cast;
-use crate::plugins::Quarantine;
+use crate::plugin_chain::PluginChain;
 use crate::quarantine;
 use crate::service::inbox::News;
+use heald_model::Quarantine;
 
 /// A running heald, as its plug-in platform sees it.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl PluginHandle {
 
     /// From the next look on these plug-ins are asked about the service; false if there is no such service. Calls under way end
     /// with the plug-ins they began with.
-    pub fn set_plugins(&self, service: &ServiceName, plugins: Cast) -> bool {
+    pub fn set_plugins(&self, service: &ServiceName, plugins: PluginChain) -> bool {
         let Some(service) = self.0.services.get(service) else { return false };
         service.set_plugins(plugins);
         service.inbox.tell(News::Plugins);
@@ -64,7 +64,7 @@ impl PluginHandle {
     }
 
     /// How the trial of a plug-in goes.
-    pub fn trial(&self, plugin: &PluginName) -> Option<Trial> {
+    pub fn trial(&self, plugin: &PluginName) -> Option<PluginTrial> {
         self.0.trials.of(plugin)
     }
 

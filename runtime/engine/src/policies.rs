@@ -8,30 +8,31 @@ use std::time::Duration;
 use heald_model::{Choice, Concern, Decision, Ending, Entry, Fact, Incident, Moment, PluginName, Record};
 use tokio::sync::mpsc;
 
-use crate::calls::{Asked, Call, Kept, Said};
-use crate::compare::{self, Occasion, Pair};
+use crate::compare::{self, ComparisonContext, Pair};
 use crate::context::Context;
 use crate::native;
-use crate::plugin_chain::Member;
-use crate::ports::{Policy, Question, Window};
+use crate::plugin_chain::PluginSlot;
+use crate::ports::Policy;
 use crate::quarantine::{answered, faulted};
 use crate::remediate::offers;
 use crate::sample_window::shown;
 use crate::service::Service;
 use crate::service::state::{Decided, QuestionKey, ServiceState};
+use heald_model::{CallInput, CallResult, PluginCall, Recording};
+use heald_model::{Question, Window};
 
 /// A decision, the calls that led to it, and what is still to be asked for comparison.
 pub(crate) struct Deliberation {
     pub(crate) decision: Decision,
-    calls: Vec<Call>,
-    shadows: Vec<Member<dyn Policy>>,
+    calls: Vec<PluginCall>,
+    shadows: Vec<PluginSlot<dyn Policy>>,
     question: Question,
 }
 
 /// A question for the shadows, with what was decided and what each policy that was asked answered.
 pub(crate) struct ShadowQuestion {
     question: Question,
-    shadows: Vec<Member<dyn Policy>>,
+    shadows: Vec<PluginSlot<dyn Policy>>,
     decision: Decision,
     answers: Vec<(PluginName, Decision)>,
 }
@@ -49,10 +50,10 @@ impl ShadowQuestion {
     }
 }
 
-fn answer(call: &Call) -> Option<(PluginName, Decision)> {
+fn answer(call: &PluginCall) -> Option<(PluginName, Decision)> {
     match &call.said {
-        Said::Answer(answer) => Some((call.plugin.name.clone(), answer.decision.clone())),
-        Said::Verdict(_) | Said::Fault(_) => None,
+        CallResult::Answer(answer) => Some((call.plugin.name.clone(), answer.decision.clone())),
+        CallResult::Verdict(_) | CallResult::Fault(_) => None,
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) async fn decide(ctx: &Context, service: &Service, incident: &Incident
     let (mut calls, mut shadows) = (Vec::new(), Vec::new());
     for member in &plugins.policies {
         let plugin = member.plugin.plugin();
-        if ctx.plugin_faults.tracker().rested(plugin, &service.name, question.now) {
+        if ctx.plugin_faults.tracker().is_quarantined(plugin, &service.name, question.now) {
             continue;
         }
         if !member.is_active() {
@@ -73,7 +74,7 @@ pub(crate) async fn decide(ctx: &Context, service: &Service, incident: &Incident
         let said = ask(ctx, service, member, &mut question).await;
         let call = call(service, member, &question, said);
         let decision = match &call.said {
-            Said::Answer(answer) if answer.decision.choice != Choice::Pass => Some(answer.decision.clone()),
+            CallResult::Answer(answer) if answer.decision.choice != Choice::Pass => Some(answer.decision.clone()),
             _ => None,
         };
         calls.push(call);
@@ -124,7 +125,7 @@ fn question_key(state: &ServiceState, incident: &Incident, dependencies: Vec<Opt
 }
 
 /// Asks one policy, with what it remembers; a failure goes on its record, and on that of its own trial.
-async fn ask(ctx: &Context, service: &Service, member: &Member<dyn Policy>, question: &mut Question) -> Said {
+async fn ask(ctx: &Context, service: &Service, member: &PluginSlot<dyn Policy>, question: &mut Question) -> CallResult {
     let plugin = member.plugin.plugin();
     question.state = service.lock().deliberated.get(&plugin.name).cloned();
     match member.plugin.decide(question).await {
@@ -133,14 +134,14 @@ async fn ask(ctx: &Context, service: &Service, member: &Member<dyn Policy>, ques
             if let Some(memory) = &answer.state {
                 service.lock().deliberated.insert(plugin.name.clone(), memory.clone());
             }
-            Said::Answer(Box::new(answer))
+            CallResult::Answer(Box::new(answer))
         }
         Err(fault) => {
             faulted(ctx, Some(&service.name), plugin, &fault);
             if member.trial.as_ref() == Some(&plugin.name) {
                 ctx.trials.faulted(&plugin.name, &service.name, question.now);
             }
-            Said::Fault(fault)
+            CallResult::Fault(fault)
         }
     }
 }
@@ -183,7 +184,7 @@ pub(crate) fn note(
     }
     let answers = calls.iter().filter_map(answer).collect();
     for call in calls {
-        ctx.ports.journal.keep(Kept::Call(Box::new(call)));
+        ctx.ports.journal.keep(Recording::Call(Box::new(call)));
     }
     if !members.is_empty() {
         let question = ShadowQuestion { question, shadows: members, decision: decision.clone(), answers };
@@ -221,13 +222,13 @@ pub(crate) async fn ask_shadows(ctx: &Context, service: &Service, mut questions:
 }
 
 /// Asks one shadow, and compares. Nothing that it says has an effect on the service.
-async fn ask_shadow(ctx: &Context, service: &Service, member: &Member<dyn Policy>, asked: &ShadowQuestion) {
+async fn ask_shadow(ctx: &Context, service: &Service, member: &PluginSlot<dyn Policy>, asked: &ShadowQuestion) {
     let mut question = asked.question.clone();
     let (plugin, now, incident) = (member.plugin.plugin(), question.now, question.incident.id);
     let trial = member.trial.as_ref().unwrap_or(&plugin.name);
     let said = ask(ctx, service, member, &mut question).await;
     let call = call(service, member, &question, said);
-    if let Said::Answer(answer) = &call.said {
+    if let CallResult::Answer(answer) = &call.said {
         let theirs = asked.by(member.against.as_ref());
         let passed = |decision: &Decision| decision.choice == Choice::Pass;
         // A pass is compared only with the other plug-in's own answer: beside the decision of all it says nothing.
@@ -240,7 +241,7 @@ async fn ask_shadow(ctx: &Context, service: &Service, member: &Member<dyn Policy
                 false => Pair::of_decisions(&answer.decision, theirs),
             };
             let by = if behind { plugin.to_string() } else { theirs.source.to_string() };
-            let occasion = Occasion { at: now, service: service.name.clone(), incident: Some(incident), by };
+            let occasion = ComparisonContext { at: now, service: service.name.clone(), incident: Some(incident), by };
             ctx.trials.compared(trial, &occasion, &pair);
             let record = Record::Shadowed {
                 plugin: plugin.clone(),
@@ -252,11 +253,11 @@ async fn ask_shadow(ctx: &Context, service: &Service, member: &Member<dyn Policy
             ctx.record(service, vec![Entry::of_incident(now, service.name.clone(), incident, record)]);
         }
     }
-    ctx.ports.journal.keep(Kept::Call(Box::new(call)));
+    ctx.ports.journal.keep(Recording::Call(Box::new(call)));
 }
 
-fn call(service: &Service, member: &Member<dyn Policy>, question: &Question, said: Said) -> Call {
-    Call {
+fn call(service: &Service, member: &PluginSlot<dyn Policy>, question: &Question, said: CallResult) -> PluginCall {
+    PluginCall {
         at: question.now,
         service: service.name.clone(),
         incident: Some(question.incident.id),
@@ -264,7 +265,7 @@ fn call(service: &Service, member: &Member<dyn Policy>, question: &Question, sai
         settings: member.plugin.settings(),
         part: member.part,
         replayable: member.plugin.replayable(),
-        asked: Asked::Policy(Box::new(question.clone())),
+        asked: CallInput::Policy(Box::new(question.clone())),
         said,
     }
 }

@@ -1,6 +1,6 @@
 //! Prove: fresh samples say whether an act helped; then the attempt is settled and learned from.
 //!
-//! The window and its verdict are pure ([`crate::verify`]); this file waits, records, and takes back what made things worse. It
+//! The window and its verdict are pure ([`crate::proof_window`]); this file waits, records, and takes back what made things worse. It
 //! starts nothing.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use heald_model::{
 use crate::context::Context;
 use crate::guard;
 use crate::incidents;
+use crate::proof_window::{ProofTerms, ProofWindow};
 use crate::service::Service;
-use crate::verify::{Terms, Trial};
 
 /// The implicit probe of a supervised process.
 const PROCESS_PROBE: &str = "process";
@@ -31,10 +31,10 @@ pub(crate) async fn verify(ctx: &Context, service: &Service, intent: &Intent, re
             about.map_or_else(|| (String::new(), Severity::Info), |known| (known.condition.clone(), known.severity));
         let needed = needed(&service.spec(), intent);
         let deadline = ctx.now() + intent.verify_within;
-        let mut trial = Trial::new(Terms { condition, severity, since, incarnation, needed, deadline });
+        let mut window = ProofWindow::new(ProofTerms { condition, severity, since, incarnation, needed, deadline });
         // A new process can have ended before anybody waited for it.
-        state.series.values().flat_map(|series| &series.samples).for_each(|sample| trial.hear(sample));
-        state.trial = Some(trial);
+        state.series.values().flat_map(|series| &series.samples).for_each(|sample| window.hear(sample));
+        state.proof = Some(window);
     }
     ctx.ports.probes.expect(&service.name, incarnation);
     let (outcome, proof) = loop {
@@ -43,18 +43,18 @@ pub(crate) async fn verify(ctx: &Context, service: &Service, intent: &Intent, re
             let mut state = service.lock();
             let given_up = state.ending || ctx.desired(service) == Desired::Stopped;
             let now = ctx.now();
-            let Some(trial) = &state.trial else { break (Outcome::Unknown, Default::default()) };
-            let verdict = trial.verdict(&state.concerns, now);
+            let Some(window) = &state.proof else { break (Outcome::Unknown, Default::default()) };
+            let verdict = window.verdict(&state.concerns, now);
             // That a detector gives no answer is no proof that nothing helped.
-            let unconfirmed = verdict == Some(Outcome::NotHealed) && state.unconfirmed(trial.condition());
+            let unconfirmed = verdict == Some(Outcome::NotHealed) && state.unconfirmed(window.condition());
             let verdict = if unconfirmed { Some(Outcome::Unknown) } else { verdict };
             let verdict = verdict.or(given_up.then_some(Outcome::Unknown));
             if let Some(outcome) = verdict {
-                let proof = trial.proof();
-                state.trial = None;
+                let proof = window.proof();
+                state.proof = None;
                 break (outcome, proof);
             }
-            trial.deadline
+            window.deadline
         };
         tokio::select! {
             biased;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heald_model::{Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series};
 
-use crate::ports::Window;
+use heald_model::Window;
 
 /// Samples kept of each series, unless a detector's window asks for more.
 const KEPT: usize = 60;
@@ -16,17 +16,17 @@ const KEPT_AT_MOST: usize = 600;
 const PROCESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// What was seen of a service, by probe and copy.
-pub type Seen = BTreeMap<(ProbeId, Option<Replica>), Series>;
+pub type SeriesMap = BTreeMap<(ProbeId, Option<Replica>), Series>;
 
 /// Takes a sample into its series, of which `kept` samples stay; one seen for the first time begins a series as its probe is
 /// configured.
-pub fn take_in(seen: &mut Seen, probes: &[ProbeSpec], sample: Sample, kept: usize) {
+pub fn take_in(seen: &mut SeriesMap, probes: &[ProbeSpec], sample: Sample, kept: usize) {
     let key = (sample.probe.clone(), sample.replica.clone());
     seen.entry(key).or_insert_with(|| begin(probes, &sample)).push(sample, kept);
 }
 
 /// A look is over: nothing is new any more.
-pub fn settle(seen: &mut Seen) {
+pub fn settle(seen: &mut SeriesMap) {
     seen.values_mut().for_each(|series| series.fresh = 0);
 }
 

@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use heald_engine::calls::Part;
 use heald_engine::config::Budget;
 use heald_engine::guard::Permit;
 use heald_engine::ports::*;
-use heald_engine::{Cast, Charge, Healer, HealingConfig, Member, Past, Ports, ServiceList};
+use heald_engine::{Healer, HealingConfig, Past, PluginChain, PluginSlot, Ports, ServiceList, ServiceSetup};
+use heald_model::SlotMode;
 use heald_model::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -133,7 +133,7 @@ impl Journal for FakeJournal {
         self.take(entries);
     }
 
-    fn keep(&self, _: heald_engine::calls::Kept) {}
+    fn keep(&self, _: heald_model::Recording) {}
 
     async fn commit(&self, entries: Vec<Entry>, _: Durability) -> Result<(), JournalError> {
         self.take(entries);
@@ -246,11 +246,11 @@ impl Probes for FakeProbes {
 struct AllRunning;
 
 #[async_trait]
-impl Wishes for AllRunning {
+impl DesiredStates for AllRunning {
     fn desired(&self, _: &ServiceName) -> Desired {
         Desired::Running
     }
-    async fn wish(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
+    async fn set_desired(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
         Ok(())
     }
 }
@@ -377,8 +377,8 @@ impl Policy for Arsonist {
     }
 }
 
-fn in_shadow<T: ?Sized>(plugin: Arc<T>, name: &str) -> Member<T> {
-    Member { plugin, part: Part::Shadow, trial: Some(name.into()), against: None }
+fn in_shadow<T: ?Sized>(plugin: Arc<T>, name: &str) -> PluginSlot<T> {
+    PluginSlot { plugin, part: SlotMode::Shadow, trial: Some(name.into()), against: None }
 }
 
 /// A running heald, which can be killed.
@@ -499,29 +499,29 @@ fn boot(scenario: &Scenario, world: &Shared, clock: &Arc<VirtualClock>, life: u6
         probes: Arc::new(FakeProbes),
         actions: Arc::new(FakeActions(world.clone(), clock.clone())),
         processes: Arc::new(FakeProcesses(world.clone())),
-        wishes: Arc::new(AllRunning),
+        desired_states: Arc::new(AllRunning),
     };
-    let charges = scenario
+    let setups = scenario
         .specs
         .iter()
-        .map(|spec| Charge {
+        .map(|spec| ServiceSetup {
             spec: spec.clone(),
-            cast: {
+            plugins: {
                 let dice = Mutex::new(StdRng::seed_from_u64(scenario.seed + life));
-                let mut cast = Cast::active(
+                let mut plugins = PluginChain::active(
                     vec![Arc::new(Detects(plugin("d"), dice, scenario.faulty, scenario.chatter))],
                     vec![Arc::new(Decides(plugin("p")))],
                 );
-                cast.detectors.push(in_shadow(Arc::new(Arsonist(plugin("alarm"))), "alarm"));
-                cast.policies.insert(0, in_shadow(Arc::new(Arsonist(plugin("arson"))), "arson"));
-                cast
+                plugins.detectors.push(in_shadow(Arc::new(Arsonist(plugin("alarm"))), "alarm"));
+                plugins.policies.insert(0, in_shadow(Arc::new(Arsonist(plugin("arson"))), "arson"));
+                plugins
             },
         })
         .collect();
     let rows = world.lock().unwrap().rows.clone();
     let past = Past { incidents: fold(&rows).into_values().collect(), entries: rows, ..Past::default() };
     let samples = Arc::new(ServiceList::default());
-    let healer = Healer::new(config, ports, Arc::clone(&samples), charges, past);
+    let healer = Healer::new(config, ports, Arc::clone(&samples), setups, past);
     let healing = Arc::clone(&healer);
     let task = tokio::spawn(async move { healing.run().await });
     Runtime { healer, samples, task }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
+use heald_control::PluginMode;
 use heald_model::PluginName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

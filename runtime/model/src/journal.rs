@@ -289,3 +289,14 @@ pub struct Row {
     #[serde(flatten)]
     pub entry: Entry,
 }
+
+/// Why the journal did not take or give something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// The disk or the database refused.
+    #[error("the journal cannot be used: {0}")]
+    Unavailable(String),
+    /// The writer has ended.
+    #[error("the journal is closed")]
+    Closed,
+}

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::PluginName;
+use crate::id::{IncidentId, PluginName, ServiceName};
+use crate::time::Moment;
 
 /// One plug-in as loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -118,3 +119,61 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// A service about which the plug-in is not asked for a while, after failing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Which service.
+    pub service: ServiceName,
+    /// Failures in a row.
+    pub strikes: u32,
+    /// Until then; one trial call follows. None: struck, not rested.
+    pub until: Option<Moment>,
+}
+
+/// How often it agreed with what was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Answers that were compared.
+    pub compared: u64,
+    /// Those that were the same in what matters: the action with its parameters, or the set of findings.
+    pub agreed: u64,
+    /// Those that were not.
+    pub disagreed: u64,
+    /// Calls in which it passed, and so said nothing to compare.
+    pub abstained: u64,
+    /// Calls in which it failed.
+    pub faulted: u64,
+    /// Of those that disagreed: it would have acted where nothing was done.
+    pub would_have_acted: u64,
+    /// And it would have done nothing where something was done.
+    pub would_have_withheld: u64,
+}
+
+impl Agreement {
+    /// The share of compared answers that disagreed, 0..1; 0 when none was compared.
+    pub fn disagreement(&self) -> f64 {
+        // Counts far below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        let share = if self.compared == 0 { 0.0 } else { self.disagreed as f64 / self.compared as f64 };
+        share
+    }
+}
+
+/// One answer that differed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// When.
+    pub at: Moment,
+    /// About which service.
+    pub service: ServiceName,
+    /// In which incident, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
+    /// What it would have done, or found.
+    pub would: String,
+    /// What was done, or found.
+    pub did: String,
+    /// Who said that.
+    pub by: String,
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::Fact;
-use crate::id::{PluginName, ProbeId, ServiceName};
+use crate::id::{IncidentId, PluginName, ProbeId, ServiceName};
+use crate::process::ProcessState;
 use crate::sample::Role;
 
 /// How heald treats what it decides.
@@ -188,4 +189,27 @@ pub struct ServiceView {
     pub metadata: serde_json::Value,
     /// What else is known: `desired`, `mode`, ...
     pub facts: Vec<Fact>,
+}
+
+/// How a service stands, in one object.
+#[derive(Clone, Debug)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// Whether it serves; None: not known, or not wanted.
+    pub up: Option<bool>,
+    /// Its circuit.
+    pub breaker: Breaker,
+    /// What the operator wants of it.
+    pub desired: Desired,
+    /// How decisions about it are treated.
+    pub mode: Mode,
+    /// Its processes, if heald runs them.
+    pub processes: Vec<ProcessState>,
+    /// Its open incidents, the leading one first.
+    pub incidents: Vec<IncidentId>,
+    /// What it needs.
+    pub depends_on: Vec<ServiceName>,
+    /// The operator's tags.
+    pub tags: Vec<String>,
 }

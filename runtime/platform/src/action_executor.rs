@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use heald_engine::guard::Permit;
-use heald_engine::ports::{ActionError, Actions, Clock, Entropy, ProcessState, Processes};
+use heald_engine::ports::{ActionError, Actions, Clock, Entropy, Processes};
 use heald_host::{PluginActions, Task, Touch, TouchError};
+use heald_model::ProcessState;
 use heald_model::{
     ActionInfo, Attempt, Breaker, Class, Incident, Intent, Offer, PluginName, Receipt, Replica, ServiceName,
     ServiceSpec, ServiceView, Source,

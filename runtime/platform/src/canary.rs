@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_engine::plugins::Agreement;
 use heald_host::CanaryConfig;
+use heald_model::Agreement;
 
 use super::Platform;
 use super::overrides::OverrideKind;

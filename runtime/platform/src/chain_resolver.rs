@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heald_engine::calls::Part;
 use heald_engine::ports::{Detector, Policy};
-use heald_engine::{Cast, Member, Profile};
+use heald_engine::{PluginChain, PluginSlot};
+use heald_model::SlotMode;
+
+use crate::consult::Profile;
 use heald_host::{HostError, Plugin, PluginActions, PluginRole};
 use heald_model::{PluginName, ServiceName};
 use serde_json::{Map, Value};
@@ -17,7 +19,7 @@ use heald_config::{Config, ServiceConfig, chain};
 #[derive(Default)]
 pub struct ChainResolver {
     /// Detectors and policies of each service.
-    pub casts: BTreeMap<ServiceName, Cast>,
+    pub chains: BTreeMap<ServiceName, PluginChain>,
     /// Actions of each service.
     pub actions: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>,
     /// The profiles that can be consulted.
@@ -29,22 +31,22 @@ pub struct ChainResolver {
 /// A plug-in in one slot of a chain.
 struct ChainSlot<'a> {
     registered: &'a RegisteredPlugin,
-    part: Part,
+    part: SlotMode,
     trial: Option<PluginName>,
     against: Option<PluginName>,
 }
 
 impl<'a> ChainSlot<'a> {
     fn active(registered: &'a RegisteredPlugin) -> Self {
-        Self { registered, part: Part::Active, trial: None, against: None }
+        Self { registered, part: SlotMode::Active, trial: None, against: None }
     }
 
     fn shadow(registered: &'a RegisteredPlugin, trial: &PluginName, against: Option<&PluginName>) -> Self {
-        Self { registered, part: Part::Shadow, trial: Some(trial.clone()), against: against.cloned() }
+        Self { registered, part: SlotMode::Shadow, trial: Some(trial.clone()), against: against.cloned() }
     }
 
-    fn member<T: ?Sized>(self, plugin: Arc<T>) -> Member<T> {
-        Member { plugin, part: self.part, trial: self.trial, against: self.against }
+    fn member<T: ?Sized>(self, plugin: Arc<T>) -> PluginSlot<T> {
+        PluginSlot { plugin, part: self.part, trial: self.trial, against: self.against }
     }
 }
 
@@ -53,8 +55,8 @@ impl ChainResolver {
     pub async fn of(config: &Config, registry: &PluginRegistry) -> Self {
         let mut resolved = Self::default();
         for service in &config.service {
-            let cast = resolved.cast(config, registry, service).await;
-            resolved.casts.insert(service.name.clone(), cast);
+            let chain = resolved.chain(config, registry, service).await;
+            resolved.chains.insert(service.name.clone(), chain);
             let actions = resolved.actions_for(config, registry, service).await;
             resolved.actions.insert(service.name.clone(), actions);
         }
@@ -62,8 +64,8 @@ impl ChainResolver {
         resolved
     }
 
-    async fn cast(&mut self, config: &Config, registry: &PluginRegistry, service: &ServiceConfig) -> Cast {
-        let mut cast = Cast::default();
+    async fn chain(&mut self, config: &Config, registry: &PluginRegistry, service: &ServiceConfig) -> PluginChain {
+        let mut chain = PluginChain::default();
         let listed = config.detectors(service).iter().chain(of_folder(registry, &service.name, PluginRole::Detector));
         for name in listed {
             // Whether a detector answers in this slot, and whether one was refused.
@@ -73,8 +75,8 @@ impl ChainResolver {
                 let Some(plugin) = detector else { continue };
                 match plugin.detector(&settings(config, slot.registered, Some(service))).await {
                     Ok(detector) => {
-                        there |= slot.part == Part::Active;
-                        cast.detectors.push(slot.member(detector as Arc<dyn Detector>));
+                        there |= slot.part == SlotMode::Active;
+                        chain.detectors.push(slot.member(detector as Arc<dyn Detector>));
                     }
                     Err(error) => {
                         refused = true;
@@ -85,7 +87,7 @@ impl ChainResolver {
             let wanted = registry.get(name).is_some_and(|registered| !registered.disabled());
             if wanted && !there && (refused || registry.get(name).is_some_and(|registered| registered.plugin.is_none()))
             {
-                cast.missing.push(name.clone());
+                chain.missing.push(name.clone());
             }
         }
         // Policies of the folder go first: those of the configuration usually answer everything.
@@ -94,12 +96,12 @@ impl ChainResolver {
             for slot in slots(config, registry, name, &service.name, PluginRole::Policy) {
                 let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
                 match plugin.policy(&settings(config, slot.registered, Some(service))).await {
-                    Ok(policy) => cast.policies.push(slot.member(policy as Arc<dyn Policy>)),
+                    Ok(policy) => chain.policies.push(slot.member(policy as Arc<dyn Policy>)),
                     Err(error) => self.refused(slot.registered, "as a policy", &error),
                 }
             }
         }
-        cast
+        chain
     }
 
     async fn actions_for(
@@ -113,7 +115,7 @@ impl ChainResolver {
         for name in listed {
             // A shadow's actions are not offered: an action that is not performed gives nothing to compare.
             for slot in slots(config, registry, name, &service.name, PluginRole::Action)
-                .filter(|slot| slot.part == Part::Active)
+                .filter(|slot| slot.part == SlotMode::Active)
             {
                 let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
                 match plugin.actions(&settings(config, slot.registered, Some(service))).await {

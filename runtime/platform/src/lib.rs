@@ -22,6 +22,7 @@ pub mod builtins;
 mod canary;
 mod chain_resolver;
 mod components;
+mod consult;
 mod folder;
 mod orders;
 mod overrides;
@@ -34,15 +35,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
+use heald_control::PluginMode;
 use heald_engine::ports::{Clock, Journal};
-use heald_engine::{Cast, Consultants, Healer, Member};
+use heald_engine::{Healer, PluginChain, PluginSlot};
 use heald_host::{Capability, Host, HostError, Plugin, PluginConfig, SectionError};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
 
 pub use chain_resolver::ChainResolver;
 pub use components::{Components, components_dir};
+pub use consult::{Consultants, Profile};
 pub use registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, nameless};
 
 use crate::action_executor::ActionExecutor;
@@ -74,7 +76,7 @@ pub struct Platform {
     /// Whoever changes plug-ins holds it: there is one change at a time.
     changing: tokio::sync::Mutex<()>,
     /// The plug-ins that each service has now: a service whose plug-ins stay the same is left alone.
-    in_use: Mutex<BTreeMap<ServiceName, Cast>>,
+    in_use: Mutex<BTreeMap<ServiceName, PluginChain>>,
     ports: OnceLock<PlatformPorts>,
 }
 
@@ -158,7 +160,7 @@ impl Platform {
                 registered.why = Some(why.clone());
             }
         }
-        *platform.in_use() = resolved.casts.clone();
+        *platform.in_use() = resolved.chains.clone();
         *platform.registry_mut() = registry;
         (Arc::new(platform), resolved, note.into_iter().collect())
     }
@@ -288,10 +290,10 @@ impl Platform {
         ports.executor.offer(resolved.actions);
         ports.consultants.recast(resolved.profiles);
         let mut in_use = self.in_use();
-        for (service, cast) in resolved.casts {
-            let before = in_use.insert(service.clone(), cast.clone());
-            if !before.is_some_and(|before| same_plugins(&before, &cast)) {
-                ports.healer.plugins().set_plugins(&service, cast);
+        for (service, chain) in resolved.chains {
+            let before = in_use.insert(service.clone(), chain.clone());
+            if !before.is_some_and(|before| same_plugins(&before, &chain)) {
+                ports.healer.plugins().set_plugins(&service, chain);
             }
         }
         Ok(())
@@ -352,7 +354,7 @@ impl Platform {
         self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn in_use(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Cast>> {
+    fn in_use(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, PluginChain>> {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -362,14 +364,14 @@ impl Platform {
 }
 
 /// True if both have the same instances of the same plug-ins, in the same order and the same parts.
-fn same_plugins(one: &Cast, other: &Cast) -> bool {
+fn same_plugins(one: &PluginChain, other: &PluginChain) -> bool {
     same_members(&one.detectors, &other.detectors)
         && same_members(&one.policies, &other.policies)
         && one.missing == other.missing
 }
 
-fn same_members<T: ?Sized>(some: &[Member<T>], others: &[Member<T>]) -> bool {
-    let same = |one: &Member<T>, other: &Member<T>| {
+fn same_members<T: ?Sized>(some: &[PluginSlot<T>], others: &[PluginSlot<T>]) -> bool {
+    let same = |one: &PluginSlot<T>, other: &PluginSlot<T>| {
         // By address: two instances of one plug-in with different settings are different.
         std::ptr::addr_eq(Arc::as_ptr(&one.plugin), Arc::as_ptr(&other.plugin))
             && (one.part, &one.trial, &one.against) == (other.part, &other.trial, &other.against)

@@ -2,9 +2,9 @@
 //! promote and revoke outlive a restart.
 
 use async_trait::async_trait;
-use heald_engine::plugins::{Divergence, PluginError, PluginMode, PluginStatus, Plugins};
-use heald_engine::ports::JournalError;
+use heald_control::{Divergence, PluginError, PluginMode, PluginStatus, Plugins};
 use heald_host::{Capability, NoCapability};
+use heald_model::JournalError;
 use heald_model::{Moment, PluginName, PluginRef};
 
 use super::overrides::{Decided, OverrideKind, PluginOverride};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heald_engine::Healer;
 use heald_engine::ports::Durability;
-use heald_engine::ports::{Clock, Journal, SampleSink, Wishes};
+use heald_engine::ports::{Clock, DesiredStates, Journal, SampleSink};
 use heald_model::{Desired, Entry, Health, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
 use heald_probe::{Prober, StatusChange};
 use heald_supervisor::config::RestartMode;
@@ -188,7 +188,7 @@ impl ProcessEvents {
     /// Takes over the processes of the runtime before this one: handles the ends it missed, stops services that are to be stopped,
     /// starts those that were never started, and replaces one by one the processes that lost their output or have another
     /// configuration. With `blind` the desired states cannot be read, and nothing is started or stopped.
-    pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn Wishes>, blind: bool) {
+    pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn DesiredStates>, blind: bool) {
         if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
             tracing::error!("what is no longer configured cannot be stopped: {error}");
         }

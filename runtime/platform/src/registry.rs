@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use heald_engine::plugins::{PluginMode, PluginState};
+use heald_control::{PluginMode, PluginState};
 use heald_host::{Plugin, PluginConfig, PluginRole};
 use heald_model::{Moment, PluginName, PluginRef, ServiceName};
 

@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use heald_engine::calls::{Asked, CallQuery, Heard, Said};
-use heald_engine::ports::{Observation, Question};
 use heald_model::{
     Breaker, Concern, Fault, FaultCause, Finding, Incident, IncidentId, Moment, PluginName, ProbeId, Role, Sample,
     Series, ServiceName, ServiceView, Severity, Source, Stage,
 };
+use heald_model::{CallInput, CallQuery, CallResult, HostCall};
+use heald_model::{Observation, Question};
 use heald_store::Store;
 use uuid::Uuid;
 
@@ -36,15 +36,15 @@ pub(super) async fn self_test(
     // If the journal cannot be read, the made-up calls must do.
     let recorded = store.calls(query).await.unwrap_or_default().calls;
     let mut tried = BTreeSet::new();
-    for (service, cast) in &resolved.casts {
-        for member in cast.detectors.iter().filter(|member| member.plugin.plugin().name == *name) {
+    for (service, chain) in &resolved.chains {
+        for member in chain.detectors.iter().filter(|member| member.plugin.plugin().name == *name) {
             // Services with the same configuration share one detector.
             if !tried.insert(Arc::as_ptr(&member.plugin).cast::<()>().addr()) {
                 continue;
             }
-            let mut shown: Vec<(String, Observation, &[Heard])> = Vec::new();
+            let mut shown: Vec<(String, Observation, &[HostCall])> = Vec::new();
             for kept in &recorded {
-                if let (Asked::Detector(input), Said::Verdict(said)) = (&kept.call.asked, &kept.call.said) {
+                if let (CallInput::Detector(input), CallResult::Verdict(said)) = (&kept.call.asked, &kept.call.said) {
                     shown.push((format!("recorded call {}", kept.seq), (**input).clone(), &said.heard));
                 }
             }
@@ -57,13 +57,13 @@ pub(super) async fn self_test(
                 failure(member.plugin.replayed(&input, heard).await.err(), &what, &input.service.name)?;
             }
         }
-        for member in cast.policies.iter().filter(|member| member.plugin.plugin().name == *name) {
+        for member in chain.policies.iter().filter(|member| member.plugin.plugin().name == *name) {
             if !tried.insert(Arc::as_ptr(&member.plugin).cast::<()>().addr()) {
                 continue;
             }
-            let mut asked: Vec<(String, Question, &[Heard])> = Vec::new();
+            let mut asked: Vec<(String, Question, &[HostCall])> = Vec::new();
             for kept in &recorded {
-                if let (Asked::Policy(question), Said::Answer(said)) = (&kept.call.asked, &kept.call.said) {
+                if let (CallInput::Policy(question), CallResult::Answer(said)) = (&kept.call.asked, &kept.call.said) {
                     asked.push((format!("recorded call {}", kept.seq), (**question).clone(), &said.heard));
                 }
             }

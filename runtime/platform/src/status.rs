@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use heald_engine::plugins::{Divergence, PluginCounters, PluginError, PluginStatus};
+use heald_control::{Divergence, PluginCounters, PluginError, PluginStatus};
 use heald_model::{PluginName, ServiceName};
 
 use super::Platform;

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heald_breaker::{Admission, Transition};
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
 use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, ProbeId, Replica, Role, Sample, ServiceName};
 use tokio::sync::watch;
 
@@ -105,9 +105,9 @@ impl MonitoredService {
     }
 
     /// The counts, the health and the newest metrics of the service.
-    pub(crate) fn pulse(&self) -> Pulse {
+    pub(crate) fn pulse(&self) -> ProbeStatus {
         let state = self.lock();
-        Pulse { breaker: state.circuit.state(), ..state.pulse.clone() }
+        ProbeStatus { breaker: state.circuit.state(), ..state.pulse.clone() }
     }
 
     /// The state of the circuit.

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use heald_engine::ports::{Board, Probes, Pulse};
+use heald_control::{ProbeBoard, ProbeStatus};
+use heald_engine::ports::Probes;
 use heald_model::{Breaker, Moment, ProbeId, Replica, ServiceName};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -183,8 +184,8 @@ impl Probes for Prober {
 }
 
 #[async_trait]
-impl Board for Prober {
-    fn pulses(&self) -> Vec<(ServiceName, Pulse)> {
+impl ProbeBoard for Prober {
+    fn pulses(&self) -> Vec<(ServiceName, ProbeStatus)> {
         self.0.services.iter().map(|(name, entry)| (name.clone(), entry.monitored.pulse())).collect()
     }
 

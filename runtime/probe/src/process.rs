@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use heald_engine::ports::ProcessState;
+use heald_model::ProcessState;
 use heald_model::{Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 use tokio::time::Instant;
 

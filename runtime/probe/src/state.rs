@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use heald_breaker::{BreakerConfig, Circuit};
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
 use heald_model::{Health, Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
 
 /// The state that the checks of a service made.
 pub(crate) struct ProbeState {
     pub(crate) circuit: Circuit,
-    pub(crate) pulse: Pulse,
+    pub(crate) pulse: ProbeStatus,
     pub(crate) views: BTreeMap<(ProbeId, Option<Replica>), CheckView>,
     /// Counts actions, holds and releases. A check that began in an earlier generation changes nothing.
     pub(crate) generation: u64,
@@ -44,7 +44,7 @@ impl ProbeState {
     pub(crate) fn new(breaker: BreakerConfig, starting: Moment) -> Self {
         Self {
             circuit: Circuit::new(breaker),
-            pulse: Pulse::default(),
+            pulse: ProbeStatus::default(),
             views: BTreeMap::new(),
             generation: 0,
             incarnation: None,

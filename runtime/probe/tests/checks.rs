@@ -5,7 +5,7 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use heald_engine::ports::Board;
+use heald_control::ProbeBoard;
 use heald_model::{Health, Sample};
 use heald_probe::{ProbeConfig, StatusSet};
 use rig::{Act, Stub, TestRig, eventually, exec, http, service, tcp};

@@ -7,7 +7,9 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_engine::ports::{Board, Probes, ProcessState};
+use heald_control::ProbeBoard;
+use heald_engine::ports::Probes;
+use heald_model::ProcessState;
 use heald_model::{Breaker, Health, Moment, PROCESS_PROBE, Role, Sample};
 use heald_probe::{ProbeConfig, ServiceProbes};
 use rig::{Act, Stub, TestRig, Told, eventually, http, now, service, tcp};

@@ -5,7 +5,8 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use heald_engine::ports::{Board, Probes};
+use heald_control::ProbeBoard;
+use heald_engine::ports::Probes;
 use heald_model::{Breaker, Health, Role, ServiceName};
 use heald_probe::{ProbeConfig, ProbeError, ProbeKind, ServiceProbes};
 use rig::{Act, Stub, TestRig, eventually, http, now, service, tcp};

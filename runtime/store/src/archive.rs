@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heald_engine::calls::{CallQuery, Settings};
+use heald_model::{CallQuery, PluginSettings};
 use heald_model::{Incident, IncidentId, Moment, ServiceName};
 use rusqlite::Connection;
 
@@ -52,7 +52,7 @@ impl Archive {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn settings(&self, digest: &str) -> Result<Option<Settings>, StoreError> {
+    pub fn settings(&self, digest: &str) -> Result<Option<PluginSettings>, StoreError> {
         self.read(calls::settings(&self.connection, digest))
     }
 

@@ -1,8 +1,8 @@
-//! Kept calls to and from their rows. A call that cannot be read is reported and does not hide the others.
+//! Recording calls to and from their rows. A call that cannot be read is reported and does not hide the others.
 
 use std::io;
 
-use heald_engine::calls::{Asked, Call, CallQuery, Numbered, Part, Said, Settings};
+use heald_model::{CallInput, CallQuery, CallResult, NumberedCall, PluginCall, PluginSettings, SlotMode};
 use heald_model::{IncidentId, Moment, PluginRef, ServiceName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -18,8 +18,8 @@ pub(crate) struct PackedCall {
     service: ServiceName,
     incident: Option<IncidentId>,
     plugin: PluginRef,
-    settings: Settings,
-    part: Part,
+    settings: PluginSettings,
+    part: SlotMode,
     replayable: bool,
     role: &'static str,
     input: Vec<u8>,
@@ -27,11 +27,11 @@ pub(crate) struct PackedCall {
 }
 
 impl PackedCall {
-    pub(crate) fn of(call: Call) -> io::Result<Self> {
-        let Call { at, service, incident, plugin, settings, part, replayable, asked, said } = call;
+    pub(crate) fn of(call: PluginCall) -> io::Result<Self> {
+        let PluginCall { at, service, incident, plugin, settings, part, replayable, asked, said } = call;
         let role = match asked {
-            Asked::Detector(_) => "detector",
-            Asked::Policy(_) => "policy",
+            CallInput::Detector(_) => "detector",
+            CallInput::Policy(_) => "policy",
         };
         let (input, output) = (pack(&cbor(&asked)?)?, pack(&cbor(&said)?)?);
         Ok(Self { at, service, incident, plugin, settings, part, replayable, role, input, output })
@@ -80,10 +80,10 @@ pub(crate) fn touch_settings(connection: &Connection, digests: &[String], at: Mo
     Ok(())
 }
 
-fn word(part: Part) -> &'static str {
+fn word(part: SlotMode) -> &'static str {
     match part {
-        Part::Active => "active",
-        Part::Shadow => "shadow",
+        SlotMode::Active => "active",
+        SlotMode::Shadow => "shadow",
     }
 }
 
@@ -104,7 +104,7 @@ pub struct UnreadableCall {
 #[derive(Clone, Debug, Default)]
 pub struct CallPage {
     /// The calls that can be read.
-    pub calls: Vec<Numbered>,
+    pub calls: Vec<NumberedCall>,
     /// The calls that cannot be read.
     pub unreadable: Vec<UnreadableCall>,
 }
@@ -157,15 +157,19 @@ pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Resu
         let text = row.get::<_, Option<String>>(8)?.unwrap_or_default();
         match bodies(row.get_ref(11)?.as_blob()?, row.get_ref(12)?.as_blob()?) {
             Err(why) => page.unreadable.push(UnreadableCall { seq, at, plugin, why: why.to_string() }),
-            Ok((asked, said)) => page.calls.push(Numbered {
+            Ok((asked, said)) => page.calls.push(NumberedCall {
                 seq,
-                call: Call {
+                call: PluginCall {
                     at,
                     service: row.get::<_, String>(2)?.into(),
                     incident: row.get::<_, Option<[u8; 16]>>(3)?.map(|bytes| IncidentId(Uuid::from_bytes(bytes))),
                     plugin,
-                    settings: Settings { digest: settings.into(), text: text.into() },
-                    part: if row.get_ref(9)?.as_str()? == word(Part::Shadow) { Part::Shadow } else { Part::Active },
+                    settings: PluginSettings { digest: settings.into(), text: text.into() },
+                    part: if row.get_ref(9)?.as_str()? == word(SlotMode::Shadow) {
+                        SlotMode::Shadow
+                    } else {
+                        SlotMode::Active
+                    },
                     replayable: row.get(10)?,
                     asked,
                     said,
@@ -176,15 +180,15 @@ pub(crate) fn read(connection: &Connection, query: &CallQuery) -> rusqlite::Resu
     Ok(page)
 }
 
-fn bodies(input: &[u8], output: &[u8]) -> Result<(Asked, Said), Unreadable> {
+fn bodies(input: &[u8], output: &[u8]) -> Result<(CallInput, CallResult), Unreadable> {
     Ok((from_cbor(&unpack(input)?)?, from_cbor(&unpack(output)?)?))
 }
 
 /// A configuration by its digest.
-pub(crate) fn settings(connection: &Connection, digest: &str) -> rusqlite::Result<Option<Settings>> {
+pub(crate) fn settings(connection: &Connection, digest: &str) -> rusqlite::Result<Option<PluginSettings>> {
     let text = connection
         .prepare_cached("SELECT text FROM settings WHERE digest = ?")?
         .query_row([digest], |row| row.get::<_, String>(0))
         .optional()?;
-    Ok(text.map(|text| Settings { digest: digest.into(), text: text.into() }))
+    Ok(text.map(|text| PluginSettings { digest: digest.into(), text: text.into() }))
 }

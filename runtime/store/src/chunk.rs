@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use heald_engine::calls::{Checkpoint, Look, die};
+use heald_model::{Checkpoint, TapeEntry, call_seed};
 use heald_model::{Moment, PluginName, ProbeId, Replica, Sample, ServiceName, ServiceView};
 
 use crate::blob::{Unreadable, cbor, from_cbor};
@@ -18,7 +18,7 @@ use crate::columns::{ColumnReader, ColumnWriter, InvalidColumns};
 type SeriesKey = (ServiceName, ProbeId, Option<Replica>);
 
 /// Encodes looks of one service.
-pub(crate) fn write(service: &ServiceName, looks: &[Look]) -> io::Result<Vec<u8>> {
+pub(crate) fn write(service: &ServiceName, looks: &[TapeEntry]) -> io::Result<Vec<u8>> {
     let mut out = ColumnWriter::default();
     out.number(looks.len() as u64);
     let word = out.word(service.as_str());
@@ -39,7 +39,7 @@ pub(crate) fn write(service: &ServiceName, looks: &[Look]) -> io::Result<Vec<u8>
 }
 
 /// Decodes looks.
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Look>, Unreadable> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Vec<TapeEntry>, Unreadable> {
     let mut reader = ColumnReader::begin(bytes)?;
     let count = reader.count()?;
     let service = reader.number()?;
@@ -63,7 +63,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Look>, Unreadable> {
         series.samples = kept.by_ref().take(sizes.next().unwrap_or_default() as usize).collect();
     }
     let looks = times.into_iter().zip(samples).zip(views).zip(seeds).zip(checkpoints);
-    let looks = looks.map(|((((at, samples), view), seeds), checkpoint)| Look {
+    let looks = looks.map(|((((at, samples), view), seeds), checkpoint)| TapeEntry {
         service: service.clone(),
         at,
         view,
@@ -115,7 +115,7 @@ fn read_rare<T: serde::de::DeserializeOwned>(
 }
 
 /// Encodes the names as one of a few lists, and only the seeds that cannot be computed.
-fn write_seeds(out: &mut ColumnWriter, looks: &[Look]) {
+fn write_seeds(out: &mut ColumnWriter, looks: &[TapeEntry]) {
     let mut lists: Vec<Vec<&PluginName>> = Vec::new();
     let choices: Vec<u64> = looks
         .iter()
@@ -137,7 +137,9 @@ fn write_seeds(out: &mut ColumnWriter, looks: &[Look]) {
         }
     }
     out.numbers(&choices);
-    let odd = |look: &Look, name: &PluginName, seed: u64| (seed != die(&look.service, name, look.at)).then_some(seed);
+    let odd = |look: &TapeEntry, name: &PluginName, seed: u64| {
+        (seed != call_seed(&look.service, name, look.at)).then_some(seed)
+    };
     let odd: Vec<Option<u64>> =
         looks.iter().flat_map(|look| look.seeds.iter().map(move |(name, seed)| odd(look, name, *seed))).collect();
     out.presence(odd.iter().map(Option::is_some));
@@ -171,7 +173,7 @@ fn read_seeds(
     let each = times.iter().zip(chosen).map(|(at, names)| {
         let seed = |name: &PluginName| match odd.next() {
             Some(true) => given.next().unwrap_or_default(),
-            _ => die(service, name, *at),
+            _ => call_seed(service, name, *at),
         };
         names.iter().cloned().zip(names.iter().map(seed).collect::<Vec<_>>()).collect()
     });

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use heald_engine::ports::{JournalError, Wishes};
+use heald_engine::ports::DesiredStates;
+use heald_model::JournalError;
 use heald_model::{Desired, ServiceName};
 use serde::{Deserialize, Serialize};
 
@@ -87,13 +88,13 @@ impl DesiredStateFile {
 }
 
 #[async_trait]
-impl Wishes for DesiredStateFile {
+impl DesiredStates for DesiredStateFile {
     fn desired(&self, service: &ServiceName) -> Desired {
         let known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(service).copied().unwrap_or_default()
     }
 
-    async fn wish(&self, service: &ServiceName, desired: Desired) -> Result<(), JournalError> {
+    async fn set_desired(&self, service: &ServiceName, desired: Desired) -> Result<(), JournalError> {
         let (shared, service) = (Arc::clone(&self.shared), service.clone());
         let kept = tokio::task::spawn_blocking(move || shared.keep(service, desired)).await;
         kept.map_err(|error| JournalError::Unavailable(error.to_string()))?.map_err(|error| {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use heald_engine::ports::JournalError;
+use heald_model::JournalError;
 
 /// Why the store could not be opened. Damage is no error: a damaged database is set aside and reported in
 /// [`Opened::notes`](crate::Opened::notes).

@@ -2,7 +2,8 @@
 //!
 //! Plain data. This module runs no thread and decides nothing.
 
-use heald_engine::ports::{Durability, JournalError};
+use heald_engine::ports::Durability;
+use heald_model::JournalError;
 use tokio::sync::oneshot;
 
 use crate::calls::PackedCall;

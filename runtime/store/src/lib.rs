@@ -5,7 +5,7 @@
 //! of their own (read.rs). Data for replay (calls of plug-ins, and the tape of everything that detectors were given) is
 //! packed on another thread (replay_writer.rs) and dropped rather than let an entry wait. [`Archive`] reads a database
 //! from outside, beside a running heald or a copy. [`DesiredStateFile`] implements
-//! [`Wishes`](heald_engine::ports::Wishes) on a file beside the database.
+//! [`DesiredStates`](heald_engine::ports::DesiredStates) on a file beside the database.
 //!
 //! It refuses to open a database that another heald uses, that a newer heald wrote, or that is not heald's. It refuses
 //! to delete a damaged one, and to lose an entry without reporting it.
@@ -39,10 +39,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use heald_engine::calls::{CallQuery, Kept};
+use heald_control::{History, IncidentQuery, Page};
 use heald_engine::learn::Catalog;
-use heald_engine::ports::{Durability, History, IncidentQuery, Journal, JournalError, Page};
+use heald_engine::ports::{Durability, Journal};
+use heald_model::JournalError;
 use heald_model::{Attempt, Entry, Experience, Incident, IncidentId, Moment, Row, ServiceName};
+use heald_model::{CallQuery, Recording};
 use tokio::sync::{broadcast, oneshot};
 
 pub use crate::archive::{Archive, TapeReader};
@@ -283,7 +285,7 @@ impl Drop for Store {
 
 #[async_trait]
 impl Journal for Store {
-    fn keep(&self, kept: Kept) {
+    fn keep(&self, kept: Recording) {
         self.replay_writer.take(kept);
     }
 

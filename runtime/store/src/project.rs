@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use heald_engine::learn::{Catalog, Key, Tally, lesson};
+use heald_engine::learn::{Catalog, FixKey, FixRecord, lesson};
 use heald_model::{Attempt, Ending, Incident, IncidentId, Intent, IntentId, Record, Row, ServiceName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -213,7 +213,7 @@ impl<'a> Draft<'a> {
             write_attempt(self.tx, placed)?;
         }
         for (key, tally) in self.changes.catalog.lines() {
-            write_tally(self.tx, false, key, tally)?;
+            write_fix(self.tx, false, key, tally)?;
         }
         Ok(self.changes)
     }
@@ -228,9 +228,9 @@ fn begun(intent: &Intent) -> Attempt {
 pub(crate) fn learn(
     catalog: &mut Catalog,
     attempt: &Attempt,
-    kept: impl Fn(&Key) -> rusqlite::Result<Option<Tally>>,
+    kept: impl Fn(&FixKey) -> rusqlite::Result<Option<FixRecord>>,
 ) -> rusqlite::Result<()> {
-    let Some(keys) = Key::of(attempt).filter(|_| lesson(attempt).is_some()) else { return Ok(()) };
+    let Some(keys) = FixKey::of(attempt).filter(|_| lesson(attempt).is_some()) else { return Ok(()) };
     for key in keys {
         if catalog.line(&key).is_none() {
             let tally = kept(&key)?.unwrap_or_default();
@@ -302,7 +302,7 @@ pub(crate) fn read_catalog(connection: &Connection, base: bool) -> rusqlite::Res
         connection.prepare_cached("SELECT signature, action, service, tally FROM catalog WHERE base = ?")?;
     let lines = statement.query_map([base], |row| {
         let service: String = row.get(2)?;
-        let key = Key {
+        let key = FixKey {
             signature: row.get::<_, String>(0)?.into(),
             action: row.get(1)?,
             service: (!service.is_empty()).then(|| service.into()),
@@ -317,7 +317,7 @@ pub(crate) fn read_catalog(connection: &Connection, base: bool) -> rusqlite::Res
 }
 
 /// Writes one line of the catalog.
-pub(crate) fn write_tally(connection: &Connection, base: bool, key: &Key, tally: &Tally) -> rusqlite::Result<()> {
+pub(crate) fn write_fix(connection: &Connection, base: bool, key: &FixKey, tally: &FixRecord) -> rusqlite::Result<()> {
     let service = key.service.as_ref().map_or("", ServiceName::as_str);
     connection
         .prepare_cached(

@@ -5,8 +5,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use heald_control::{IncidentQuery, Page};
 use heald_engine::learn::Catalog;
-use heald_engine::ports::{IncidentQuery, JournalError, Page};
+use heald_model::JournalError;
 use heald_model::{Attempt, Entry, Event, Incident, IncidentId, Moment, ServiceName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};

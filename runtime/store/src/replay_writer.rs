@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use heald_engine::calls::{Kept, Look};
 use heald_model::ServiceName;
+use heald_model::{Recording, TapeEntry};
 
 use crate::calls::PackedCall;
 use crate::health::{ReplayCounters, WriterHealth};
@@ -34,7 +34,7 @@ const LOOKS: usize = 600;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 enum ReplayItem {
-    Kept(Kept, u64),
+    Recording(Recording, u64),
     /// Hands over everything that came before, then answers.
     Flush(tokio::sync::oneshot::Sender<()>),
     Close,
@@ -55,7 +55,7 @@ pub(crate) struct ReplayWriter {
 impl std::fmt::Debug for ReplayItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Kept(..) => "Kept",
+            Self::Recording(..) => "Recording",
             Self::Flush(_) => "Flush",
             Self::Close => "Close",
         })
@@ -83,17 +83,17 @@ impl ReplayWriter {
     }
 
     /// Takes a call or a look, if there is room.
-    pub(crate) fn take(&self, kept: Kept) {
+    pub(crate) fn take(&self, kept: Recording) {
         let number = match &kept {
-            Kept::Call(_) if !self.calls => return,
-            Kept::Look(_) if !self.tape => return,
-            Kept::Call(_) => 0,
-            Kept::Look(look) => self.number(&look.service),
+            Recording::Call(_) if !self.calls => return,
+            Recording::Tape(_) if !self.tape => return,
+            Recording::Call(_) => 0,
+            Recording::Tape(look) => self.number(&look.service),
         };
         if self.health.get().is_some() {
             return self.counters.count_dropped(1, "the journal cannot be written");
         }
-        match self.queue.try_send(ReplayItem::Kept(kept, number)) {
+        match self.queue.try_send(ReplayItem::Recording(kept, number)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.counters.count_dropped(1, "they arrive faster than they can be written"),
             Err(TrySendError::Disconnected(_)) => self.counters.count_dropped(1, "the journal is closed"),
@@ -149,7 +149,7 @@ impl ReplayWorker {
             let due = waiting.map(|builder| builder.since() + PATIENCE).min();
             let wait = due.map_or(PATIENCE, |due| due.saturating_duration_since(Instant::now()));
             match items.recv_timeout(wait) {
-                Ok(ReplayItem::Kept(kept, number)) => self.take(kept, number),
+                Ok(ReplayItem::Recording(kept, number)) => self.take(kept, number),
                 Ok(ReplayItem::Flush(done)) => {
                     self.finish_due(|_| true);
                     self.hand_over();
@@ -165,18 +165,18 @@ impl ReplayWorker {
         }
     }
 
-    fn take(&mut self, kept: Kept, number: u64) {
+    fn take(&mut self, kept: Recording, number: u64) {
         match kept {
-            Kept::Call(call) => match PackedCall::of(*call) {
+            Recording::Call(call) => match PackedCall::of(*call) {
                 Ok(call) => self.packed.push(Packed::Call(call)),
                 Err(error) => self.counters.count_dropped(1, &error.to_string()),
             },
-            Kept::Look(look) => self.append(*look, number),
+            Recording::Tape(look) => self.append(*look, number),
         }
     }
 
     /// Appends a look to the chunk of its service.
-    fn append(&mut self, look: Look, number: u64) {
+    fn append(&mut self, look: TapeEntry, number: u64) {
         let service = look.service.clone();
         let follows = self.builders.get(&service).is_some_and(|builder| builder.next() == number);
         if look.checkpoint.is_some() || !follows {

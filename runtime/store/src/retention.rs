@@ -2,7 +2,7 @@
 //!
 //! It deletes whole units: a resolved incident with its rows, timeline and attempts; an operator's action outside any
 //! incident; rows that concern nothing but a service. So a rebuild after retention gives the same projections. What
-//! attempts taught stays in the catalog. Kept calls and the tape are deleted by age alone. It never touches an open
+//! attempts taught stays in the catalog. Recording calls and the tape are deleted by age alone. It never touches an open
 //! incident, an attempt under way, the newest row of a service, or the newest row of all, whose number must not be given
 //! again.
 
@@ -10,7 +10,7 @@ use heald_engine::learn::Catalog;
 use heald_model::{Attempt, Moment};
 use rusqlite::{Transaction, params};
 
-use crate::project::{learn, read_catalog, write_tally};
+use crate::project::{learn, read_catalog, write_fix};
 use crate::row::{from_json, wall};
 
 /// How many incidents, attempts, kept calls or chunks one transaction deletes: about a millisecond, which an intent can
@@ -28,7 +28,7 @@ pub struct Trimmed {
     pub incidents: usize,
     /// Attempts.
     pub attempts: usize,
-    /// Kept calls of plug-ins.
+    /// Recording calls of plug-ins.
     pub calls: usize,
     /// Chunks of the tape.
     pub chunks: usize,
@@ -132,7 +132,7 @@ fn forget(tx: &Transaction<'_>, which: &str, id: &[u8; 16]) -> rusqlite::Result<
         learn(&mut base, &attempt, |key| Ok(kept.line(key).cloned()))?;
     }
     for (key, tally) in base.lines() {
-        write_tally(tx, true, key, tally)?;
+        write_fix(tx, true, key, tally)?;
     }
     delete(tx, &format!("attempts WHERE {which}"), id)
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Instant;
 
-use heald_engine::calls::Look;
+use heald_model::TapeEntry;
 use heald_model::{Moment, ServiceName};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -84,7 +84,7 @@ pub(crate) struct ChunkBuilder {
     last: Moment,
     checkpoint: bool,
     settings: Vec<String>,
-    loose: Vec<Look>,
+    loose: Vec<TapeEntry>,
     segments: Vec<u8>,
     since: Instant,
 }
@@ -124,7 +124,7 @@ impl ChunkBuilder {
     }
 
     /// Adds the next look.
-    pub(crate) fn push(&mut self, look: Look) -> io::Result<()> {
+    pub(crate) fn push(&mut self, look: TapeEntry) -> io::Result<()> {
         if self.is_empty() {
             (self.first, self.checkpoint, self.since) = (look.at, look.checkpoint.is_some(), Instant::now());
         }
@@ -161,7 +161,7 @@ pub struct TapePosition {
 #[derive(Clone, Debug, Default)]
 pub struct TapeChunk {
     /// The looks in order; empty if the chunk cannot be used.
-    pub looks: Vec<Look>,
+    pub looks: Vec<TapeEntry>,
     /// What is missing before this chunk. The chunk then begins with a checkpoint or is empty.
     pub gap: Option<String>,
 }
@@ -218,7 +218,7 @@ pub(crate) fn next(
     }
 }
 
-fn read(blob: &[u8], count: u64) -> Result<Vec<Look>, Unreadable> {
+fn read(blob: &[u8], count: u64) -> Result<Vec<TapeEntry>, Unreadable> {
     let bytes = unpack(blob)?;
     let (mut rest, mut looks) = (bytes.as_slice(), Vec::new());
     while let Some((size, others)) = rest.split_first_chunk::<4>() {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use heald_engine::ports::{Durability, JournalError};
+use heald_engine::ports::Durability;
+use heald_model::JournalError;
 use heald_model::{Entry, Moment, Record, Row};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::broadcast;

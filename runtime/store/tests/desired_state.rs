@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use heald_engine::ports::Wishes;
+use heald_engine::ports::DesiredStates;
 use heald_model::{Desired, ServiceName};
 use heald_store::DesiredStateFile;
 
@@ -20,10 +20,10 @@ async fn desired_states_outlive_the_process() {
     assert!(!opened.unreadable && opened.notes.is_empty());
     let file = opened.file;
     assert_eq!(file.desired(&name("web")), Desired::Running);
-    file.wish(&name("web"), Desired::Stopped).await.unwrap();
-    file.wish(&name("db"), Desired::Paused).await.unwrap();
-    file.wish(&name("mq"), Desired::Paused).await.unwrap();
-    file.wish(&name("mq"), Desired::Running).await.unwrap();
+    file.set_desired(&name("web"), Desired::Stopped).await.unwrap();
+    file.set_desired(&name("db"), Desired::Paused).await.unwrap();
+    file.set_desired(&name("mq"), Desired::Paused).await.unwrap();
+    file.set_desired(&name("mq"), Desired::Running).await.unwrap();
     assert_eq!(file.desired(&name("web")), Desired::Stopped);
     drop(file);
     let again = DesiredStateFile::open(&path);
@@ -50,8 +50,8 @@ async fn an_unreadable_file_is_told_at_every_start_until_somebody_speaks() {
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "looking changes nothing");
         }
         let file = DesiredStateFile::open(&path).file;
-        file.wish(&name("web"), Desired::Stopped).await.unwrap();
-        file.wish(&name("db"), Desired::Stopped).await.unwrap();
+        file.set_desired(&name("web"), Desired::Stopped).await.unwrap();
+        file.set_desired(&name("db"), Desired::Stopped).await.unwrap();
         let aside: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -70,7 +70,7 @@ async fn a_wish_that_cannot_be_kept_is_not_half_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gone").join("heald.desired.json");
     let file = DesiredStateFile::open(&path).file;
-    let refusal = file.wish(&name("web"), Desired::Stopped).await.unwrap_err();
+    let refusal = file.set_desired(&name("web"), Desired::Stopped).await.unwrap_err();
     assert!(refusal.to_string().contains("heald.desired.json"), "{refusal}");
     assert_eq!(file.desired(&name("web")), Desired::Running);
 }
@@ -83,7 +83,7 @@ async fn changes_at_the_same_time_are_all_kept() {
     let tasks: Vec<_> = (0..20)
         .map(|n| {
             let file = std::sync::Arc::clone(&file);
-            tokio::spawn(async move { file.wish(&name(&format!("s{n}")), Desired::Paused).await.unwrap() })
+            tokio::spawn(async move { file.set_desired(&name(&format!("s{n}")), Desired::Paused).await.unwrap() })
         })
         .collect();
     for task in tasks {

@@ -6,8 +6,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use heald_control::{History, IncidentQuery};
 use heald_engine::learn::Catalog;
-use heald_engine::ports::{Durability, History, IncidentQuery, Journal, JournalError};
+use heald_engine::ports::{Durability, Journal};
+use heald_model::JournalError;
 use heald_model::*;
 use support::*;
 

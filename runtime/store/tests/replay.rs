@@ -7,9 +7,9 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use heald_engine::calls::{Call, CallQuery, Kept, Look};
 use heald_engine::ports::{Durability, Journal};
 use heald_model::*;
+use heald_model::{CallQuery, PluginCall, Recording, TapeEntry};
 use heald_store::{Archive, NodeIdentity, Store, StoreConfig, StoreError};
 use rusqlite::Connection;
 use support::kept::*;
@@ -19,25 +19,25 @@ fn every(limit: u32) -> CallQuery {
     CallQuery { limit, ..CallQuery::default() }
 }
 
-fn keep_call(store: &Store, call: &Call) {
-    store.keep(Kept::Call(Box::new(call.clone())));
+fn keep_call(store: &Store, call: &PluginCall) {
+    store.keep(Recording::Call(Box::new(call.clone())));
 }
 
-fn keep_looks(store: &Store, looks: &[Look]) {
-    looks.iter().for_each(|look| store.keep(Kept::Look(Box::new(look.clone()))));
+fn keep_looks(store: &Store, looks: &[TapeEntry]) {
+    looks.iter().for_each(|look| store.keep(Recording::Tape(Box::new(look.clone()))));
 }
 
 #[tokio::test]
 async fn calls_come_back_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("heald.db"));
-    let calls: Vec<Call> =
+    let calls: Vec<PluginCall> =
         (0..300).map(|n| if n % 3 == 0 { detector_call(n) } else { policy_call(n, "rules", Some(n % 4)) }).collect();
     calls.iter().for_each(|call| keep_call(&store, call));
     store.flush().await.unwrap();
     let read = store.calls(every(1_000)).await.unwrap();
     assert!(read.unreadable.is_empty());
-    let read: Vec<Call> = read.calls.into_iter().map(|numbered| numbered.call).collect();
+    let read: Vec<PluginCall> = read.calls.into_iter().map(|numbered| numbered.call).collect();
     assert_eq!(bits(&read), bits(&calls));
     assert_eq!(store.dropped(), 0);
 }
@@ -107,7 +107,7 @@ async fn a_gap_is_not_stepped_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("heald.db");
     let store = open(&path);
-    let all: Vec<Look> = (0..4).flat_map(|n| looks("web", n * 100, 100)).collect();
+    let all: Vec<TapeEntry> = (0..4).flat_map(|n| looks("web", n * 100, 100)).collect();
     for ten in all.chunks(10) {
         keep_looks(&store, ten);
         store.flush().await.unwrap();
@@ -120,7 +120,7 @@ async fn a_gap_is_not_stepped_over() {
     drop(outside);
     let store = open(&path);
     let (read, gaps) = tape(&store, "web", Moment::EPOCH).await;
-    let expected: Vec<Look> = all[..130].iter().chain(&all[200..300]).cloned().collect();
+    let expected: Vec<TapeEntry> = all[..130].iter().chain(&all[200..300]).cloned().collect();
     assert_eq!(bits(&read), bits(&expected));
     assert!(
         gaps[0].contains("are missing") && gaps.iter().any(|gap| gap.contains("cannot be read: it is damaged")),
@@ -281,7 +281,7 @@ async fn a_flood_is_dropped_and_no_entry_with_it() {
         }
     }
     store.commit(Vec::new(), Durability::Process).await.unwrap();
-    assert_eq!(heald_engine::ports::History::newest(&store).await.unwrap(), entries, "every entry is there");
+    assert_eq!(heald_control::History::newest(&store).await.unwrap(), entries, "every entry is there");
     assert!(store.dropped() > 1_000, "{}", store.dropped());
     store.flush().await.unwrap();
     // What is on tape has no gap: it ends where the first look was lost.

@@ -4,7 +4,8 @@
 
 mod support;
 
-use heald_engine::ports::{Durability, History, Journal};
+use heald_control::History;
+use heald_engine::ports::{Durability, Journal};
 use heald_model::*;
 use heald_store::Trimmed;
 use support::*;

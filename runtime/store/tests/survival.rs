@@ -9,7 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use heald_engine::ports::{Durability, History, Journal, JournalError};
+use heald_control::History;
+use heald_engine::ports::{Durability, Journal};
+use heald_model::JournalError;
 use heald_model::*;
 use heald_store::{NodeIdentity, Store, StoreConfig, StoreError};
 use support::*;
@@ -46,8 +48,7 @@ async fn a_child() {
 /// Commits whole incidents, and says the number of each once it is safe.
 async fn write_for_ever(path: &Path) {
     let store = open(path);
-    let first =
-        store.incidents(heald_engine::ports::IncidentQuery { limit: 1, ..Default::default() }).await.unwrap().total;
+    let first = store.incidents(heald_control::IncidentQuery { limit: 1, ..Default::default() }).await.unwrap().total;
     let mut out = std::io::stdout();
     for n in first.. {
         let mut entries = healed(n, "web", n * 50);
@@ -104,8 +105,7 @@ async fn twenty_five_kills_lose_nothing_that_was_acknowledged() {
 
 /// Completes an incident that the kill cut in half, so that the next child can count on.
 async fn finish_the_last(store: &Store, safe: u64) {
-    let total =
-        store.incidents(heald_engine::ports::IncidentQuery { limit: 1, ..Default::default() }).await.unwrap().total;
+    let total = store.incidents(heald_control::IncidentQuery { limit: 1, ..Default::default() }).await.unwrap().total;
     for n in safe + 1..total {
         let written = store.newest().await.unwrap() - n * 9;
         let rest = healed(n, "web", n * 50).split_off(usize::try_from(written).unwrap());

@@ -2,7 +2,7 @@
 //!
 //! The bounds are written down once more rather than taken from the host: a bound that is loosened there by mistake is noticed here.
 
-use heald_engine::ports::{Answer, Blob, Verdict};
+use heald_model::{Answer, Blob, Verdict};
 use heald_model::{Choice, Fact, Fault, Scalar};
 
 const FINDINGS: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heald_engine::ports::{Blob, Observation, Question};
+use heald_model::{Blob, Observation, Question};
 use heald_model::{
     Breaker, Concern, Finding, Incident, IncidentId, Moment, Role, Sample, Series, ServiceView, Severity, Source, Stage,
 };

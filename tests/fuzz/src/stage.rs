@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
+use heald_control::PluginMode;
 use heald_host::{CanaryConfig, Grant, Host, LimitsConfig, Options, PluginConfig};
 use serde_json::Map;
 use tokio::runtime::{Builder, Runtime};

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Result;
 
-use heald_engine::plugins::{Agreement, PluginCounters, PluginMode, PluginState, PluginStatus};
+use heald_control::{PluginCounters, PluginMode, PluginState, PluginStatus};
+use heald_model::Agreement;
 use heald_model::FaultCause;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

@@ -2,8 +2,8 @@
 
 use std::fmt::Result;
 
-use heald_engine::control::ServiceStatus;
-use heald_engine::ports::Pulse;
+use heald_control::ProbeStatus;
+use heald_model::ServiceStatus;
 use heald_model::{Breaker, ServiceName};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -21,7 +21,7 @@ const BREAKERS: [Breaker; 5] =
 #[derive(Debug)]
 pub(super) struct ServiceMetrics {
     services: Vec<ServiceStatus>,
-    pulses: Vec<(ServiceName, Pulse)>,
+    pulses: Vec<(ServiceName, ProbeStatus)>,
 }
 
 impl ServiceMetrics {
@@ -56,7 +56,7 @@ impl Collector for ServiceMetrics {
         let pulses = || self.pulses.iter().map(|(name, pulse)| (own(name), pulse));
         family("service_checks", "Checks made; skipped ones do not count.")
             .counts(out, pulses().map(|(labels, pulse)| (labels, pulse.total_checks)))?;
-        let failed = |pulse: &Pulse| pulse.total_checks.saturating_sub(pulse.successful_checks);
+        let failed = |pulse: &ProbeStatus| pulse.total_checks.saturating_sub(pulse.successful_checks);
         family("service_failed_checks", "Those that did not pass.")
             .counts(out, pulses().map(|(labels, pulse)| (labels, failed(pulse))))?;
         let response = pulses().filter_map(|(labels, pulse)| Some((labels, pulse.response_time?.as_secs_f64())));

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use heald_api::{Api, Phase, ServerConfig};
-use heald_engine::control::*;
-use heald_engine::ports::*;
+use heald_control::*;
 use heald_model::*;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -26,7 +25,7 @@ pub use self::shelf::Shelf;
 
 /// Everything the API can ask, in memory.
 pub struct Cardboard {
-    pub pulses: Mutex<Vec<(ServiceName, Pulse)>>,
+    pub pulses: Mutex<Vec<(ServiceName, ProbeStatus)>>,
     pub host: Mutex<BTreeMap<String, f64>>,
     pub triggered: AtomicU64,
     pub orders: Mutex<Vec<Order>>,
@@ -48,7 +47,7 @@ pub const SERVICES: [&str; 3] = ["writer", "research", "backend"];
 
 impl Cardboard {
     pub fn new() -> Arc<Self> {
-        let pulses = SERVICES.map(|name| (name.into(), Pulse::default())).into();
+        let pulses = SERVICES.map(|name| (name.into(), ProbeStatus::default())).into();
         Arc::new(Self {
             pulses: Mutex::new(pulses),
             host: Mutex::new([("cpu", 12.3), ("memory", 45.6), ("disk", 60.0)].map(|(n, v)| (n.into(), v)).into()),
@@ -73,7 +72,7 @@ impl Cardboard {
         })
     }
 
-    pub fn pulse(&self, service: &str, change: impl FnOnce(&mut Pulse)) {
+    pub fn pulse(&self, service: &str, change: impl FnOnce(&mut ProbeStatus)) {
         let mut pulses = self.pulses.lock().unwrap();
         change(&mut pulses.iter_mut().find(|(name, _)| name.as_str() == service).unwrap().1);
     }
@@ -195,7 +194,7 @@ impl Control for Cardboard {
         self.offered.lock().unwrap().clone()
     }
 
-    async fn order(&self, order: Order) -> Result<Done, OrderError> {
+    async fn order(&self, order: Order) -> Result<OrderOutcome, OrderError> {
         self.known(&order.service)?;
         if order.action != "restart" && order.action != "clear-cache" {
             return Err(OrderError::NoAction {
@@ -209,12 +208,12 @@ impl Control for Cardboard {
         if self.withheld.load(Ordering::SeqCst) {
             return Err(OrderError::Withheld { rule: "cooldown".into(), why: "restarted 3 s ago".into() });
         }
-        let done = Done { intent: intent(&order), summary: "restarted as pid 43".into(), outcome: None };
+        let done = OrderOutcome { intent: intent(&order), summary: "restarted as pid 43".into(), outcome: None };
         self.orders.lock().unwrap().push(order);
         Ok(done)
     }
 
-    async fn wish(&self, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
+    async fn set_desired(&self, service: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
         self.known(service)?;
         self.check()?;
         self.wishes.lock().unwrap().push((service.clone(), desired, by.into()));
@@ -278,8 +277,8 @@ impl Consult for Cardboard {
 }
 
 #[async_trait]
-impl Board for Cardboard {
-    fn pulses(&self) -> Vec<(ServiceName, Pulse)> {
+impl ProbeBoard for Cardboard {
+    fn pulses(&self) -> Vec<(ServiceName, ProbeStatus)> {
         self.pulses.lock().unwrap().clone()
     }
 

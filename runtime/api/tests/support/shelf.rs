@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use heald_engine::plugins::*;
-use heald_engine::ports::JournalError;
+use heald_control::*;
+use heald_model::JournalError;
+use heald_model::{Agreement, Difference, Quarantine};
 use heald_model::{Fault, FaultCause, Moment, PluginName, PluginRef};
 use serde_json::json;
 use tokio::sync::Notify;

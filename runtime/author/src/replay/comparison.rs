@@ -9,11 +9,12 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::bail;
-use heald_engine::calls::{Asked, Call, CallQuery, Checkpoint, Said};
-use heald_engine::compare::replay::{Deck, Findings, Listener, Occasion, Review};
-use heald_engine::plugins::{Agreement, Difference};
-use heald_engine::ports::{Blob, Detector as _};
+use heald_engine::compare::replay::{RecordedAnswer, RecordedFindings, ReplayReview, ReplayTarget, TapePlayer};
+use heald_engine::ports::Detector as _;
 use heald_host::{Plugin, PluginConfig, PluginDetector, PluginRole};
+use heald_model::Blob;
+use heald_model::{Agreement, Difference};
+use heald_model::{CallInput, CallQuery, CallResult, Checkpoint, PluginCall};
 use heald_model::{Moment, ServiceName};
 use heald_store::{Archive, TapeChunk};
 use serde_json::{Map, Value, json};
@@ -39,7 +40,7 @@ pub(super) struct CandidateComparison<'a> {
 /// The result of a comparison.
 #[derive(Debug, Default)]
 struct ComparisonResult {
-    review: Review,
+    review: ReplayReview,
     shown: Vec<Difference>,
     limit: usize,
     /// The number of calls.
@@ -108,7 +109,7 @@ impl<'a> CandidateComparison<'a> {
         query.since = Some(span.since);
         while let Some(calls) = self.page(&mut query)? {
             for call in calls {
-                let Asked::Policy(question) = &call.asked else { continue };
+                let CallInput::Policy(question) = &call.asked else { continue };
                 let mut question = (**question).clone();
                 if !self.is_of_record(&call) {
                     question.state = memories.get(&call.service).cloned().flatten();
@@ -116,7 +117,7 @@ impl<'a> CandidateComparison<'a> {
                 let settings = self.settings_of(&call)?;
                 let policy = self.plugin.policy(&settings).await?;
                 let said = said_by_policy(&policy, &question, heard(&call.said)).await;
-                if let Said::Answer(answer) = &said
+                if let CallResult::Answer(answer) = &said
                     && let Some(state) = &answer.state
                 {
                     memories.insert(call.service.clone(), Some(state.clone()));
@@ -132,12 +133,12 @@ impl<'a> CandidateComparison<'a> {
     async fn detectors(&mut self, service: &ServiceName, since: Moment) -> anyhow::Result<()> {
         let mut findings = self.findings(service)?;
         let mut seat: Option<Seat> = None;
-        let mut deck = Deck::default();
+        let mut deck = TapePlayer::default();
         for strip in self.archive.looks(service.clone(), since)? {
             let TapeChunk { looks, gap } = strip?;
             if let Some(gap) = gap {
                 self.outcome.lost.push(format!("{service}: {gap}"));
-                deck = Deck::default();
+                deck = TapePlayer::default();
             }
             for look in &looks {
                 if let Some(checkpoint) = &look.checkpoint {
@@ -147,15 +148,19 @@ impl<'a> CandidateComparison<'a> {
                 let Some(seat) = &seat else { continue };
                 let Some(input) = deck.play(look, &seat.listener) else { continue };
                 let said = said_by_detector(&seat.detector, &input, &[]).await;
-                if let Said::Verdict(verdict) = &said {
+                if let CallResult::Verdict(verdict) = &said {
                     deck.remember(verdict.state.clone());
                 }
                 if look.at < since {
                     continue;
                 }
                 self.outcome.note(&said);
-                let occasion =
-                    Occasion { at: look.at, service: service.clone(), incident: None, by: self.table.name.to_string() };
+                let occasion = RecordedAnswer {
+                    at: look.at,
+                    service: service.clone(),
+                    incident: None,
+                    by: self.table.name.to_string(),
+                };
                 let difference = self.outcome.review.verdict(occasion, &said, &findings.at(look.at));
                 self.outcome.show(difference);
             }
@@ -164,11 +169,14 @@ impl<'a> CandidateComparison<'a> {
     }
 
     /// The recorded findings about a service, with their times.
-    fn findings(&mut self, service: &ServiceName) -> anyhow::Result<Findings> {
-        let mut findings = Findings::default();
+    fn findings(&mut self, service: &ServiceName) -> anyhow::Result<RecordedFindings> {
+        let mut findings = RecordedFindings::default();
         let mut query = self.query(Some(service.clone()));
         while let Some(calls) = self.page(&mut query)? {
-            calls.iter().filter(|call| matches!(call.asked, Asked::Detector(_))).for_each(|call| findings.learn(call));
+            calls
+                .iter()
+                .filter(|call| matches!(call.asked, CallInput::Detector(_)))
+                .for_each(|call| findings.learn(call));
         }
         Ok(findings)
     }
@@ -190,7 +198,7 @@ impl<'a> CandidateComparison<'a> {
         let same = its.is_some_and(|(plugin, settings, _)| {
             plugin.digest == self.plugin.reference().digest && **settings == *detector.settings().digest
         });
-        let listener = Listener { plugin: self.table.name.clone(), window: detector.window(), same };
+        let listener = ReplayTarget { plugin: self.table.name.clone(), window: detector.window(), same };
         Ok(Seat { detector, listener, settings: digest })
     }
 
@@ -200,7 +208,7 @@ impl<'a> CandidateComparison<'a> {
         service.map_or_else(|| self.table.config.clone(), |service| self.config.plugin_for(&self.table, service))
     }
 
-    fn settings_of(&self, call: &Call) -> anyhow::Result<Map<String, Value>> {
+    fn settings_of(&self, call: &PluginCall) -> anyhow::Result<Map<String, Value>> {
         match &self.settings {
             Some(said) => Ok(said.clone()),
             None if call.settings.text.is_empty() => Ok(self.configured(&call.service)),
@@ -208,7 +216,7 @@ impl<'a> CandidateComparison<'a> {
         }
     }
 
-    fn is_of_record(&self, call: &Call) -> bool {
+    fn is_of_record(&self, call: &PluginCall) -> bool {
         call.plugin.digest == self.plugin.reference().digest && self.settings.is_none()
     }
 
@@ -217,7 +225,7 @@ impl<'a> CandidateComparison<'a> {
     }
 
     /// The next calls; None: there are no more.
-    fn page(&mut self, query: &mut CallQuery) -> anyhow::Result<Option<Vec<Call>>> {
+    fn page(&mut self, query: &mut CallQuery) -> anyhow::Result<Option<Vec<PluginCall>>> {
         let page = self.archive.calls(query)?;
         let Some(next) = page.next() else { return Ok(None) };
         query.after = next;
@@ -279,15 +287,15 @@ impl<'a> CandidateComparison<'a> {
 /// The candidate as a detector with one configuration.
 struct Seat {
     detector: Arc<PluginDetector>,
-    listener: Listener,
+    listener: ReplayTarget,
     /// The digest on record.
     settings: String,
 }
 
 impl ComparisonResult {
-    fn note(&mut self, said: &Said) {
+    fn note(&mut self, said: &CallResult) {
         self.asked += 1;
-        if let (Said::Fault(fault), None) = (said, &self.fault) {
+        if let (CallResult::Fault(fault), None) = (said, &self.fault) {
             self.fault = Some(fault.to_string());
         }
     }
@@ -299,6 +307,6 @@ impl ComparisonResult {
     }
 }
 
-fn occasion(call: &Call) -> Occasion {
-    Occasion { at: call.at, service: call.service.clone(), incident: call.incident, by: call.plugin.to_string() }
+fn occasion(call: &PluginCall) -> RecordedAnswer {
+    RecordedAnswer { at: call.at, service: call.service.clone(), incident: call.incident, by: call.plugin.to_string() }
 }

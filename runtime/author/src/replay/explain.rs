@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context, bail};
-use heald_engine::calls::{Asked, Call, CallQuery, Numbered, Part, Said};
 use heald_engine::compare::{essence, outline, tell};
+use heald_model::{CallInput, CallQuery, CallResult, NumberedCall, PluginCall, SlotMode};
 use heald_model::{Incident, IncidentId};
 use heald_store::{Archive, UnreadableCall};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn find(archive: &Archive, beginning: &str) -> anyhow::Result<Incident> {
 }
 
 /// For a person.
-fn story(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[UnreadableCall]) -> String {
+fn story(incident: &Incident, decisions: &[(NumberedCall, Again)], unreadable: &[UnreadableCall]) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -73,8 +73,8 @@ fn story(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[Unr
         incident.service,
         incident.stage.as_str()
     );
-    for (Numbered { seq, call }, again) in decisions {
-        let part = if call.part == Part::Shadow { ", in the shadow" } else { "" };
+    for (NumberedCall { seq, call }, again) in decisions {
+        let part = if call.part == SlotMode::Shadow { ", in the shadow" } else { "" };
         let plugin = &call.plugin;
         let _ = writeln!(text, "\ndecision {seq}, {}, by {plugin} (version {}){part}", stamp(call.at), plugin.version);
         let _ = writeln!(text, "  settings  {}  {}", short(&call.settings.digest), call.settings.text);
@@ -106,9 +106,9 @@ fn story(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[Unr
 }
 
 /// The input of a call in one line.
-fn asked(call: &Call) -> String {
+fn asked(call: &PluginCall) -> String {
     match &call.asked {
-        Asked::Detector(input) => {
+        CallInput::Detector(input) => {
             let samples: usize = input.series.iter().map(|series| series.samples.len()).sum();
             format!(
                 "what holds of {}: {} series, {samples} samples, seed {}",
@@ -117,7 +117,7 @@ fn asked(call: &Call) -> String {
                 input.seed
             )
         }
-        Asked::Policy(question) => {
+        CallInput::Policy(question) => {
             let incident = &question.incident;
             let concerns = incident.concerns.iter().map(|concern| concern.finding.message.as_str());
             let offers: Vec<&str> = question.offers.iter().map(|offer| offer.action.name.as_str()).collect();
@@ -138,19 +138,19 @@ fn asked(call: &Call) -> String {
 }
 
 /// An answer in one line.
-pub(super) fn said(said: &Said) -> String {
+pub(super) fn said(said: &CallResult) -> String {
     match said {
-        Said::Verdict(verdict) => tell(&outline(&verdict.findings)),
-        Said::Answer(answer) => {
+        CallResult::Verdict(verdict) => tell(&outline(&verdict.findings)),
+        CallResult::Answer(answer) => {
             let decision = &answer.decision;
             format!("{} (confidence {:.2}): {}", essence(decision), decision.confidence, decision.reason)
         }
-        Said::Fault(fault) => format!("nothing, it failed: {fault}"),
+        CallResult::Fault(fault) => format!("nothing, it failed: {fault}"),
     }
 }
 
-fn whole(incident: &Incident, decisions: &[(Numbered, Again)], unreadable: &[UnreadableCall]) -> Value {
-    let each = decisions.iter().map(|(Numbered { seq, call }, again)| {
+fn whole(incident: &Incident, decisions: &[(NumberedCall, Again)], unreadable: &[UnreadableCall]) -> Value {
+    let each = decisions.iter().map(|(NumberedCall { seq, call }, again)| {
         json!({
             "seq": seq,
             "at": stamp(call.at),

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use heald_engine::calls::{Asked, Call, Heard, Said};
 use heald_host::{Grant, Host, HostError, Options, Plugin, PluginConfig, PluginDetector, PluginPolicy};
+use heald_model::{CallInput, CallResult, HostCall, PluginCall};
 use heald_model::{Fault, FaultCause, PluginName, PluginRef};
 
 use super::{object, short};
@@ -20,7 +20,7 @@ pub(super) enum Again {
     /// The same answer, to the bit.
     Same,
     /// Another answer.
-    Differs(Box<Said>),
+    Differs(Box<CallResult>),
     /// No heald can repeat it, for this reason.
     Untold(String),
     /// This heald cannot repeat it, for this reason.
@@ -52,16 +52,16 @@ impl RecordedPlugins {
     }
 
     /// Repeats a call.
-    pub(super) async fn again(&mut self, call: &Call) -> Again {
+    pub(super) async fn again(&mut self, call: &PluginCall) -> Again {
         if !call.replayable {
             return Again::Untold(
                 "it saw a real clock, real dice, files or the network, which no record can show again".into(),
             );
         }
-        if let Said::Fault(Fault { cause: FaultCause::CpuBudget | FaultCause::Deadline, detail }) = &call.said {
+        if let CallResult::Fault(Fault { cause: FaultCause::CpuBudget | FaultCause::Deadline, detail }) = &call.said {
             return Again::Untold(format!("it was stopped by the clock ({detail}), which runs otherwise each time"));
         }
-        if let Said::Fault(Fault { cause: FaultCause::Refused | FaultCause::Load, detail }) = &call.said {
+        if let CallResult::Fault(Fault { cause: FaultCause::Refused | FaultCause::Load, detail }) = &call.said {
             return Again::Untold(format!("it was refused ({detail}), which was heald's doing, not its own"));
         }
         let plugin = match self.find(&call.plugin) {
@@ -69,7 +69,7 @@ impl RecordedPlugins {
             Err(why) => return Again::Gone(why),
         };
         let told = plugin.requested().iter().any(|word| matches!(word.as_str(), "kv" | "process"));
-        if told && matches!(call.said, Said::Fault(_)) {
+        if told && matches!(call.said, CallResult::Fault(_)) {
             return Again::Untold("it failed after asking the host, and what it was told is not on record".into());
         }
         let config = match object("its configuration", &call.settings.text) {
@@ -79,11 +79,11 @@ impl RecordedPlugins {
             }
         };
         let said = match &call.asked {
-            Asked::Policy(question) => match plugin.policy(&config).await {
+            CallInput::Policy(question) => match plugin.policy(&config).await {
                 Ok(policy) => said_by_policy(&policy, question, heard(&call.said)).await,
                 Err(error) => return Again::Gone(chain(&error)),
             },
-            Asked::Detector(input) => match plugin.detector(&config).await {
+            CallInput::Detector(input) => match plugin.detector(&config).await {
                 Ok(detector) => said_by_detector(&detector, input, heard(&call.said)).await,
                 Err(error) => return Again::Gone(chain(&error)),
             },
@@ -132,7 +132,7 @@ pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig 
         config: serde_json::Map::new(),
         grant: Grant::default(),
         limits: heald_host::LimitsConfig::default(),
-        mode: heald_engine::plugins::PluginMode::default(),
+        mode: heald_control::PluginMode::default(),
         instead_of: None,
         canary: heald_host::CanaryConfig::default(),
     };
@@ -141,26 +141,26 @@ pub(super) fn table(tables: &[PluginConfig], name: &PluginName) -> PluginConfig 
 }
 
 /// The calls to the host that the plug-in made for this answer.
-pub(super) fn heard(said: &Said) -> &[Heard] {
+pub(super) fn heard(said: &CallResult) -> &[HostCall] {
     match said {
-        Said::Verdict(verdict) => &verdict.heard,
-        Said::Answer(answer) => &answer.heard,
-        Said::Fault(_) => &[],
+        CallResult::Verdict(verdict) => &verdict.heard,
+        CallResult::Answer(answer) => &answer.heard,
+        CallResult::Fault(_) => &[],
     }
 }
 
 pub(super) async fn said_by_policy(
     policy: &PluginPolicy,
-    question: &heald_engine::ports::Question,
-    heard: &[Heard],
-) -> Said {
-    policy.replay(question, heard).await.map_or_else(Said::Fault, |answer| Said::Answer(Box::new(answer)))
+    question: &heald_model::Question,
+    heard: &[HostCall],
+) -> CallResult {
+    policy.replay(question, heard).await.map_or_else(CallResult::Fault, |answer| CallResult::Answer(Box::new(answer)))
 }
 
 pub(super) async fn said_by_detector(
     detector: &PluginDetector,
-    input: &heald_engine::ports::Observation,
-    heard: &[Heard],
-) -> Said {
-    detector.replay(input, heard).await.map_or_else(Said::Fault, Said::Verdict)
+    input: &heald_model::Observation,
+    heard: &[HostCall],
+) -> CallResult {
+    detector.replay(input, heard).await.map_or_else(CallResult::Fault, CallResult::Verdict)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Instant;
 
-use heald_engine::calls::{CallQuery, Numbered};
+use heald_model::{CallQuery, NumberedCall};
 use heald_store::Archive;
 use serde_json::{Value, json};
 
@@ -63,9 +63,9 @@ async fn again(
     span: &Span,
     archive: &Archive,
     plugins: &mut RecordedPlugins,
-) -> anyhow::Result<(ReplayCount, Vec<(Numbered, Again)>)> {
+) -> anyhow::Result<(ReplayCount, Vec<(NumberedCall, Again)>)> {
     let mut count = ReplayCount::default();
-    let mut shown: Vec<(Numbered, Again)> = Vec::new();
+    let mut shown: Vec<(NumberedCall, Again)> = Vec::new();
     let mut query =
         CallQuery { since: Some(span.since), service: span.service.clone(), limit: PAGE, ..CallQuery::default() };
     loop {
@@ -93,9 +93,9 @@ async fn again(
     Ok((count, shown))
 }
 
-fn report(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> String {
+fn report(count: &ReplayCount, shown: &[(NumberedCall, Again)], seconds: f64) -> String {
     let mut text = String::new();
-    for (Numbered { seq, call }, again) in shown {
+    for (NumberedCall { seq, call }, again) in shown {
         let now = match again {
             Again::Differs(other) => said(other),
             _ => continue,
@@ -122,8 +122,8 @@ fn calls_of(number: u64) -> String {
     format!("{number} call{}", if number == 1 { "" } else { "s" })
 }
 
-fn whole(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> Value {
-    let differences = shown.iter().map(|(Numbered { seq, call }, again)| {
+fn whole(count: &ReplayCount, shown: &[(NumberedCall, Again)], seconds: f64) -> Value {
+    let differences = shown.iter().map(|(NumberedCall { seq, call }, again)| {
         json!({
             "seq": seq,
             "at": stamp(call.at),
@@ -150,13 +150,14 @@ fn whole(count: &ReplayCount, shown: &[(Numbered, Again)], seconds: f64) -> Valu
 mod tests {
     use std::path::Path;
 
-    use heald_engine::calls::{Asked, Call, Kept, Part, Said, Settings};
-    use heald_engine::ports::{Answer, Journal, Policy, Question};
+    use heald_engine::ports::{Journal, Policy};
     use heald_host::{Host, Options, PluginConfig};
     use heald_model::{
         ActionInfo, Attempt, Breaker, Choice, Concern, Ending, Entry, Fact, Fault, FaultCause, Finding, Incident,
         IncidentId, Intent, Moment, Offer, Outcome, Record, ServiceView, Severity, Source,
     };
+    use heald_model::{Answer, Question};
+    use heald_model::{CallInput, CallResult, PluginCall, PluginSettings, Recording, SlotMode};
     use heald_store::{NodeIdentity, Store, StoreConfig};
     use serde_json::json;
     use uuid::Uuid;
@@ -248,7 +249,7 @@ mod tests {
     }
 
     /// A journal of so many decisions of the built-in rules, each made by calling them; and those calls.
-    async fn journal(path: &Path, count: u64) -> Vec<Call> {
+    async fn journal(path: &Path, count: u64) -> Vec<PluginCall> {
         let host = Host::with(Options { builtins: builtins::embedded(), ..Options::default() }).unwrap();
         let plugin = host.load(&table()).unwrap();
         let rules = json!({ "rules": [
@@ -263,18 +264,18 @@ mod tests {
         for n in 0..count {
             let question = question(n);
             let answer = policy.decide(&question).await.unwrap();
-            let call = Call {
+            let call = PluginCall {
                 at: question.now,
                 service: "web".into(),
                 incident: Some(question.incident.id),
                 plugin: policy.plugin().clone(),
                 settings: policy.settings(),
-                part: Part::Active,
+                part: SlotMode::Active,
                 replayable: policy.replayable(),
-                asked: Asked::Policy(Box::new(question)),
-                said: Said::Answer(Box::new(answer)),
+                asked: CallInput::Policy(Box::new(question)),
+                said: CallResult::Answer(Box::new(answer)),
             };
-            store.keep(Kept::Call(Box::new(call.clone())));
+            store.keep(Recording::Call(Box::new(call.clone())));
             calls.push(call);
             if n % 256 == 255 {
                 store.flush().await.unwrap();
@@ -285,7 +286,7 @@ mod tests {
         calls
     }
 
-    async fn replayed(path: &Path) -> (ReplayCount, Vec<(Numbered, Again)>) {
+    async fn replayed(path: &Path) -> (ReplayCount, Vec<(NumberedCall, Again)>) {
         let loaded = config::parse(None, &Environment::new(), &builtins::names()).unwrap();
         let mut config = loaded.config;
         config.store = StoreConfig::at(path);
@@ -323,30 +324,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("heald.db");
         let call = journal(&path, 1).await.remove(0);
-        let Said::Answer(answer) = call.said.clone() else { panic!("{:?}", call.said) };
+        let CallResult::Answer(answer) = call.said.clone() else { panic!("{:?}", call.said) };
         let mut other: Answer = (*answer).clone();
         other.decision.confidence = f64::from_bits(other.decision.confidence.to_bits() ^ 1);
         let mut gone = call.plugin.clone();
         gone.digest = "ef".repeat(32);
-        let clock = Said::Fault(Fault::new(FaultCause::CpuBudget, "more than 10 ms"));
-        let trap = Said::Fault(Fault::new(FaultCause::Trap, "unreachable"));
+        let clock = CallResult::Fault(Fault::new(FaultCause::CpuBudget, "more than 10 ms"));
+        let trap = CallResult::Fault(Fault::new(FaultCause::Trap, "unreachable"));
         let store = Store::open(&StoreConfig::at(&path), NodeIdentity::alone("test")).unwrap().store;
         for call in [
-            Call { said: Said::Answer(Box::new(other)), ..call.clone() },
-            Call { said: trap, ..call.clone() },
-            Call { said: clock, ..call.clone() },
-            Call { replayable: false, ..call.clone() },
-            Call { plugin: gone, ..call.clone() },
-            Call { settings: Settings { digest: "0".into(), text: "".into() }, ..call.clone() },
+            PluginCall { said: CallResult::Answer(Box::new(other)), ..call.clone() },
+            PluginCall { said: trap, ..call.clone() },
+            PluginCall { said: clock, ..call.clone() },
+            PluginCall { replayable: false, ..call.clone() },
+            PluginCall { plugin: gone, ..call.clone() },
+            PluginCall { settings: PluginSettings { digest: "0".into(), text: "".into() }, ..call.clone() },
         ] {
-            store.keep(Kept::Call(Box::new(call)));
+            store.keep(Recording::Call(Box::new(call)));
         }
         drop(store);
         let (count, shown) = Box::pin(replayed(&path)).await;
         assert_eq!((count.calls, count.same, count.differ), (7, 1, 2));
         assert_eq!(shown.iter().map(|(numbered, _)| numbered.seq).collect::<Vec<_>>(), [2, 3], "a single bit shows");
         assert!(
-            matches!(&shown[0].1, Again::Differs(said) if matches!(&**said, Said::Answer(a) if a.decision.choice != Choice::Pass))
+            matches!(&shown[0].1, Again::Differs(said) if matches!(&**said, CallResult::Answer(a) if a.decision.choice != Choice::Pass))
         );
         let why = |counts: &BTreeMap<String, u64>| counts.keys().cloned().collect::<Vec<_>>().join("\n");
         assert!(why(&count.untold).contains("stopped by the clock") && why(&count.untold).contains("real clock"));

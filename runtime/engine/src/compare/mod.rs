@@ -10,21 +10,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use heald_model::{Choice, Decision, Finding, IncidentId, Moment, PluginName, ServiceName, Severity};
 
-use crate::plugins::{Agreement, Difference};
+use heald_model::{Agreement, Difference};
 
 /// Differences kept of one plug-in on trial; the journal has all.
 const DIFFERENCES: usize = 100;
 
 /// What matters in a verdict: which findings hold, and how bad each is.
-pub type Outline = BTreeSet<(String, Option<String>, Severity)>;
+pub type FindingSet = BTreeSet<(String, Option<String>, Severity)>;
 
 /// What matters in these findings.
-pub fn outline<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Outline {
+pub fn outline<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> FindingSet {
     findings.into_iter().map(|f| (f.condition.clone(), f.subject.clone(), f.severity)).collect()
 }
 
 /// An outline in one line.
-pub fn tell(outline: &Outline) -> String {
+pub fn tell(outline: &FindingSet) -> String {
     if outline.is_empty() {
         return "nothing found".to_owned();
     }
@@ -67,7 +67,7 @@ impl Pair {
     }
 
     /// Two verdicts.
-    pub fn of_verdicts(mine: &Outline, theirs: &Outline) -> Self {
+    pub fn of_verdicts(mine: &FindingSet, theirs: &FindingSet) -> Self {
         Self { mine: tell(mine), theirs: tell(theirs), mine_acts: !mine.is_empty(), theirs_acts: !theirs.is_empty() }
     }
 
@@ -75,20 +75,18 @@ impl Pair {
     pub fn agrees(&self) -> bool {
         self.mine == self.theirs
     }
-}
 
-impl Agreement {
-    /// Counts a comparison.
-    pub fn count(&mut self, pair: &Pair) {
-        self.compared += 1;
-        if pair.agrees() {
-            self.agreed += 1;
+    /// Counts this comparison.
+    pub fn count_in(&self, agreement: &mut Agreement) {
+        agreement.compared += 1;
+        if self.agrees() {
+            agreement.agreed += 1;
             return;
         }
-        self.disagreed += 1;
-        match (pair.mine_acts, pair.theirs_acts) {
-            (true, false) => self.would_have_acted += 1,
-            (false, true) => self.would_have_withheld += 1,
+        agreement.disagreed += 1;
+        match (self.mine_acts, self.theirs_acts) {
+            (true, false) => agreement.would_have_acted += 1,
+            (false, true) => agreement.would_have_withheld += 1,
             _ => {}
         }
     }
@@ -96,7 +94,7 @@ impl Agreement {
 
 /// Where and when answers were compared, and with whom.
 #[derive(Clone, Debug)]
-pub struct Occasion {
+pub struct ComparisonContext {
     /// When.
     pub at: Moment,
     /// About which service.
@@ -109,7 +107,7 @@ pub struct Occasion {
 
 /// The trial of one plug-in.
 #[derive(Clone, Debug)]
-pub struct Trial {
+pub struct PluginTrial {
     /// Since when.
     pub since: Moment,
     /// The counts.
@@ -120,7 +118,7 @@ pub struct Trial {
     pub differences: VecDeque<Difference>,
 }
 
-impl Trial {
+impl PluginTrial {
     fn new(since: Moment) -> Self {
         Self { since, agreement: Agreement::default(), services: BTreeMap::new(), differences: VecDeque::new() }
     }
@@ -128,17 +126,17 @@ impl Trial {
 
 /// All trials.
 #[derive(Clone, Debug, Default)]
-pub struct Trials(BTreeMap<PluginName, Trial>);
+pub struct PluginTrials(BTreeMap<PluginName, PluginTrial>);
 
-impl Trials {
+impl PluginTrials {
     /// One plug-in's.
-    pub fn of(&self, plugin: &PluginName) -> Option<&Trial> {
+    pub fn of(&self, plugin: &PluginName) -> Option<&PluginTrial> {
         self.0.get(plugin)
     }
 
     /// Begins one anew.
     pub fn begin(&mut self, plugin: &PluginName, now: Moment) {
-        self.0.insert(plugin.clone(), Trial::new(now));
+        self.0.insert(plugin.clone(), PluginTrial::new(now));
     }
 
     /// Ends one.
@@ -147,10 +145,10 @@ impl Trials {
     }
 
     /// Takes in a comparison.
-    pub fn compare(&mut self, plugin: &PluginName, occasion: &Occasion, pair: &Pair) {
+    pub fn compare(&mut self, plugin: &PluginName, occasion: &ComparisonContext, pair: &Pair) {
         let trial = self.trial(plugin, occasion.at);
-        trial.agreement.count(pair);
-        trial.services.entry(occasion.service.clone()).or_default().count(pair);
+        pair.count_in(&mut trial.agreement);
+        pair.count_in(trial.services.entry(occasion.service.clone()).or_default());
         if !pair.agrees() {
             trial.differences.push_back(Difference {
                 at: occasion.at,
@@ -180,8 +178,8 @@ impl Trials {
         trial.services.entry(service.clone()).or_default().faulted += 1;
     }
 
-    fn trial(&mut self, plugin: &PluginName, now: Moment) -> &mut Trial {
-        self.0.entry(plugin.clone()).or_insert_with(|| Trial::new(now))
+    fn trial(&mut self, plugin: &PluginName, now: Moment) -> &mut PluginTrial {
+        self.0.entry(plugin.clone()).or_insert_with(|| PluginTrial::new(now))
     }
 }
 
@@ -208,8 +206,8 @@ mod tests {
         decision(Choice::Act(Proposal { action: action.into(), parameters, verify_within: None }))
     }
 
-    fn occasion(at: u64) -> Occasion {
-        Occasion { at: Moment::from_millis(at), service: "web".into(), incident: None, by: "rules".into() }
+    fn occasion(at: u64) -> ComparisonContext {
+        ComparisonContext { at: Moment::from_millis(at), service: "web".into(), incident: None, by: "rules".into() }
     }
 
     #[test]
@@ -223,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_it_would_have_done_and_left_undone_is_told_apart() {
-        let (mut trials, plugin) = (Trials::default(), PluginName::from("next"));
+        let (mut trials, plugin) = (PluginTrials::default(), PluginName::from("next"));
         let (restart, nothing) = (act("restart", json!({})), decision(Choice::NoAction));
         trials.compare(&plugin, &occasion(1), &Pair::of_decisions(&restart, &nothing));
         trials.compare(&plugin, &occasion(2), &Pair::of_decisions(&nothing, &restart));
@@ -242,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_differences_that_are_kept_are_the_newest() {
-        let (mut trials, plugin) = (Trials::default(), PluginName::from("next"));
+        let (mut trials, plugin) = (PluginTrials::default(), PluginName::from("next"));
         let pair = Pair::of_decisions(&act("restart", json!({})), &decision(Choice::NoAction));
         (0..250).for_each(|at| trials.compare(&plugin, &occasion(at), &pair));
         let trial = trials.of(&plugin).unwrap();

@@ -1,6 +1,6 @@
 //! Replay: the tape folded back into what each detector was shown, and answers compared with those on record.
 //!
-//! Pure. It asks no plug-in: whoever replays does, and hands the answers back ([`Deck::remember`], [`Review`]). What it cannot
+//! Pure. It asks no plug-in: whoever replays does, and hands the answers back ([`TapePlayer::remember`], [`ReplayReview`]). What it cannot
 //! know it leaves out: before the first checkpoint of a tape there is nothing to show, and what a detector said between two
 //! changes of its findings is what it said at the last.
 
@@ -8,30 +8,30 @@ use std::collections::{BTreeMap, HashMap};
 
 use heald_model::{Decision, Moment, PluginName, ServiceName, ServiceView};
 
-use crate::calls::{Call, Checkpoint, Look, Said};
-use crate::compare::{Outline, Pair, essence, outline};
-use crate::plugins::{Agreement, Difference};
-use crate::ports::{Blob, Observation, Window};
-use crate::sample_window::{Seen, settle, shown, take_in};
+use crate::compare::{FindingSet, Pair, essence, outline};
+use crate::sample_window::{SeriesMap, settle, shown, take_in};
+use heald_model::{Agreement, Difference};
+use heald_model::{Blob, Observation, Window};
+use heald_model::{CallResult, Checkpoint, PluginCall, TapeEntry};
 
 /// The tape of one service being played to one detector.
 #[derive(Debug, Default)]
-pub struct Deck {
-    seen: Seen,
-    frame: Option<Frame>,
+pub struct TapePlayer {
+    seen: SeriesMap,
+    frame: Option<TapeFrame>,
     memory: Option<Blob>,
 }
 
 /// What a checkpoint set, and the newest view.
 #[derive(Debug)]
-struct Frame {
+struct TapeFrame {
     checkpoint: Checkpoint,
     view: Option<ServiceView>,
 }
 
 /// A detector as the deck must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct ReplayTarget {
     /// Under which name it was asked.
     pub plugin: PluginName,
     /// What it wants to see.
@@ -40,10 +40,10 @@ pub struct Listener {
     pub same: bool,
 }
 
-impl Deck {
+impl TapePlayer {
     /// Takes in the next look, and gives what the detector was shown; None: it was not asked, or what was before is not known.
     /// Looks must come as they were made, without a gap, or from a checkpoint on.
-    pub fn play(&mut self, look: &Look, listener: &Listener) -> Option<Observation> {
+    pub fn play(&mut self, look: &TapeEntry, listener: &ReplayTarget) -> Option<Observation> {
         if let Some(checkpoint) = &look.checkpoint {
             self.begin(checkpoint, listener);
         }
@@ -79,7 +79,7 @@ impl Deck {
         self.memory.as_ref()
     }
 
-    fn begin(&mut self, checkpoint: &Checkpoint, listener: &Listener) {
+    fn begin(&mut self, checkpoint: &Checkpoint, listener: &ReplayTarget) {
         let key = |series: &heald_model::Series| (series.probe.clone(), series.replica.clone());
         self.seen = checkpoint.series.iter().map(|series| (key(series), series.clone())).collect();
         if listener.same {
@@ -88,25 +88,25 @@ impl Deck {
         }
         let mut checkpoint = checkpoint.clone();
         checkpoint.series.clear();
-        self.frame = Some(Frame { checkpoint, view: None });
+        self.frame = Some(TapeFrame { checkpoint, view: None });
     }
 }
 
 /// What the detector of the record had found at each time: from its kept calls, one for every change.
 #[derive(Clone, Debug, Default)]
-pub struct Findings(BTreeMap<Moment, Outline>);
+pub struct RecordedFindings(BTreeMap<Moment, FindingSet>);
 
-impl Findings {
+impl RecordedFindings {
     /// Takes in a kept call of the detector about the service.
-    pub fn learn(&mut self, call: &Call) {
-        if let Said::Verdict(verdict) = &call.said {
+    pub fn learn(&mut self, call: &PluginCall) {
+        if let CallResult::Verdict(verdict) = &call.said {
             self.0.insert(call.at, outline(&verdict.findings));
         }
     }
 
     /// What it held to be true after the look at this time. A checkpoint says what it held before it: where no call tells that,
     /// heald or the plug-in was started anew, and nothing was known.
-    pub fn at(&self, at: Moment) -> Outline {
+    pub fn at(&self, at: Moment) -> FindingSet {
         self.0.range(..=at).next_back().map(|(_, outline)| outline.clone()).unwrap_or_default()
     }
 
@@ -115,14 +115,14 @@ impl Findings {
         let before = at - std::time::Duration::from_nanos(1);
         let held = checkpoint.findings.get(plugin);
         if held.is_none_or(Vec::is_empty) && !self.at(before).is_empty() {
-            self.0.insert(before, Outline::new());
+            self.0.insert(before, FindingSet::new());
         }
     }
 }
 
 /// Where an answer of the record was given.
 #[derive(Clone, Debug)]
-pub struct Occasion {
+pub struct RecordedAnswer {
     /// When.
     pub at: Moment,
     /// About which service.
@@ -135,16 +135,16 @@ pub struct Occasion {
 
 /// Answers compared with those on record: the counts, and where they differ.
 #[derive(Debug, Default)]
-pub struct Review {
+pub struct ReplayReview {
     /// The counts.
     pub agreement: Agreement,
     told: HashMap<ServiceName, (String, String)>,
 }
 
-impl Review {
+impl ReplayReview {
     /// Compares a decision with the one of the record. A policy that passed where that of the record did says nothing to compare.
-    pub fn decision(&mut self, occasion: Occasion, mine: &Said, theirs: &Said) -> Option<Difference> {
-        let (mine, theirs) = (Word::of(mine), Word::of(theirs));
+    pub fn decision(&mut self, occasion: RecordedAnswer, mine: &CallResult, theirs: &CallResult) -> Option<Difference> {
+        let (mine, theirs) = (AnswerSummary::of(mine), AnswerSummary::of(theirs));
         self.agreement.faulted += u64::from(mine.failed);
         if mine.passed && theirs.passed {
             self.agreement.abstained += 1;
@@ -154,10 +154,10 @@ impl Review {
     }
 
     /// Compares a verdict with what the record holds at that time; counted where either side changed.
-    pub fn verdict(&mut self, occasion: Occasion, mine: &Said, theirs: &Outline) -> Option<Difference> {
-        let (mine, theirs) = (Word::of(mine), Word::of_outline(theirs));
+    pub fn verdict(&mut self, occasion: RecordedAnswer, mine: &CallResult, theirs: &FindingSet) -> Option<Difference> {
+        let (mine, theirs) = (AnswerSummary::of(mine), AnswerSummary::of_outline(theirs));
         let now = (mine.text.clone(), theirs.text.clone());
-        let nothing = || Word::of_outline(&Outline::new()).text;
+        let nothing = || AnswerSummary::of_outline(&FindingSet::new()).text;
         let before = self.told.insert(occasion.service.clone(), now.clone());
         if before.unwrap_or_else(|| (nothing(), nothing())) == now {
             return None;
@@ -166,31 +166,31 @@ impl Review {
         self.compare(occasion, mine, theirs)
     }
 
-    fn compare(&mut self, occasion: Occasion, mine: Word, theirs: Word) -> Option<Difference> {
+    fn compare(&mut self, occasion: RecordedAnswer, mine: AnswerSummary, theirs: AnswerSummary) -> Option<Difference> {
         let pair = Pair { mine: mine.text, theirs: theirs.text, mine_acts: mine.acts, theirs_acts: theirs.acts };
-        self.agreement.count(&pair);
+        pair.count_in(&mut self.agreement);
         if pair.agrees() {
             return None;
         }
-        let Occasion { at, service, incident, by } = occasion;
+        let RecordedAnswer { at, service, incident, by } = occasion;
         Some(Difference { at, service, incident, would: pair.mine, did: pair.theirs, by })
     }
 }
 
 /// An answer in what matters of it.
-struct Word {
+struct AnswerSummary {
     text: String,
     acts: bool,
     passed: bool,
     failed: bool,
 }
 
-impl Word {
-    fn of(said: &Said) -> Self {
+impl AnswerSummary {
+    fn of(said: &CallResult) -> Self {
         match said {
-            Said::Verdict(verdict) => Self::of_outline(&outline(&verdict.findings)),
-            Said::Answer(answer) => Self::of_decision(&answer.decision),
-            Said::Fault(fault) => {
+            CallResult::Verdict(verdict) => Self::of_outline(&outline(&verdict.findings)),
+            CallResult::Answer(answer) => Self::of_decision(&answer.decision),
+            CallResult::Fault(fault) => {
                 Self { text: format!("failed ({})", fault.cause), acts: false, passed: false, failed: true }
             }
         }
@@ -202,14 +202,14 @@ impl Word {
         Self { text: essence(decision), acts: pair.mine_acts, passed, failed: false }
     }
 
-    fn of_outline(outline: &Outline) -> Self {
+    fn of_outline(outline: &FindingSet) -> Self {
         let text = crate::compare::tell(outline);
         Self { text, acts: !outline.is_empty(), passed: false, failed: false }
     }
 }
 
 /// An answer as text, in which every bit of it shows: two are the same if and only if their texts are.
-pub fn to_the_bit(said: &Said) -> String {
+pub fn to_the_bit(said: &CallResult) -> String {
     // Plain data always has a text; should it ever not, then it equals nothing.
     serde_json::to_string(said).unwrap_or_else(|error| format!("not to be written: {error}"))
 }
@@ -222,8 +222,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::calls::die;
-    use crate::ports::{Answer, Verdict};
+    use heald_model::call_seed;
+    use heald_model::{Answer, Verdict};
 
     fn at(second: u64) -> Moment {
         Moment::from_millis(1_790_000_000_000 + second * 1_000)
@@ -243,18 +243,18 @@ mod tests {
         }
     }
 
-    fn look(second: u64) -> Look {
-        Look {
+    fn look(second: u64) -> TapeEntry {
+        TapeEntry {
             service: "web".into(),
             at: at(second),
             view: None,
             samples: vec![Sample::new("web".into(), "http".into(), at(second))],
-            seeds: vec![("d".into(), die(&"web".into(), &"d".into(), at(second)))],
+            seeds: vec![("d".into(), call_seed(&"web".into(), &"d".into(), at(second)))],
             checkpoint: None,
         }
     }
 
-    fn first(second: u64) -> Look {
+    fn first(second: u64) -> TapeEntry {
         let probe = ProbeSpec {
             id: "http".into(),
             role: Role::Readiness,
@@ -264,16 +264,16 @@ mod tests {
             success_threshold: 2,
         };
         let checkpoint = Checkpoint { probes: vec![probe], kept: 3, ..Checkpoint::default() };
-        Look { view: Some(view(1)), checkpoint: Some(Box::new(checkpoint)), ..look(second) }
+        TapeEntry { view: Some(view(1)), checkpoint: Some(Box::new(checkpoint)), ..look(second) }
     }
 
-    fn listener(same: bool) -> Listener {
-        Listener { plugin: "d".into(), window: Window { samples: 2, ..Window::default() }, same }
+    fn listener(same: bool) -> ReplayTarget {
+        ReplayTarget { plugin: "d".into(), window: Window { samples: 2, ..Window::default() }, same }
     }
 
     #[test]
     fn a_tape_is_played_from_its_first_checkpoint() {
-        let mut deck = Deck::default();
+        let mut deck = TapePlayer::default();
         assert_eq!(deck.play(&look(0), &listener(true)), None, "what was before is not known");
         let input = deck.play(&first(1), &listener(true)).unwrap();
         let series = &input.series[0];
@@ -282,7 +282,7 @@ mod tests {
             (Role::Readiness, Duration::from_secs(7), 2)
         );
         assert_eq!((series.samples.len(), series.fresh, input.service.running), (1, 1, 1));
-        deck.play(&Look { view: Some(view(0)), ..look(2) }, &listener(true)).unwrap();
+        deck.play(&TapeEntry { view: Some(view(0)), ..look(2) }, &listener(true)).unwrap();
         let input = deck.play(&look(3), &listener(true)).unwrap();
         assert_eq!((input.series[0].samples.len(), input.series[0].fresh), (2, 1), "without a memory, its window");
         assert_eq!(input.service.running, 0, "the view holds until it changes");
@@ -290,7 +290,7 @@ mod tests {
         deck.remember(None);
         let input = deck.play(&look(4), &listener(true)).unwrap();
         assert_eq!((input.series[0].samples.len(), input.state), (1, Some(Blob(vec![1]))), "with one, what is new");
-        assert_eq!(deck.play(&Look { seeds: Vec::new(), ..look(5) }, &listener(true)), None, "it was not asked");
+        assert_eq!(deck.play(&TapeEntry { seeds: Vec::new(), ..look(5) }, &listener(true)), None, "it was not asked");
         let input = deck.play(&look(6), &listener(true)).unwrap();
         assert_eq!(input.series[0].samples.len(), 1, "and the look that it missed is over");
     }
@@ -303,7 +303,7 @@ mod tests {
             checkpoint.detectors = vec![(plugin, "s".into(), Some(Blob(vec![7])))];
         }
         for (same, expected) in [(true, Some(Blob(vec![7]))), (false, Some(Blob(vec![1])))] {
-            let mut deck = Deck::default();
+            let mut deck = TapePlayer::default();
             deck.play(&first(1), &listener(same));
             deck.remember(Some(Blob(vec![1])));
             assert_eq!(deck.play(&again, &listener(same)).unwrap().state, expected);
@@ -322,11 +322,14 @@ mod tests {
         }
     }
 
-    fn verdict(conditions: &[&str]) -> Said {
-        Said::Verdict(Verdict { findings: conditions.iter().copied().map(finding).collect(), ..Verdict::default() })
+    fn verdict(conditions: &[&str]) -> CallResult {
+        CallResult::Verdict(Verdict {
+            findings: conditions.iter().copied().map(finding).collect(),
+            ..Verdict::default()
+        })
     }
 
-    fn answer(choice: Choice) -> Said {
+    fn answer(choice: Choice) -> CallResult {
         let decision = Decision {
             choice,
             confidence: 0.5,
@@ -336,11 +339,11 @@ mod tests {
             again_in: None,
             source: Source::Native,
         };
-        Said::Answer(Box::new(Answer { decision, state: None, heard: Vec::new() }))
+        CallResult::Answer(Box::new(Answer { decision, state: None, heard: Vec::new() }))
     }
 
-    fn occasion() -> Occasion {
-        Occasion { at: at(1), service: "web".into(), incident: None, by: "rules".into() }
+    fn occasion() -> RecordedAnswer {
+        RecordedAnswer { at: at(1), service: "web".into(), incident: None, by: "rules".into() }
     }
 
     #[test]
@@ -348,9 +351,9 @@ mod tests {
         let act = |name: &str| {
             answer(Choice::Act(Proposal { action: name.into(), parameters: json!({}), verify_within: None }))
         };
-        let fault = Said::Fault(Fault::new(FaultCause::Trap, "unreachable"));
-        let mut review = Review::default();
-        let mut differs = |mine: &Said, theirs: &Said| review.decision(occasion(), mine, theirs);
+        let fault = CallResult::Fault(Fault::new(FaultCause::Trap, "unreachable"));
+        let mut review = ReplayReview::default();
+        let mut differs = |mine: &CallResult, theirs: &CallResult| review.decision(occasion(), mine, theirs);
         assert_eq!(differs(&act("restart"), &act("restart")), None);
         assert_eq!(differs(&answer(Choice::Pass), &answer(Choice::Pass)), None);
         let difference = differs(&answer(Choice::NoAction), &act("restart")).unwrap();
@@ -365,10 +368,10 @@ mod tests {
 
     #[test]
     fn verdicts_are_reviewed_where_either_side_changes() {
-        let mut review = Review::default();
+        let mut review = ReplayReview::default();
         let down = outline(&[finding("service-down")]);
-        let none = Outline::new();
-        let mut differs = |mine: &Said, theirs: &Outline| review.verdict(occasion(), mine, theirs).is_some();
+        let none = FindingSet::new();
+        let mut differs = |mine: &CallResult, theirs: &FindingSet| review.verdict(occasion(), mine, theirs).is_some();
         assert!(!differs(&verdict(&[]), &none), "nothing changed");
         assert!(differs(&verdict(&[]), &down));
         assert!(!differs(&verdict(&[]), &down), "that is told already");
@@ -381,28 +384,28 @@ mod tests {
     #[test]
     fn what_the_record_held_is_known_at_any_time() {
         let plugin = heald_model::PluginRef { name: "d".into(), version: "1".into(), digest: "ab".into() };
-        let mut findings = Findings::default();
+        let mut findings = RecordedFindings::default();
         for (second, said) in [(5, verdict(&["service-down"])), (9, verdict(&[]))] {
-            findings.learn(&Call {
+            findings.learn(&PluginCall {
                 at: at(second),
                 service: "web".into(),
                 incident: None,
                 plugin: plugin.clone(),
-                settings: crate::calls::Settings::default(),
-                part: crate::calls::Part::Active,
+                settings: heald_model::PluginSettings::default(),
+                part: heald_model::SlotMode::Active,
                 replayable: true,
-                asked: crate::calls::Asked::Detector(Box::new(Deck::default().play_for_test())),
+                asked: heald_model::CallInput::Detector(Box::new(TapePlayer::default().play_for_test())),
                 said,
             });
         }
-        let held = |findings: &Findings, second| !findings.at(at(second)).is_empty();
+        let held = |findings: &RecordedFindings, second| !findings.at(at(second)).is_empty();
         assert_eq!([4, 5, 8, 9].map(|second| held(&findings, second)), [false, true, true, false]);
         // heald was started anew in the midst of it: its detectors begin with nothing.
         findings.heed(at(7), &Checkpoint::default(), &"d".into());
         assert_eq!([6, 7, 9].map(|second| held(&findings, second)), [true, false, false]);
     }
 
-    impl Deck {
+    impl TapePlayer {
         fn play_for_test(mut self) -> Observation {
             self.play(&first(1), &listener(true)).unwrap()
         }
@@ -412,7 +415,7 @@ mod tests {
     fn every_bit_of_an_answer_shows() {
         let verdict = |score| {
             let finding = Finding { score, ..finding("x") };
-            to_the_bit(&Said::Verdict(Verdict { findings: vec![finding], ..Verdict::default() }))
+            to_the_bit(&CallResult::Verdict(Verdict { findings: vec![finding], ..Verdict::default() }))
         };
         assert_eq!(verdict(0.3), verdict(0.3));
         assert_ne!(verdict(0.3), verdict(0.1 + 0.2));

@@ -5,13 +5,13 @@ use std::sync::{Mutex, MutexGuard};
 use heald_model::{Moment, PluginName, ServiceName};
 use tokio::sync::watch;
 
-use crate::compare::{Occasion, Pair, Trial, Trials};
+use crate::compare::{ComparisonContext, Pair, PluginTrial, PluginTrials};
 use crate::service::lock;
 
 /// The trials of a running heald.
 #[derive(Default)]
 pub(crate) struct RunningTrials {
-    trials: Mutex<Trials>,
+    trials: Mutex<PluginTrials>,
     /// Counts what was compared and what failed.
     judged: watch::Sender<u64>,
 }
@@ -28,7 +28,7 @@ impl RunningTrials {
     }
 
     /// How the trial of a plug-in goes.
-    pub(crate) fn of(&self, plugin: &PluginName) -> Option<Trial> {
+    pub(crate) fn of(&self, plugin: &PluginName) -> Option<PluginTrial> {
         self.trials().of(plugin).cloned()
     }
 
@@ -37,7 +37,7 @@ impl RunningTrials {
         self.judged.subscribe()
     }
 
-    pub(crate) fn compared(&self, plugin: &PluginName, occasion: &Occasion, pair: &Pair) {
+    pub(crate) fn compared(&self, plugin: &PluginName, occasion: &ComparisonContext, pair: &Pair) {
         self.trials().compare(plugin, occasion, pair);
         self.tell();
     }
@@ -55,7 +55,7 @@ impl RunningTrials {
         self.judged.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn trials(&self) -> MutexGuard<'_, Trials> {
+    fn trials(&self) -> MutexGuard<'_, PluginTrials> {
         lock(&self.trials)
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn faulted(ctx: &Context, about: Option<&ServiceName>, plugin: &Plugi
     };
     let rest = rested_until.map(|until| Record::Staged {
         stage: Stage::Healing,
-        why: format!("rested for {:.0} s, the native rules answer meanwhile", until.since(now).as_secs_f64()),
+        why: format!("is_quarantined for {:.0} s, the native rules answer meanwhile", until.since(now).as_secs_f64()),
     });
     let records = opening.into_iter().chain([faulted]).chain(rest);
     let entries = records.map(|record| Entry::of_incident(now, service.clone(), id, record)).collect();

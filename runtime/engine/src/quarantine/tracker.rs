@@ -1,6 +1,6 @@
 //! Resting plug-ins that keep failing: strikes per (plug-in, its digest, service), growing back-off, one trial call when it ends.
 //!
-//! Pure. A pair that is rested says nothing about the same plug-in on another service.
+//! Pure. A pair that is is_quarantined says nothing about the same plug-in on another service.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use heald_model::{Fault, Incident, Moment, PluginName, PluginRef, ServiceName};
 
-use crate::plugins::Quarantine;
 use crate::service::lock;
+use heald_model::Quarantine;
 
-/// Failures in a row before a plug-in is rested.
+/// Failures in a row before a plug-in is is_quarantined.
 const STRIKES: u32 = 3;
 /// The first rest; each further one is twice as long.
 const FIRST_REST: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const FIRST_REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug, Default)]
-struct Tally {
+struct FaultCount {
     strikes: u32,
     rests: u32,
     until: Option<Moment>,
@@ -28,7 +28,7 @@ struct Tally {
 /// The faults of all plug-ins: the counts, the incidents about plug-ins, and the newest fault of each.
 #[derive(Default)]
 pub(crate) struct PluginFaults {
-    tracker: Mutex<Strikes>,
+    tracker: Mutex<FaultTracker>,
     incidents: Mutex<BTreeMap<PluginName, Incident>>,
     last: Mutex<BTreeMap<PluginName, Fault>>,
 }
@@ -39,7 +39,7 @@ impl PluginFaults {
         Self { incidents: Mutex::new(incidents), ..Self::default() }
     }
 
-    pub(crate) fn tracker(&self) -> MutexGuard<'_, Strikes> {
+    pub(crate) fn tracker(&self) -> MutexGuard<'_, FaultTracker> {
         lock(&self.tracker)
     }
 
@@ -54,17 +54,17 @@ impl PluginFaults {
 
 /// The tallies of all pairs.
 #[derive(Clone, Debug, Default)]
-pub struct Strikes {
-    tallies: BTreeMap<(PluginName, String, ServiceName), Tally>,
+pub struct FaultTracker {
+    tallies: BTreeMap<(PluginName, String, ServiceName), FaultCount>,
 }
 
-impl Strikes {
+impl FaultTracker {
     /// True while the plug-in is not to be asked about this service.
-    pub fn rested(&self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> bool {
+    pub fn is_quarantined(&self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> bool {
         self.tally(plugin, service).and_then(|tally| tally.until).is_some_and(|until| now < until)
     }
 
-    /// Counts a failure; returns how many there were in a row, and until when it is rested if it now is. A failure in the
+    /// Counts a failure; returns how many there were in a row, and until when it is is_quarantined if it now is. A failure in the
     /// trial call after a rest rests it again at once.
     pub fn failed(&mut self, plugin: &PluginRef, service: &ServiceName, now: Moment) -> (u32, Option<Moment>) {
         let tally = self.tallies.entry(key(plugin, service)).or_default();
@@ -100,7 +100,7 @@ impl Strikes {
         .collect()
     }
 
-    fn tally(&self, plugin: &PluginRef, service: &ServiceName) -> Option<&Tally> {
+    fn tally(&self, plugin: &PluginRef, service: &ServiceName) -> Option<&FaultCount> {
         if self.tallies.is_empty() {
             return None;
         }
@@ -127,22 +127,22 @@ mod tests {
 
     #[test]
     fn three_failures_in_a_row_rest_that_pair_alone_and_each_rest_is_longer() {
-        let (mut strikes, plugin) = (Strikes::default(), plugin());
+        let (mut strikes, plugin) = (FaultTracker::default(), plugin());
         let (a, b) = (ServiceName::from("a"), ServiceName::from("b"));
         let start = Moment::from_millis(0);
         assert_eq!(strikes.failed(&plugin, &a, start), (1, None));
         assert_eq!(strikes.failed(&plugin, &a, start), (2, None));
         assert_eq!(strikes.failed(&plugin, &a, start), (3, Some(start + FIRST_REST)));
-        assert!(strikes.rested(&plugin, &a, start));
-        assert!(!strikes.rested(&plugin, &b, start));
+        assert!(strikes.is_quarantined(&plugin, &a, start));
+        assert!(!strikes.is_quarantined(&plugin, &b, start));
         let trial = start + FIRST_REST;
-        assert!(!strikes.rested(&plugin, &a, trial), "the trial call is let through");
+        assert!(!strikes.is_quarantined(&plugin, &a, trial), "the trial call is let through");
         assert_eq!(strikes.failed(&plugin, &a, trial), (4, Some(trial + FIRST_REST * 2)));
     }
 
     #[test]
     fn a_good_answer_forgives() {
-        let (mut strikes, plugin, a) = (Strikes::default(), plugin(), ServiceName::from("a"));
+        let (mut strikes, plugin, a) = (FaultTracker::default(), plugin(), ServiceName::from("a"));
         assert!(!strikes.answered(&plugin, &a));
         strikes.failed(&plugin, &a, Moment::EPOCH);
         assert!(strikes.answered(&plugin, &a));

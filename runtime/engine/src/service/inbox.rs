@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use heald_model::{Sample, Source};
 use tokio::sync::{Notify, oneshot};
 
-use crate::order::{Order, OrderError, OrderOutcome};
-use crate::service::{Charge, lock};
+use crate::service::{ServiceSetup, lock};
+use heald_model::{Order, OrderError, OrderOutcome};
 
 /// Samples that wait at most: ten seconds of a hundred probes that look every second.
 const WAITING_SAMPLES: usize = 1_000;
@@ -36,7 +36,7 @@ pub(crate) enum News {
     /// Allow the next disruptive action.
     Approve { by: String, reply: oneshot::Sender<Result<(), OrderError>> },
     /// The service is configured like this from now on.
-    Setup(Box<Charge>),
+    Setup(Box<ServiceSetup>),
     /// Other plug-ins are asked from now on.
     Plugins,
     /// A dependency serves again.

@@ -18,16 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heald_model::{IncidentId, ServiceName, ServiceSpec, Severity};
 use tokio::sync::watch;
 
-use crate::plugin_chain::Cast;
+use crate::plugin_chain::PluginChain;
 use crate::service::inbox::Inbox;
 use crate::service::state::ServiceState;
 
 /// A service with the plug-ins that were configured for it.
-pub struct Charge {
+pub struct ServiceSetup {
     /// The service.
     pub spec: ServiceSpec,
     /// Who is asked about it.
-    pub cast: Cast,
+    pub plugins: PluginChain,
 }
 
 /// How a service stands, for whoever only reads.
@@ -46,7 +46,7 @@ pub(crate) struct Service {
     pub(crate) name: ServiceName,
     pub(crate) inbox: Inbox,
     spec: Mutex<Arc<ServiceSpec>>,
-    plugins: Mutex<Arc<Cast>>,
+    plugins: Mutex<Arc<PluginChain>>,
     state: Mutex<ServiceState>,
     /// Counts what changed; what waits for a change of the service listens.
     changed: watch::Sender<u64>,
@@ -54,13 +54,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(charge: Charge) -> Self {
+    pub(crate) fn new(setup: ServiceSetup) -> Self {
         Self {
-            name: charge.spec.name.clone(),
+            name: setup.spec.name.clone(),
             inbox: Inbox::default(),
-            state: Mutex::new(ServiceState::new(&charge.cast)),
-            spec: Mutex::new(Arc::new(charge.spec)),
-            plugins: Mutex::new(Arc::new(charge.cast)),
+            state: Mutex::new(ServiceState::new(&setup.plugins)),
+            spec: Mutex::new(Arc::new(setup.spec)),
+            plugins: Mutex::new(Arc::new(setup.plugins)),
             changed: watch::Sender::new(0),
             snapshot: watch::Sender::default(),
         }
@@ -77,12 +77,12 @@ impl Service {
     }
 
     /// Who is asked now. Whoever holds the answer goes on with it, whatever becomes of the service's.
-    pub(crate) fn plugins(&self) -> Arc<Cast> {
+    pub(crate) fn plugins(&self) -> Arc<PluginChain> {
         Arc::clone(&lock(&self.plugins))
     }
 
     /// From the next look on these are asked.
-    pub(crate) fn set_plugins(&self, plugins: Cast) {
+    pub(crate) fn set_plugins(&self, plugins: PluginChain) {
         *lock(&self.plugins) = Arc::new(plugins);
     }
 

@@ -9,12 +9,12 @@ use heald_model::{
     ServiceSpec, ServiceView, Severity, Source,
 };
 
-use crate::compare::Outline;
-use crate::plugin_chain::Cast;
-use crate::ports::Blob;
-use crate::sample_window::{self, Seen, take_in};
+use crate::compare::FindingSet;
+use crate::plugin_chain::PluginChain;
+use crate::proof_window::ProofWindow;
+use crate::sample_window::{self, SeriesMap, take_in};
 use crate::service::inbox::WaitingOrder;
-use crate::verify::Trial;
+use heald_model::Blob;
 
 /// Resolved incidents kept in memory, for reopening and as history for policies.
 const REMEMBERED: usize = 16;
@@ -55,7 +55,7 @@ pub(crate) struct QuestionKey {
 /// What is known of a service now.
 #[derive(Default)]
 pub(crate) struct ServiceState {
-    pub(crate) series: Seen,
+    pub(crate) series: SeriesMap,
     /// So many samples are kept of each series.
     pub(crate) kept: usize,
     /// What its detectors remember of it, and what its policies do: one component may be both.
@@ -70,7 +70,7 @@ pub(crate) struct ServiceState {
     /// When each incident's condition was last seen to hold.
     pub(crate) held: BTreeMap<IncidentId, Moment>,
     /// The proof that is being waited for.
-    pub(crate) trial: Option<Trial>,
+    pub(crate) proof: Option<ProofWindow>,
     /// Whether it serves; None: not known, or not wanted.
     pub(crate) up: Option<bool>,
     /// Orders whose turn has not come, oldest first.
@@ -86,7 +86,7 @@ pub(crate) struct ServiceState {
     /// When a check last passed.
     pub(crate) passed: Option<Moment>,
     /// What each detector last found, in outline; and each shadow's side by side with the others'.
-    pub(crate) found: HashMap<PluginName, Outline>,
+    pub(crate) found: HashMap<PluginName, FindingSet>,
     pub(crate) compared: HashMap<PluginName, (String, String)>,
     /// Looks since the tape's last checkpoint, and the service as it was last put on the tape.
     pub(crate) looks: u32,
@@ -100,7 +100,7 @@ pub(crate) struct ServiceState {
 }
 
 impl ServiceState {
-    pub(crate) fn new(plugins: &Cast) -> Self {
+    pub(crate) fn new(plugins: &PluginChain) -> Self {
         Self { kept: kept(plugins), ..Self::default() }
     }
 
@@ -120,7 +120,7 @@ impl ServiceState {
     }
 
     /// The service is configured like this from now on: what probes and plug-ins of before said is forgotten.
-    pub(crate) fn set_up(&mut self, spec: &ServiceSpec, plugins: &Cast) {
+    pub(crate) fn set_up(&mut self, spec: &ServiceSpec, plugins: &PluginChain) {
         self.series.retain(|(probe, _), _| {
             probe.as_str() == PROCESS || spec.probes.iter().any(|configured| configured.id == *probe)
         });
@@ -128,7 +128,7 @@ impl ServiceState {
     }
 
     /// These plug-ins are asked from now on. What is remembered by those that are asked no more is forgotten.
-    pub(crate) fn plugins_changed(&mut self, plugins: &Cast) {
+    pub(crate) fn plugins_changed(&mut self, plugins: &PluginChain) {
         self.kept = kept(plugins);
         let names: BTreeSet<&PluginName> = plugins.names();
         self.plugins_changed = true;
@@ -145,8 +145,8 @@ impl ServiceState {
             if sample.ok == Some(true) {
                 self.passed = Some(now);
             }
-            if let Some(trial) = &mut self.trial {
-                trial.hear(&sample);
+            if let Some(proof) = &mut self.proof {
+                proof.hear(&sample);
             }
             take_in(&mut self.series, probes, sample, self.kept);
         }
@@ -219,7 +219,7 @@ impl ServiceState {
     }
 }
 
-fn kept(plugins: &Cast) -> usize {
+fn kept(plugins: &PluginChain) -> usize {
     sample_window::kept(plugins.detectors.iter().map(|member| member.plugin.window()))
 }
 

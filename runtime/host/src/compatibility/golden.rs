@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use heald_engine::ports::{Answer, Detector, Observation, Policy, Question, Verdict};
+use heald_engine::ports::{Detector, Policy};
 use heald_model::{ActionInfo, IntentId, Moment, Receipt, ServiceView};
+use heald_model::{Answer, Observation, Question, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -302,7 +303,7 @@ async fn what_is_kept_of_any_role_is_compared_whole() {
 #[ignore = "writes into tests/golden"]
 async fn keep_golden_components() {
     let mut again = observation("web", 97.5);
-    again.state = Some(heald_engine::ports::Blob(vec![41]));
+    again.state = Some(heald_model::Blob(vec![41]));
     let asks = vec![
         GoldenInput::Evaluate(observation("web", 97.0)),
         GoldenInput::Evaluate(again),

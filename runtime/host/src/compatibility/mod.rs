@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
-use heald_engine::ports::{Blob, Detector, Observation, Verdict};
+use heald_control::PluginMode;
+use heald_engine::ports::Detector;
+use heald_model::{Blob, Observation, Verdict};
 use heald_model::{Breaker, FaultCause, Moment, Role as ProbeRole, Sample, Series, ServiceView, Severity};
 use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};

@@ -4,9 +4,10 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use heald_engine::calls::{Heard, Settings};
-use heald_engine::ports::{Blob, Detector, Observation, Verdict, Window};
+use heald_engine::ports::Detector;
+use heald_model::{Blob, Observation, Verdict, Window};
 use heald_model::{Fault, PluginRef};
+use heald_model::{HostCall, PluginSettings};
 
 use crate::bindings::exports::heald::plugin::detect;
 use crate::bindings::heald::plugin::types::Error;
@@ -47,7 +48,7 @@ impl PluginDetector {
     /// asked the host for something else than the record has, and
     /// [`FaultCause::Refused`](heald_model::FaultCause::Refused) where the detector is not
     /// [`replayable`](Detector::replayable).
-    pub async fn replay(&self, input: &Observation, recorded: &[Heard]) -> Result<Verdict, Fault> {
+    pub async fn replay(&self, input: &Observation, recorded: &[HostCall]) -> Result<Verdict, Fault> {
         self.pool.plugin().access.judge_replay()?;
         self.pool.evaluate(input, CallKind::Replay, Recorder::replaying(recorded)).await
     }
@@ -135,7 +136,7 @@ impl Detector for PluginDetector {
         &self.conditions
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> PluginSettings {
         self.pool.settings().clone()
     }
 
@@ -143,7 +144,7 @@ impl Detector for PluginDetector {
         self.pool.plugin().access.judge_replay().is_ok()
     }
 
-    async fn replayed(&self, input: &Observation, recorded: &[Heard]) -> Result<Verdict, Fault> {
+    async fn replayed(&self, input: &Observation, recorded: &[HostCall]) -> Result<Verdict, Fault> {
         self.replay(input, recorded).await
     }
 

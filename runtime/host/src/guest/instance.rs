@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use heald_engine::calls::Settings;
+use heald_model::PluginSettings;
 use heald_model::{Fault, PluginName, PluginRef};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
@@ -125,7 +125,7 @@ impl LoadedPlugin {
 /// What a role needs to set a plug-in up.
 pub(crate) struct Setup {
     pub(crate) plugin: Arc<LoadedPlugin>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: PluginSettings,
     pub(crate) limits: CallLimits,
     /// How many warm instances are kept.
     pub(crate) keep: usize,

@@ -139,8 +139,8 @@ pub(crate) fn gauges(gauges: Vec<Metric>) -> Result<Vec<(String, f64)>, Fault> {
     at_most("gauges", gauges, GAUGES)?.into_iter().map(one).collect()
 }
 
-pub(crate) fn window(window: Window) -> heald_engine::ports::Window {
-    heald_engine::ports::Window {
+pub(crate) fn window(window: Window) -> heald_model::Window {
+    heald_model::Window {
         samples: window.samples,
         span: Duration::from_nanos(window.span),
         sliding: window.mode == WindowMode::Sliding,

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use heald_engine::calls::{Heard, Settings};
-use heald_engine::ports::{Answer, Blob, Policy, Question};
+use heald_engine::ports::Policy;
 use heald_model::{Alternative, Choice, Decision, Fault, FaultCause, PluginRef, Proposal, Source};
+use heald_model::{Answer, Blob, Question};
+use heald_model::{HostCall, PluginSettings};
 
 use crate::bindings::exports::heald::plugin::decide;
 use crate::bindings::heald::plugin::types::Error;
@@ -42,7 +43,7 @@ impl PluginPolicy {
     ///
     /// # Errors
     /// As there.
-    pub async fn replay(&self, question: &Question, recorded: &[Heard]) -> Result<Answer, Fault> {
+    pub async fn replay(&self, question: &Question, recorded: &[HostCall]) -> Result<Answer, Fault> {
         self.pool.plugin().access.judge_replay()?;
         self.pool.decide(question, CallKind::Replay, Recorder::replaying(recorded)).await
     }
@@ -146,7 +147,7 @@ impl Policy for PluginPolicy {
         &self.pool.plugin().reference
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> PluginSettings {
         self.pool.settings().clone()
     }
 
@@ -154,7 +155,7 @@ impl Policy for PluginPolicy {
         self.pool.plugin().access.judge_replay().is_ok()
     }
 
-    async fn replayed(&self, question: &Question, recorded: &[Heard]) -> Result<Answer, Fault> {
+    async fn replayed(&self, question: &Question, recorded: &[HostCall]) -> Result<Answer, Fault> {
         self.replay(question, recorded).await
     }
 

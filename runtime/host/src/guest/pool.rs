@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bumpalo::Bump;
-use heald_engine::calls::Settings;
+use heald_model::PluginSettings;
 use heald_model::{Fault, FaultCause};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
@@ -50,7 +50,7 @@ pub(crate) struct WarmInstance<G> {
 
 pub(crate) struct Pool<E: Exports> {
     plugin: Arc<LoadedPlugin>,
-    settings: Settings,
+    settings: PluginSettings,
     limits: CallLimits,
     live: Rack<E>,
     replays: Rack<E>,
@@ -83,7 +83,7 @@ impl<E> Rack<E> {
 /// What is known of a pool, whatever version its guests speak.
 pub(crate) trait Pooled: Send + Sync {
     fn plugin(&self) -> &LoadedPlugin;
-    fn settings(&self) -> &Settings;
+    fn settings(&self) -> &PluginSettings;
 }
 
 impl<E: Exports> Pooled for Pool<E> {
@@ -91,7 +91,7 @@ impl<E: Exports> Pooled for Pool<E> {
         &self.plugin
     }
 
-    fn settings(&self) -> &Settings {
+    fn settings(&self) -> &PluginSettings {
         &self.settings
     }
 }

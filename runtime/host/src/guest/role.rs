@@ -7,7 +7,7 @@
 use std::future::Future;
 
 use bumpalo::Bump;
-use heald_engine::ports::{Observation, Question};
+use heald_model::{Observation, Question};
 use wasmtime::component::Instance;
 use wasmtime::{Result, Store};
 

@@ -4,12 +4,12 @@
 
 use std::fmt::Write as _;
 
-use heald_engine::calls::Settings;
+use heald_model::PluginSettings;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// The text with its keys sorted, and its SHA-256.
-pub(crate) fn settle(config: &Map<String, Value>) -> Settings {
+pub(crate) fn settle(config: &Map<String, Value>) -> PluginSettings {
     let mut text = String::new();
     object(config, &mut text);
     let mut digest = String::with_capacity(64);
@@ -17,7 +17,7 @@ pub(crate) fn settle(config: &Map<String, Value>) -> Settings {
         // Writing to a string does not fail.
         let _ = write!(digest, "{byte:02x}");
     }
-    Settings { digest: digest.into(), text: text.into() }
+    PluginSettings { digest: digest.into(), text: text.into() }
 }
 
 fn object(fields: &Map<String, Value>, text: &mut String) {
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    fn settled(value: &Value) -> Settings {
+    fn settled(value: &Value) -> PluginSettings {
         settle(value.as_object().unwrap())
     }
 

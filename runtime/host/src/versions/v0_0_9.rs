@@ -5,8 +5,8 @@ use std::future::Future;
 
 use async_trait::async_trait;
 use bumpalo::Bump;
-use heald_engine::ports::Observation;
 use heald_model as model;
+use heald_model::Observation;
 use wasmtime::component::{Instance, Linker};
 use wasmtime::{Result, Store};
 

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use async_trait::async_trait;
 use bumpalo::Bump;
-use heald_engine::ports::{Observation, Question};
 use heald_model::time::nanos;
+use heald_model::{Observation, Question};
 use wasmtime::component::{Instance, Linker};
 use wasmtime::{Result, Store};
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heald_engine::ports::ProcessState;
+use heald_model::ProcessState;
 use heald_model::ServiceName;
 use serde_json::{Value, json};
 use wasmtime::Result;

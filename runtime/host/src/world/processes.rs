@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use heald_engine::ports::{ProcessState, Processes};
+use heald_engine::ports::Processes;
+use heald_model::ProcessState;
 use heald_model::ServiceName;
 
 /// The processes that plug-ins can be granted.

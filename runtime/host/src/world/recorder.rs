@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use heald_engine::calls::Heard;
+use heald_model::HostCall;
 use serde_json::{Value, json};
 
 use crate::bindings::heald::plugin::types::Error;
@@ -38,7 +38,7 @@ pub(crate) enum Recorder {
 /// The recorded answers of a call so far.
 #[derive(Debug, Default)]
 pub(crate) struct RecordedCalls {
-    calls: Vec<Heard>,
+    calls: Vec<HostCall>,
     bytes: usize,
     left_out: u64,
 }
@@ -46,8 +46,8 @@ pub(crate) struct RecordedCalls {
 /// The answers of an earlier call, and how far this call has come in them.
 #[derive(Debug)]
 pub(crate) struct ReplayedCalls {
-    ahead: VecDeque<Heard>,
-    replayed: Vec<Heard>,
+    ahead: VecDeque<HostCall>,
+    replayed: Vec<HostCall>,
 }
 
 /// A replayed call asked for something else than the record has.
@@ -60,7 +60,7 @@ impl Recorder {
         Self::Recording(RecordedCalls::default())
     }
 
-    pub(crate) fn replaying(calls: &[Heard]) -> Self {
+    pub(crate) fn replaying(calls: &[HostCall]) -> Self {
         Self::Replaying(ReplayedCalls { ahead: calls.iter().cloned().collect(), replayed: Vec::new() })
     }
 
@@ -70,7 +70,7 @@ impl Recorder {
     }
 
     /// The answers of the call.
-    pub(crate) fn into_calls(self) -> Vec<Heard> {
+    pub(crate) fn into_calls(self) -> Vec<HostCall> {
         match self {
             Self::Off => Vec::new(),
             Self::Recording(calls) => calls.finish(),
@@ -92,13 +92,13 @@ impl RecordedCalls {
             return;
         }
         self.bytes += bytes;
-        self.calls.push(Heard { call: call.to_owned(), asked, answer });
+        self.calls.push(HostCall { call: call.to_owned(), asked, answer });
     }
 
-    fn finish(mut self) -> Vec<Heard> {
+    fn finish(mut self) -> Vec<HostCall> {
         if self.left_out > 0 {
             let answer = json!({ "left_out": self.left_out });
-            self.calls.push(Heard { call: CUT.to_owned(), asked: Value::Null, answer });
+            self.calls.push(HostCall { call: CUT.to_owned(), asked: Value::Null, answer });
         }
         self.calls
     }
@@ -233,7 +233,7 @@ mod tests {
 
     type Asked = (&'static str, Value, Result<Option<Vec<u8>>, Error>);
 
-    fn recorded_calls(answers: &[Asked]) -> Vec<Heard> {
+    fn recorded_calls(answers: &[Asked]) -> Vec<HostCall> {
         let mut calls = RecordedCalls::default();
         for (call, asked, answer) in answers {
             calls.record(call, asked.clone(), answer);
@@ -241,7 +241,7 @@ mod tests {
         calls.finish()
     }
 
-    fn record(calls: &[Heard]) -> ReplayedCalls {
+    fn record(calls: &[HostCall]) -> ReplayedCalls {
         let Recorder::Replaying(record) = Recorder::replaying(calls) else { panic!("recorded") };
         record
     }
@@ -255,7 +255,7 @@ mod tests {
             ("kv.get", key.clone(), Err(Error::Denied("no".into()))),
         ]);
         // As the journal keeps it.
-        let calls: Vec<Heard> = serde_json::from_str(&serde_json::to_string(&calls).unwrap()).unwrap();
+        let calls: Vec<HostCall> = serde_json::from_str(&serde_json::to_string(&calls).unwrap()).unwrap();
         let mut record = record(&calls);
         assert!(matches!(record.answer::<Option<Vec<u8>>>("kv.get", &key), Ok(Ok(None))));
         assert!(matches!(record.answer::<Option<Vec<u8>>>("kv.get", &key), Ok(Ok(Some(value))) if value == [0, 255]));

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_engine::ports::{Detector, Observation, Verdict};
+use heald_engine::ports::Detector;
 use heald_host::{Grant, Host, Plugin, PluginConfig, PluginDetector};
 use heald_model::Moment;
+use heald_model::{Observation, Verdict};
 use serde_json::{Map, Value, json};
 
 use crate::guests::{component, object, observation, table};

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use heald_engine::ports::{Blob, Detector};
+use heald_engine::ports::Detector;
 use heald_host::{HostError, SetupError};
+use heald_model::Blob;
 use heald_model::{FaultCause, Severity};
 use serde_json::json;
 
@@ -82,9 +83,9 @@ async fn every_mischief_is_the_right_fault_and_the_next_call_is_good() {
 
 /// The mischievous guests save an empty state; whatever it is, it is not what is looked at.
 fn with_state(
-    mut verdict: heald_engine::ports::Verdict,
-    seen: &Result<heald_engine::ports::Verdict, heald_model::Fault>,
-) -> heald_engine::ports::Verdict {
+    mut verdict: heald_model::Verdict,
+    seen: &Result<heald_model::Verdict, heald_model::Fault>,
+) -> heald_model::Verdict {
     verdict.state = seen.as_ref().ok().and_then(|verdict| verdict.state.clone());
     verdict
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use heald_engine::plugins::PluginMode;
-use heald_engine::ports::{Observation, Question};
+use heald_control::PluginMode;
 use heald_host::{CanaryConfig, Grant, Host, LimitsConfig, Plugin, PluginConfig, PluginDetector, PluginPolicy};
 use heald_model::{
     Breaker, Concern, Finding, Incident, IncidentId, Moment, Role, Sample, Series, ServiceView, Severity, Source, Stage,
 };
+use heald_model::{Observation, Question};
 use heald_plugin_build::Workspace;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_engine::ports::{Detector, Verdict};
+use heald_engine::ports::Detector;
 use heald_host::{Grant, Host, Plugin, PluginConfig, PluginDetector};
+use heald_model::Verdict;
 use heald_model::{Fault, FaultCause};
 use serde_json::{Value, json};
 

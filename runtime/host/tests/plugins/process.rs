@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use heald_engine::ports::{Detector, Policy, ProcessState, Processes};
+use heald_engine::ports::{Detector, Policy, Processes};
 use heald_host::{ActionFailure, Host, Options, PluginActions, ProcessAccess, Task, Touch, TouchError};
+use heald_model::ProcessState;
 use heald_model::{FaultCause, IntentId, Moment, ServiceName};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;

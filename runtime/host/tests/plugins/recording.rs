@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use heald_engine::calls::Heard;
-use heald_engine::ports::{Blob, Detector, Policy, Verdict};
+use heald_engine::ports::{Detector, Policy};
 use heald_host::Grant;
 use heald_model::FaultCause;
+use heald_model::HostCall;
+use heald_model::{Blob, Verdict};
 use serde_json::json;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -70,7 +71,7 @@ async fn what_asks_otherwise_than_the_record_has_strayed() {
     let fewer = asking(&plugin, json!([{"get": "a"}])).await.replay(&input, &said.heard).await.unwrap();
     assert_eq!(fewer.heard, said.heard[..1], "what was heard is what it asked for");
     assert_eq!(plugin.stats().faults, Default::default());
-    let broken = [Heard { answer: json!({"ok": 7}), ..said.heard[0].clone() }];
+    let broken = [HostCall { answer: json!({"ok": 7}), ..said.heard[0].clone() }];
     let fault = asking(&plugin, json!([{"get": "a"}])).await.replay(&input, &broken).await.unwrap_err();
     assert!(fault.detail.contains("cannot be read"), "{fault}");
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use heald_engine::ports::{Board, Clock, Entropy, ProcessState, Processes, Pulse};
+use heald_control::{ProbeBoard, ProbeStatus};
+use heald_engine::ports::{Clock, Entropy, Processes};
+use heald_model::ProcessState;
 use heald_model::{Moment, Sample, ServiceName};
 use heald_probe::{
     BreakerConfig, ProbeConfig, ProbeError, ProbeKind, Prober, ProberPorts, ServiceProbes, StatusChange,
@@ -101,12 +103,12 @@ impl TestRig {
         Ok(Self { prober, samples: seen, changes: changed, processes })
     }
 
-    pub(crate) fn pulse(&self, service: &str) -> Pulse {
+    pub(crate) fn pulse(&self, service: &str) -> ProbeStatus {
         let name = ServiceName::from(service);
         self.prober.pulses().into_iter().find(|(found, _)| *found == name).unwrap().1
     }
 
-    pub(crate) async fn check(&self, service: &str) -> Pulse {
+    pub(crate) async fn check(&self, service: &str) -> ProbeStatus {
         self.prober.check_now(Some(&[service.into()])).await;
         self.pulse(service)
     }
@@ -129,7 +131,7 @@ impl TestRig {
         std::iter::from_fn(|| self.samples.try_recv().ok()).collect()
     }
 
-    pub(crate) async fn until(&self, service: &str, what: &str, holds: impl Fn(&Pulse) -> bool) -> Pulse {
+    pub(crate) async fn until(&self, service: &str, what: &str, holds: impl Fn(&ProbeStatus) -> bool) -> ProbeStatus {
         let begun = Instant::now();
         loop {
             let pulse = self.pulse(service);

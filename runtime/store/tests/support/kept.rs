@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use heald_engine::calls::*;
-use heald_engine::ports::{Answer, Blob, Observation, Question, Verdict};
 use heald_model::*;
 use heald_store::Store;
 use heald_store::TapeChunk;
@@ -76,16 +74,16 @@ pub fn sample(service: &str, dice: &mut Dice, when: Moment) -> Sample {
 }
 
 /// Looks without a gap, from the `from`th second on; the first with a checkpoint.
-pub fn looks(service: &str, from: u64, count: u64) -> Vec<Look> {
+pub fn looks(service: &str, from: u64, count: u64) -> Vec<TapeEntry> {
     let mut dice = Dice::new(from);
     let each = (from..from + count).map(|second| {
         let when = at(second * 1_000) + Duration::from_nanos(dice.roll() % 1_000_000);
         let seed = |name: &str, dice: &mut Dice| {
-            let seed = if dice.one_in(10) { dice.roll() } else { die(&service.into(), &name.into(), when) };
+            let seed = if dice.one_in(10) { dice.roll() } else { call_seed(&service.into(), &name.into(), when) };
             (PluginName::from(name), seed)
         };
         let names: &[&str] = if dice.one_in(8) { &["availability"] } else { &["availability", "threshold"] };
-        Look {
+        TapeEntry {
             service: service.into(),
             at: when,
             view: (second == from || dice.one_in(20)).then(|| view(service, u32::try_from(second % 2).unwrap())),
@@ -124,7 +122,7 @@ fn checkpoint(service: &str, dice: &mut Dice, when: Moment) -> Checkpoint {
 }
 
 /// The `n`th call of a policy; every third number is one that JSON would not give back to the bit.
-pub fn policy_call(n: u64, name: &str, incident: Option<u64>) -> Call {
+pub fn policy_call(n: u64, name: &str, incident: Option<u64>) -> PluginCall {
     let mut dice = Dice::new(n);
     let settings = format!(r#"{{"version":{}}}"#, n % 2);
     let opened = super::opened(n, "web", at(n));
@@ -163,31 +161,32 @@ pub fn policy_call(n: u64, name: &str, incident: Option<u64>) -> Call {
         again_in: None,
         source: Source::Plugin(plugin(name)),
     };
-    let heard = vec![Heard { call: "kv.get".into(), asked: json!({"key": "a"}), answer: json!({"ok": dice.part()}) }];
-    Call {
+    let heard =
+        vec![HostCall { call: "kv.get".into(), asked: json!({"key": "a"}), answer: json!({"ok": dice.part()}) }];
+    PluginCall {
         at: at(n),
         service: "web".into(),
         incident: incident.map(incident_id),
         plugin: plugin(name),
-        settings: Settings { digest: format!("{:064x}", n % 2).into(), text: settings.into() },
-        part: if n.is_multiple_of(5) { Part::Shadow } else { Part::Active },
+        settings: PluginSettings { digest: format!("{:064x}", n % 2).into(), text: settings.into() },
+        part: if n.is_multiple_of(5) { SlotMode::Shadow } else { SlotMode::Active },
         replayable: !n.is_multiple_of(7),
-        asked: Asked::Policy(Box::new(question)),
-        said: Said::Answer(Box::new(Answer { decision, state: None, heard })),
+        asked: CallInput::Policy(Box::new(question)),
+        said: CallResult::Answer(Box::new(Answer { decision, state: None, heard })),
     }
 }
 
-pub fn detector_call(n: u64) -> Call {
+pub fn detector_call(n: u64) -> PluginCall {
     let input = Observation { now: at(n), seed: n, service: view("web", 1), series: Vec::new(), state: None };
     let said = match n % 2 {
-        0 => Said::Verdict(Verdict { gauges: vec![("load".into(), 0.1 + 0.2)], ..Verdict::default() }),
-        _ => Said::Fault(Fault::new(FaultCause::Trap, "unreachable")),
+        0 => CallResult::Verdict(Verdict { gauges: vec![("load".into(), 0.1 + 0.2)], ..Verdict::default() }),
+        _ => CallResult::Fault(Fault::new(FaultCause::Trap, "unreachable")),
     };
-    Call { asked: Asked::Detector(Box::new(input)), said, ..policy_call(n, "availability", None) }
+    PluginCall { asked: CallInput::Detector(Box::new(input)), said, ..policy_call(n, "availability", None) }
 }
 
 /// A whole tape, and the gaps in it.
-pub async fn tape(store: &Store, service: &str, since: Moment) -> (Vec<Look>, Vec<String>) {
+pub async fn tape(store: &Store, service: &str, since: Moment) -> (Vec<TapeEntry>, Vec<String>) {
     let mut place = store.tape(service.into(), since).await.unwrap();
     let (mut all, mut gaps) = (Vec::new(), Vec::new());
     while let Some((TapeChunk { looks, gap }, next)) = store.looks(service.into(), place).await.unwrap() {

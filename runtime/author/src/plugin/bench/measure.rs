@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use heald_engine::calls::Asked;
-use heald_engine::ports::{Detector, Observation, Policy, Question};
+use heald_engine::ports::{Detector, Policy};
 use heald_host::{ActionFailure, PluginActions, PluginDetector, PluginPolicy, PluginRole};
+use heald_model::CallInput;
 use heald_model::Fault;
+use heald_model::{Observation, Question};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -155,16 +156,16 @@ pub(super) async fn measure(
         PluginRole::Detector => {
             let asked = Box::pin(asked(subject, scenario, role)).await?;
             let inputs = asked.into_iter().filter_map(|asked| match asked {
-                Asked::Detector(observation) => Some(observation),
-                Asked::Policy(_) => None,
+                CallInput::Detector(observation) => Some(observation),
+                CallInput::Policy(_) => None,
             });
             Box::pin(run::<Arc<PluginDetector>>(subject, &config, role, inputs.collect(), calls)).await
         }
         PluginRole::Policy => {
             let asked = Box::pin(asked(subject, scenario, role)).await?;
             let inputs = asked.into_iter().filter_map(|asked| match asked {
-                Asked::Policy(question) => Some(question),
-                Asked::Detector(_) => None,
+                CallInput::Policy(question) => Some(question),
+                CallInput::Detector(_) => None,
             });
             Box::pin(run::<Arc<PluginPolicy>>(subject, &config, role, inputs.collect(), calls)).await
         }
@@ -180,7 +181,7 @@ pub(super) async fn measure(
 }
 
 /// What the plug-in was asked when it played the scenario: with the states that are its own.
-async fn asked(subject: &Subject, scenario: &CheckedScenario, role: PluginRole) -> anyhow::Result<Vec<Asked>> {
+async fn asked(subject: &Subject, scenario: &CheckedScenario, role: PluginRole) -> anyhow::Result<Vec<CallInput>> {
     Ok(Box::pin(play(subject, scenario, role)).await?.into_iter().filter_map(|turn| turn.asked).collect())
 }
 

@@ -1,9 +1,9 @@
 //! How many bytes an input carries into a guest: its texts and blobs, and eight for each number. The host counts what comes out in the
 //! same way; what a layout adds in padding, neither does.
 
-use heald_engine::ports::{Blob, Observation, Question};
 use heald_host::Task;
 use heald_model::{Attempt, Concern, Event, Fact, Finding, Incident, Offer, Sample, Scalar, Series, ServiceView};
+use heald_model::{Blob, Observation, Question};
 use serde_json::Value;
 
 /// A number.

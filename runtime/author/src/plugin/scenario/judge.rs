@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use heald_engine::ports::{Answer, Verdict};
 use heald_host::PluginRole;
+use heald_model::{Answer, Verdict};
 use heald_model::{Choice, Fact, Finding, Scalar};
 use serde::Serialize;
 use serde_json::{Map, Value};

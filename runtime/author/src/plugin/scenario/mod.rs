@@ -27,10 +27,10 @@ mod world;
 
 use std::path::Path;
 
-use heald_engine::calls::Asked;
-use heald_engine::ports::{Answer, Verdict};
 use heald_host::{Plan, PluginRole};
+use heald_model::CallInput;
 use heald_model::Receipt;
+use heald_model::{Answer, Verdict};
 
 pub use form::ScenarioForm;
 pub use judge::Judged;
@@ -191,7 +191,7 @@ pub struct ScenarioCall {
     /// When, from the beginning of the scenario.
     pub at: Time,
     /// What it was asked; None: it was given a task.
-    pub asked: Option<Asked>,
+    pub asked: Option<CallInput>,
     /// What it said.
     pub said: PluginAnswer,
 }

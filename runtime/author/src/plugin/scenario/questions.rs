@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use heald_engine::calls::Asked;
-use heald_engine::ports::{Policy, Question, Window};
+use heald_engine::ports::Policy;
+use heald_model::CallInput;
 use heald_model::{
     ActionInfo, Attempt, Choice, Class, Concern, Decision, Ending, Entry, Experience, Fact, Finding, Incident,
     IncidentId, Intent, IntentId, Moment, Offer, Outcome, Record, ServiceName, Signature, Source, Stage,
 };
+use heald_model::{Question, Window};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -82,7 +83,12 @@ pub async fn play(scenario: &CheckedScenario, policy: &dyn Policy) -> Vec<Scenar
                     PluginAnswer::Fault(fault.to_string())
                 }
             };
-            turns.push(ScenarioCall { steps: vec![step], at, asked: Some(Asked::Policy(Box::new(question))), said });
+            turns.push(ScenarioCall {
+                steps: vec![step],
+                at,
+                asked: Some(CallInput::Policy(Box::new(question))),
+                said,
+            });
         }
     }
     turns

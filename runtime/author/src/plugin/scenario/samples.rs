@@ -1,7 +1,8 @@
 //! A detector's part: it sees every look at the service that the scenario's samples make.
 
-use heald_engine::calls::Asked;
-use heald_engine::ports::{Detector, Observation};
+use heald_engine::ports::Detector;
+use heald_model::CallInput;
+use heald_model::Observation;
 
 use super::maker::{Time, dice};
 use super::world::{World, events, moment};
@@ -46,7 +47,7 @@ pub async fn play(scenario: &CheckedScenario, detector: &dyn Detector) -> Vec<Sc
             Err(fault) => PluginAnswer::Fault(fault.to_string()),
         };
         world.looked();
-        turns.push(ScenarioCall { steps, at, asked: Some(Asked::Detector(Box::new(input))), said });
+        turns.push(ScenarioCall { steps, at, asked: Some(CallInput::Detector(Box::new(input))), said });
     }
     turns
 }

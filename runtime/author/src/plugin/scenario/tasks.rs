@@ -7,7 +7,7 @@ use heald_model::{IntentId, Moment, ServiceView};
 use serde_json::Value;
 use uuid::Uuid;
 
-use heald_engine::ports::Window;
+use heald_model::Window;
 
 use super::form::TaskKind;
 use super::maker::Time;

@@ -1,8 +1,9 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use heald_engine::ports::Verdict as Seen;
-use heald_engine::ports::{Answer, Blob, Detector, Observation, Policy, Question, Window};
+use heald_engine::ports::{Detector, Policy};
+use heald_model::Verdict as SeriesMap;
+use heald_model::{Answer, Blob, Observation, Question, Window};
 use heald_model::{Choice, Decision, Fault, FaultCause, Finding, PluginRef, Proposal, Severity, Source};
 use serde_json::json;
 
@@ -35,7 +36,7 @@ impl Detector for Odd {
         self.window
     }
 
-    async fn evaluate(&self, input: &Observation) -> Result<Seen, Fault> {
+    async fn evaluate(&self, input: &Observation) -> Result<SeriesMap, Fault> {
         let mut inputs = self.inputs.lock().unwrap();
         inputs.push(input.clone());
         if inputs.len() == self.fails_at {
@@ -51,7 +52,7 @@ impl Detector for Odd {
             message: format!("{} fails", series.probe),
             evidence: vec![heald_model::Fact::number("failures", 1.0)],
         });
-        Ok(Seen {
+        Ok(SeriesMap {
             findings: findings.collect(),
             gauges: vec![("looks".into(), inputs.len() as f64)],
             state: Some(Blob(vec![inputs.len() as u8])),

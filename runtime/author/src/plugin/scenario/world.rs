@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use heald_engine::ports::Window;
-use heald_engine::sample_window::{self, Seen};
+use heald_engine::sample_window::{self, SeriesMap};
+use heald_model::Window;
 use heald_model::{
     Dependency, Fact, Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series, ServiceName, ServiceView,
 };
@@ -29,7 +29,7 @@ pub(super) fn probes(form: &ScenarioForm) -> Vec<ProbeForm> {
 pub(super) struct World {
     service: ServiceForm,
     probes: Vec<ProbeSpec>,
-    seen: Seen,
+    seen: SeriesMap,
     kept: usize,
 }
 
@@ -37,7 +37,7 @@ impl World {
     /// With nothing seen yet. `window` is what is asked for of the past.
     pub(super) fn of(form: &ScenarioForm, window: Window) -> Self {
         let probes = probes(form).iter().map(spec).collect();
-        Self { service: form.service.clone(), probes, seen: Seen::new(), kept: sample_window::kept([window]) }
+        Self { service: form.service.clone(), probes, seen: SeriesMap::new(), kept: sample_window::kept([window]) }
     }
 
     /// Something about the service changes.

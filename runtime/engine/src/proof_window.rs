@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use heald_model::{Concern, Moment, Outcome, ProbeId, Proof, Replica, Sample, Severity};
 
-/// The trial of one action.
+/// The window of one action.
 #[derive(Clone, Debug)]
-pub struct Trial {
+pub struct ProofWindow {
     condition: String,
     severity: Severity,
     /// Nothing that began before counts.
@@ -30,7 +30,7 @@ pub struct Trial {
 
 /// What must be shown, and until when.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct ProofTerms {
     /// The condition that is to end, whatever its subjects.
     pub condition: String,
     /// How bad it was.
@@ -45,9 +45,9 @@ pub struct Terms {
     pub deadline: Moment,
 }
 
-impl Trial {
+impl ProofWindow {
     /// Opens the window.
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: ProofTerms) -> Self {
         Self {
             condition: terms.condition,
             severity: terms.severity,
@@ -146,8 +146,8 @@ mod tests {
         Moment::from_millis(millis)
     }
 
-    fn trial(incarnation: Option<u64>) -> Trial {
-        Trial::new(Terms {
+    fn window(incarnation: Option<u64>) -> ProofWindow {
+        ProofWindow::new(ProofTerms {
             condition: "service-down".into(),
             severity: Severity::Error,
             since: at(100),
@@ -176,61 +176,61 @@ mod tests {
 
     #[test]
     fn samples_of_before_and_of_the_old_life_prove_nothing() {
-        let mut trial = trial(Some(2));
+        let mut window = window(Some(2));
         for old in [sample(99, Some(1), true), sample(200, Some(1), true), sample(99, None, true)] {
-            trial.hear(&old);
-            trial.hear(&old);
+            window.hear(&old);
+            window.hear(&old);
         }
-        assert_eq!(trial.verdict(&[], at(500)), None);
-        assert_eq!(trial.verdict(&[], at(1_000)), Some(Outcome::Unknown));
+        assert_eq!(window.verdict(&[], at(500)), None);
+        assert_eq!(window.verdict(&[], at(1_000)), Some(Outcome::Unknown));
     }
 
     #[test]
     fn successes_in_a_row_heal_and_a_failure_starts_the_count_anew() {
-        let mut trial = trial(Some(2));
+        let mut window = window(Some(2));
         for ok in [true, false, true] {
-            trial.hear(&sample(200, Some(2), ok));
-            assert_eq!(trial.verdict(&[], at(300)), None);
+            window.hear(&sample(200, Some(2), ok));
+            assert_eq!(window.verdict(&[], at(300)), None);
         }
-        trial.hear(&sample(300, Some(2), true));
-        assert_eq!(trial.verdict(&[], at(300)), Some(Outcome::Healed));
+        window.hear(&sample(300, Some(2), true));
+        assert_eq!(window.verdict(&[], at(300)), Some(Outcome::Healed));
     }
 
     #[test]
     fn while_the_finding_holds_nothing_is_healed() {
-        let mut trial = trial(None);
-        trial.hear(&sample(200, None, true));
-        trial.hear(&sample(300, None, true));
+        let mut window = window(None);
+        window.hear(&sample(200, None, true));
+        window.hear(&sample(300, None, true));
         let still = [holding("service-down", Severity::Error)];
-        assert_eq!(trial.verdict(&still, at(400)), None);
-        assert_eq!(trial.verdict(&still, at(1_000)), Some(Outcome::NotHealed));
-        assert_eq!(trial.verdict(&[], at(400)), Some(Outcome::Healed));
+        assert_eq!(window.verdict(&still, at(400)), None);
+        assert_eq!(window.verdict(&still, at(1_000)), Some(Outcome::NotHealed));
+        assert_eq!(window.verdict(&[], at(400)), Some(Outcome::Healed));
     }
 
     #[test]
     fn a_more_severe_finding_than_before_is_worse() {
         let worse = [holding("data-loss", Severity::Critical)];
-        assert_eq!(trial(None).verdict(&worse, at(1_000)), Some(Outcome::Worse));
+        assert_eq!(window(None).verdict(&worse, at(1_000)), Some(Outcome::Worse));
     }
 
     #[test]
     fn an_end_that_comes_before_the_receipt_counts() {
-        let mut trial = trial(Some(2));
-        trial.hear(&Sample { fault: Some("exit".into()), ..sample(99, Some(2), false) });
-        assert_eq!(trial.verdict(&[], at(101)), Some(Outcome::NotHealed));
+        let mut window = window(Some(2));
+        window.hear(&Sample { fault: Some("exit".into()), ..sample(99, Some(2), false) });
+        assert_eq!(window.verdict(&[], at(101)), Some(Outcome::NotHealed));
     }
 
     #[test]
     fn the_end_of_the_new_life_settles_it_at_once() {
-        let mut trial = trial(Some(2));
-        trial.hear(&Sample { fault: Some("exit".into()), ..sample(200, Some(2), false) });
-        assert_eq!(trial.verdict(&[], at(201)), Some(Outcome::NotHealed));
+        let mut window = window(Some(2));
+        window.hear(&Sample { fault: Some("exit".into()), ..sample(200, Some(2), false) });
+        assert_eq!(window.verdict(&[], at(201)), Some(Outcome::NotHealed));
     }
 
     #[test]
     fn no_probe_with_a_verdict_leaves_the_findings_absence() {
-        let mut trial = trial(None);
-        trial.needed.clear();
-        assert_eq!(trial.verdict(&[], at(200)), Some(Outcome::Healed));
+        let mut window = window(None);
+        window.needed.clear();
+        assert_eq!(window.verdict(&[], at(200)), Some(Outcome::Healed));
     }
 }

@@ -1,10 +1,11 @@
-//! An operator's order, and what became of it. Data; [`crate::operator`] carries orders out.
+//! An operator's order, and what became of it.
 
-use heald_model::{Intent, Outcome, ServiceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ports::JournalError;
+use crate::action::{Intent, Outcome};
+use crate::id::ServiceName;
+use crate::journal::JournalError;
 
 /// An operator asks for an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

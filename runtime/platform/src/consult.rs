@@ -11,9 +11,10 @@ use heald_model::{
 };
 use serde_json::json;
 
-use crate::control::{Consult, ConsultError, Consultation, Metrics};
-use crate::native;
-use crate::ports::{Clock, Detector, Entropy, Observation, Policy, Question};
+use heald_control::{Consult, ConsultError, Consultation, Metrics};
+use heald_engine::native;
+use heald_engine::ports::{Clock, Detector, Entropy, Policy};
+use heald_model::{Observation, Question};
 
 /// Which plug-ins a consultation asks.
 pub struct Profile {
