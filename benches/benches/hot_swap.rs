@@ -105,6 +105,12 @@ impl DesiredStates for World {
     async fn set_desired(&self, _: &ServiceName, _: Desired) -> Result<(), JournalError> {
         Ok(())
     }
+    fn halted(&self) -> bool {
+        false
+    }
+    async fn set_halted(&self, _: bool) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 fn name(number: usize) -> ServiceName {

@@ -44,6 +44,8 @@ pub(crate) struct ActionOrder {
     #[serde(default)]
     parameters: Value,
     by: Option<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 /// `POST /api/actions`.
@@ -59,17 +61,12 @@ pub(crate) async fn act(State(api): State<Api>, JsonBody(ask): JsonBody<ActionOr
         tracing::error!("Unknown action received: {}", ask.action);
         return Err(OrderError::NoAction { action: ask.action, offered: known.into_iter().collect() }.into());
     };
-    order(&api, service, &ask.action, ask.parameters, ask.by).await
+    let by = operator(ask.by);
+    let (action, parameters) = (heald_word(&ask.action), ask.parameters);
+    order(&api, Order { service, action, parameters, by, force: ask.force }).await
 }
 
-async fn order(
-    api: &Api,
-    service: ServiceName,
-    action: &str,
-    parameters: Value,
-    by: Option<String>,
-) -> Result<Json<Value>, Failure> {
-    let order = Order { service, action: heald_word(action), parameters, by: operator(by) };
+async fn order(api: &Api, order: Order) -> Result<Json<Value>, Failure> {
     if order.action == "no-action" {
         return Ok(Json(json!({"service": order.service, "action": order.action, "summary": "nothing to do"})));
     }
@@ -123,20 +120,25 @@ fn views(api: &Api) -> Vec<ServiceStatusView> {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OrderedBy {
     by: Option<String>,
+    /// A restart is carried out although healing is halted, or the service paused or only observed.
+    force: bool,
 }
 
 /// `POST /api/services/{name}/{verb}`: pause, resume, start, stop, restart, reset, approve.
 pub(crate) async fn verb(
     State(api): State<Api>,
     PathParams((name, verb)): PathParams<(ServiceName, String)>,
-    JsonBody(OrderedBy { by }): JsonBody<OrderedBy>,
+    JsonBody(OrderedBy { by, force }): JsonBody<OrderedBy>,
 ) -> Result<Json<Value>, Failure> {
-    let who = operator(by.clone());
+    let who = operator(by);
     let desired = match verb.as_str() {
         "pause" => Desired::Paused,
         "resume" | "start" => Desired::Running,
         "stop" => Desired::Stopped,
-        "restart" => return order(&api, name, "restart", Value::Null, by).await,
+        "restart" => {
+            let (action, parameters) = (verb, Value::Null);
+            return order(&api, Order { service: name, action, parameters, by: who, force }).await;
+        }
         "reset" => {
             api.control.reset(&name, &who).await?;
             return Ok(Json(json!({"service": name, "reset": true})));
@@ -155,15 +157,21 @@ pub(crate) async fn verb(
 }
 
 /// `POST /api/halt`: the kill switch. heald keeps watching and performs nothing.
-pub(crate) async fn halt(State(api): State<Api>, JsonBody(OrderedBy { by }): JsonBody<OrderedBy>) -> Json<Value> {
-    api.control.halt(true, &operator(by));
-    Json(json!({"halted": api.control.halted()}))
+pub(crate) async fn halt(
+    State(api): State<Api>,
+    JsonBody(OrderedBy { by, .. }): JsonBody<OrderedBy>,
+) -> Result<Json<Value>, Failure> {
+    api.control.halt(true, &operator(by)).await?;
+    Ok(Json(json!({"halted": api.control.halted()})))
 }
 
 /// `POST /api/resume`: releases the kill switch.
-pub(crate) async fn resume(State(api): State<Api>, JsonBody(OrderedBy { by }): JsonBody<OrderedBy>) -> Json<Value> {
-    api.control.halt(false, &operator(by));
-    Json(json!({"halted": api.control.halted()}))
+pub(crate) async fn resume(
+    State(api): State<Api>,
+    JsonBody(OrderedBy { by, .. }): JsonBody<OrderedBy>,
+) -> Result<Json<Value>, Failure> {
+    api.control.halt(false, &operator(by)).await?;
+    Ok(Json(json!({"halted": api.control.halted()})))
 }
 
 /// `GET /api/halt`: whether the kill switch is on.

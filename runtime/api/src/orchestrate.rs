@@ -64,6 +64,7 @@ pub(crate) async fn orchestrate(
                 action: proposal.action.clone(),
                 parameters: proposal.parameters.clone(),
                 by: PROFILE.into(),
+                force: false,
             };
             let done = api.control.order(order).await?;
             if let Some(answer) = answer.as_object_mut() {

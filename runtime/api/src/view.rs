@@ -90,7 +90,8 @@ struct ActionLine {
 impl From<Incident> for IncidentView {
     fn from(incident: Incident) -> Self {
         let resolved = incident.resolved.map(time::full);
-        let leading = incident.leading().map(|concern| &concern.finding);
+        // What is over is still told by what it was about.
+        let leading = incident.about().map(|concern| &concern.finding);
         let evidence = leading.map(|finding| finding.evidence.as_slice()).unwrap_or_default();
         let metrics_snapshot = evidence
             .iter()
@@ -99,6 +100,10 @@ impl From<Incident> for IncidentView {
                 _ => None,
             })
             .collect();
+        let about = match incident.concerns.as_slice() {
+            [] => incident.last_concern.iter().cloned().collect(),
+            concerns => concerns.to_vec(),
+        };
         Self {
             message: leading.map(|finding| finding.message.clone()),
             open: incident.is_open(),
@@ -122,7 +127,7 @@ impl From<Incident> for IncidentView {
             resolved,
             reopened: incident.reopened,
             parent: incident.parent,
-            concerns: incident.concerns.into_iter().map(ConcernView::from).collect(),
+            concerns: about.into_iter().map(ConcernView::from).collect(),
             attempts: incident.attempts.into_iter().map(AttemptView::from).collect(),
             held: incident.held.map(HeldView::from),
             timeline: incident.timeline.into_iter().map(EventView::from).collect(),

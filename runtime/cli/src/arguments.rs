@@ -28,7 +28,7 @@ pub enum ClientCommand {
     /// Stop a service, and keep it stopped from now on
     Stop(ServiceArgs),
     /// Restart a service
-    Restart(ServiceArgs),
+    Restart(RestartArgs),
     /// Allow the next disruptive action on a service whose mode is `approve`
     Approve(ServiceArgs),
     /// Stop all healing at once; `heald resume --all` ends it
@@ -167,6 +167,20 @@ pub struct ServiceArgs {
     pub client: ClientArgs,
 }
 
+/// `heald restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Do it although healing is halted, or the service is paused or only observed
+    #[arg(long)]
+    pub force: bool,
+    /// How to reach heald.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// `heald resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
@@ -193,6 +207,9 @@ pub struct ActArgs {
     /// Its parameters as a JSON object
     #[arg(long, value_name = "JSON")]
     pub parameters: Option<String>,
+    /// Do it although healing is halted, or the service is paused or only observed
+    #[arg(long)]
+    pub force: bool,
     /// How to reach heald.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use arguments::{
-    ActArgs, ClientArgs, ClientCommand, EventsArgs, IncidentsArgs, NamedArgs, ResumeArgs, RevokeArgs,
+    ActArgs, ClientArgs, ClientCommand, EventsArgs, IncidentsArgs, NamedArgs, RestartArgs, ResumeArgs, RevokeArgs,
     RunningPluginCommand, ServiceArgs, TriggerArgs, WhyArgs,
 };
 
@@ -84,7 +84,7 @@ async fn ask(command: &ClientCommand, configured: &[String], who: &str, out: &mu
         ClientCommand::Reset(args) => session(&args.client)?.verb(&args.service, "reset", out).await,
         ClientCommand::Start(args) => session(&args.client)?.verb(&args.service, "start", out).await,
         ClientCommand::Stop(args) => session(&args.client)?.verb(&args.service, "stop", out).await,
-        ClientCommand::Restart(args) => session(&args.client)?.verb(&args.service, "restart", out).await,
+        ClientCommand::Restart(args) => session(&args.client)?.restart(args, out).await,
         ClientCommand::Approve(args) => session(&args.client)?.verb(&args.service, "approve", out).await,
         ClientCommand::Resume(args) => match &args.service {
             Some(service) => session(&args.client)?.verb(service, "resume", out).await,
@@ -290,13 +290,19 @@ impl Session {
         self.put(out, &answer, || Ok(said + "\n"))
     }
 
+    async fn restart(&self, args: &RestartArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+        let path = format!("/api/services/{}/restart", http::escaped(&args.service));
+        let answer = self.client.post(&path, &json!({ "by": self.who, "force": args.force })).await?;
+        self.put(out, &answer, || Ok(show::done(&answer) + "\n"))
+    }
+
     async fn halt(&self, path: &str, said: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         let answer = self.client.post(path, &json!({ "by": self.who })).await?;
         self.put(out, &answer, || Ok(format!("{said}\n")))
     }
 
     async fn act(&self, args: &ActArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-        let mut order = json!({ "action": args.action, "by": self.who });
+        let mut order = json!({ "action": args.action, "by": self.who, "force": args.force });
         if let Some(members) = order.as_object_mut() {
             if let Some(service) = &args.service {
                 members.insert("service".into(), service.as_str().into());

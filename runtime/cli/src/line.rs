@@ -65,6 +65,12 @@ fn told(record: &Record) -> (&'static str, Tone, String) {
             let (tone, text) = found(concern);
             ("detect", tone, text)
         }
+        Record::Relapsed { signature, .. } => {
+            ("relapsed", Tone::Bad, format!("{signature} came back although it had been healed"))
+        }
+        Record::DependencyReturned { dependency } => {
+            ("dependency", Tone::Good, format!("{dependency} serves again; it is looked at now"))
+        }
         Record::Cleared { condition, subject } => {
             let subject = subject.as_ref().map(|subject| format!("/{subject}")).unwrap_or_default();
             ("cleared", Tone::Good, format!("{condition}{subject} no longer holds"))

@@ -25,7 +25,7 @@ pub trait Control: Send + Sync {
     /// Allows the next disruptive action of a service whose mode is `approve`.
     async fn approve(&self, service: &ServiceName, by: &str) -> Result<(), OrderError>;
     /// Stops (true) or resumes (false) all healing: the kill switch. Messages still pass.
-    fn halt(&self, halted: bool, by: &str);
+    async fn halt(&self, halted: bool, by: &str) -> Result<(), OrderError>;
     /// Whether all healing is stopped.
     fn halted(&self) -> bool;
 }

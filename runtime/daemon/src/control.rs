@@ -34,8 +34,8 @@ impl Control for RunningControl {
         self.0.approve(service, by).await
     }
 
-    fn halt(&self, halted: bool, by: &str) {
-        self.0.halt(halted, by);
+    async fn halt(&self, halted: bool, by: &str) -> Result<(), OrderError> {
+        self.0.halt(halted, by).await
     }
 
     fn halted(&self) -> bool {

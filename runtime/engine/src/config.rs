@@ -30,6 +30,9 @@ pub struct HealingConfig {
     pub attempts: u32,
     /// How many services may be in healing at the same time.
     pub budget: Budget,
+    /// The share of all services (0..1) that may fall ill within a minute, though always four: with more, probably it is not them,
+    /// and nothing that still runs is touched.
+    pub max_unhealthy: f64,
     /// How long a dead dependency holds its dependents' healing before people are told.
     #[serde(with = "heald_model::time::text")]
     pub dependency_hold: Duration,
@@ -54,6 +57,7 @@ impl Default for HealingConfig {
             cooldown: Duration::from_secs(30),
             attempts: 3,
             budget: Budget::default(),
+            max_unhealthy: 0.5,
             dependency_hold: Duration::from_secs(600),
             reopen_within: Duration::from_secs(600),
             verify_max: Duration::from_secs(300),
@@ -61,8 +65,8 @@ impl Default for HealingConfig {
     }
 }
 
-/// Restart i of a process that does not stay up waits `first * (max/first)^(i/steps)`, with full jitter: the delay is drawn
-/// evenly from zero to that ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). The first restart of a process
+/// Restart i of a process that does not stay up waits `first * (max/first)^(i/steps)`, half of it drawn: the delay is
+/// drawn evenly from half of that to the whole ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). The first restart of a process
 /// that was up for a second is immediate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,6 +153,9 @@ impl HealingConfig {
         }
         if self.budget.disrupt == 0 || self.budget.restore == Some(0) {
             problems.push(("healing.budget", "a budget of 0 heals nothing; use mode = \"observe\" to say so".into()));
+        }
+        if !(self.max_unhealthy > 0.0 && self.max_unhealthy <= 1.0) {
+            problems.push(("healing.max_unhealthy", "must be above 0 and at most 1".into()));
         }
         if self.attempts == 0 {
             problems.push(("healing.attempts", "must be at least 1".into()));

@@ -2,12 +2,13 @@
 //! journal. It decides nothing.
 //!
 //! Locks are short and never held over an await. Whoever needs more than one takes them in this order: service list, service
-//! state, plug-in incidents, fault tracker, ledger; the journal is written under the ledger's lock.
+//! state, plug-in incidents, fault tracker, outage, ledger; the journal is written under the ledger's lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use heald_model::{Dependency, Desired, Entry, Experience, Fact, Intent, Moment, Record, ServiceView, Signature};
+use heald_model::{
+    Dependency, Desired, Entry, Experience, Fact, Intent, Moment, Record, Replica, ServiceView, Signature,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -15,8 +16,10 @@ use crate::compare::trials::RunningTrials;
 use crate::config::HealingConfig;
 use crate::learn::Catalog;
 use crate::ledger::Ledger;
+use crate::outage::Outage;
 use crate::ports::{Actions, Clock, DesiredStates, Entropy, Journal, Probes, Processes};
 use crate::quarantine::tracker::PluginFaults;
+use crate::service::inbox::News;
 use crate::service::list::ServiceList;
 use crate::service::state::ServiceState;
 use crate::service::{Service, lock};
@@ -46,20 +49,26 @@ pub(crate) struct Rest {
     pub(crate) until: Moment,
     /// It waits for a place in a budget, too.
     pub(crate) for_budget: bool,
+    /// It waits for the next look at the service, too.
+    pub(crate) for_look: bool,
 }
 
 impl Rest {
     /// Not at all: look again at once.
-    pub(crate) const NONE: Self = Self { until: Moment::EPOCH, for_budget: false };
+    pub(crate) const NONE: Self = Self { until: Moment::EPOCH, for_budget: false, for_look: false };
 
     /// Until then.
     pub(crate) const fn until(until: Moment) -> Self {
-        Self { until, for_budget: false }
+        Self { until, for_budget: false, for_look: false }
     }
 
     /// Until either ends.
     pub(crate) fn or(self, other: Self) -> Self {
-        Self { until: self.until.min(other.until), for_budget: self.for_budget || other.for_budget }
+        Self {
+            until: self.until.min(other.until),
+            for_budget: self.for_budget || other.for_budget,
+            for_look: self.for_look || other.for_look,
+        }
     }
 }
 
@@ -72,7 +81,7 @@ pub(crate) struct Context {
     pub(crate) trials: RunningTrials,
     ledger: Mutex<Ledger>,
     catalog: Mutex<Catalog>,
-    halted: AtomicBool,
+    outage: Mutex<Outage>,
     /// Counts what frees a place in a budget.
     settled: watch::Sender<u64>,
 }
@@ -94,7 +103,7 @@ impl Context {
             trials: RunningTrials::default(),
             ledger: Mutex::new(ledger),
             catalog: Mutex::new(catalog),
-            halted: AtomicBool::new(false),
+            outage: Mutex::default(),
             settled: watch::Sender::new(0),
         }
     }
@@ -177,10 +186,20 @@ impl Context {
 
     /// True if a process that heald should be running is not.
     pub(crate) fn has_died(&self, service: &Service) -> bool {
-        let processes = self.ports.processes.of(&service.name);
-        let accounted = processes.iter().filter(|process| process.pid.is_some() || process.finished).count();
+        !self.dead_copies(service).is_empty()
+    }
+
+    /// The copies that heald should be running and that are not.
+    pub(crate) fn dead_copies(&self, service: &Service) -> Vec<Replica> {
         let spec = service.spec();
-        spec.supervised && accounted < spec.replicas as usize
+        let processes = self.ports.processes.of(&service.name);
+        let accounted: Vec<&Replica> = processes
+            .iter()
+            .filter(|process| process.pid.is_some() || process.finished)
+            .map(|process| &process.replica)
+            .collect();
+        let copies = (0..spec.replicas).map(|copy| Replica::from(copy.to_string()));
+        copies.filter(|copy| spec.supervised && !accounted.contains(&copy)).collect()
     }
 
     /// True if every process of it ended for good.
@@ -196,6 +215,11 @@ impl Context {
     /// An action is settled: whoever waits for a place in a budget looks again.
     pub(crate) fn budget_freed(&self) {
         self.settled.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Every service is looked at again.
+    pub(crate) fn wake_all(&self) {
+        self.services.all().iter().for_each(|service| service.inbox.tell(News::Desired));
     }
 
     /// Tells whenever a place in a budget may be free.
@@ -215,16 +239,16 @@ impl Context {
         self.ports.entropy.roll()
     }
 
-    pub(crate) fn set_halted(&self, halted: bool) {
-        self.halted.store(halted, Ordering::Relaxed);
-    }
-
     pub(crate) fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Relaxed)
+        self.ports.desired_states.halted()
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
+    }
+
+    pub(crate) fn outage(&self) -> MutexGuard<'_, Outage> {
+        lock(&self.outage)
     }
 
     pub(crate) fn catalog(&self) -> MutexGuard<'_, Catalog> {

@@ -266,6 +266,11 @@ impl ServiceState {
                 concerns.push(known.clone());
             }
         }
+        for known in self.still_recalled() {
+            if !concerns.iter().any(|concern| concern.finding.key() == known.finding.key()) {
+                concerns.push(known);
+            }
+        }
         self.observed = true;
         settle(&mut self.series);
         let known: Vec<IncidentId> = self

@@ -16,23 +16,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_model::{Choice, Decision, Entry, Incident, IncidentId, PluginName, Record, ServiceName, Severity, Stage};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use heald_model::{
+    Choice, Decision, Entry, Incident, IncidentId, Moment, PluginName, Record, ServiceName, Severity, Stage,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::HealingConfig;
 use crate::context::{Context, Rest};
 use crate::detect;
-use crate::guard::{BUDGET, Hold, Judgement};
+use crate::guard::{Hold, Judgement, Permit};
 use crate::incidents;
 use crate::learn::Catalog;
 use crate::ledger::Ledger;
-use crate::operator::{self, Operator};
+use crate::operator::{self, Operator, Turn};
 use crate::plugin_handle::PluginHandle;
 use crate::policies::{self, ShadowQuestion};
 use crate::prove;
 use crate::quarantine::tracker::PluginFaults;
-use crate::remediate;
+use crate::remediate::{self, Diagnosed};
 use crate::service::inbox::{Mail, News};
 use crate::service::list::ServiceList;
 use crate::service::{Service, ServiceSetup};
@@ -75,10 +79,7 @@ impl Healer {
         setups: Vec<ServiceSetup>,
         past: Past,
     ) -> Arc<Self> {
-        let mut ledger = Ledger::default();
-        for entry in &past.entries {
-            ledger.apply(entry, &config);
-        }
+        let ledger = Ledger::of(&past.entries, &config, ports.clock.now());
         let (plugins, incidents): (Vec<_>, Vec<_>) =
             past.incidents.into_iter().partition(|incident| incident.service.plugin().is_some());
         let plugins = plugins.into_iter().filter_map(|incident| {
@@ -104,7 +105,7 @@ impl Healer {
     /// Takes a service into care, with its incidents of before; false if there is one of that name.
     pub fn add(&self, setup: ServiceSetup, incidents: Vec<Incident>) -> bool {
         let service = Arc::new(Service::new(setup));
-        service.lock().recall(incidents);
+        service.lock().recall(incidents, &service.spec(), self.ctx.now());
         service.publish();
         // Nobody listens any more only when heald ends.
         self.ctx.services.add(Arc::clone(&service)) && self.starting.send(service).is_ok()
@@ -176,6 +177,7 @@ async fn heal(ctx: Arc<Context>, service: Arc<Service>) -> ServiceName {
         () = policies::ask_shadows(&ctx, &service, questions) => {}
     }
     incidents::close_all(&ctx, &service, "the service is no longer configured");
+    incidents::recovered(&ctx, &service);
     service.name.clone()
 }
 
@@ -236,106 +238,146 @@ fn hear(ctx: &Context, service: &Service, news: News) {
 }
 
 /// Tends a service for as long as it is in heald's care. The leading incident is treated first; what it leaves to be done for the
-/// others is done in the same round.
+/// others is done in the same round. Whether actions may overlap is the guard's to say; here they may.
 async fn tend(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQuestion>) {
-    prove::resume(ctx, service).await;
-    first_look(ctx, service).await;
+    let mut attempts: Attempts<'_> = FuturesUnordered::new();
+    attempts.extend(prove::unsettled(service).into_iter().map(|attempt| prove::resume(ctx, service, attempt).boxed()));
     let mut settlements = ctx.settlements();
+    let mut looks = service.changes();
+    first_look(ctx, service, &mut attempts).await;
     loop {
         let before = Attention::of(service);
         settlements.mark_unchanged();
+        looks.mark_unchanged();
         if service.lock().ending {
+            // What has begun is seen through.
+            while attempts.next().await.is_some() {}
             return;
         }
-        let rest = tend_once(ctx, service, shadows).await;
+        let rest = tend_once(ctx, service, shadows, &mut attempts).await;
         if rest == Rest::NONE {
             continue;
         }
         tokio::select! {
             biased;
+            Some(()) = attempts.next() => {}
             () = changed(service, &before) => {}
             _ = settlements.changed(), if rest.for_budget => {}
+            _ = looks.changed(), if rest.for_look => {}
             () = ctx.ports.clock.sleep_until(rest.until) => {}
         }
     }
 }
 
-/// What the journal says may be over by now: a fresh look comes first. That a process is not there is a fact without one.
-async fn first_look(ctx: &Context, service: &Service) {
+/// The actions under way for one service, each with its proof.
+type Attempts<'a> = FuturesUnordered<BoxFuture<'a, ()>>;
+
+/// What the journal says may be over by now: a fresh look comes first, and what was under way is seen through. That a process is not
+/// there is a fact without a look.
+async fn first_look(ctx: &Context, service: &Service, attempts: &mut Attempts<'_>) {
     let mut changes = service.changes();
     loop {
         let looked = {
             let state = service.lock();
             state.observed || state.ending || state.leading().is_none() || !state.orders.is_empty()
         };
-        if looked || ctx.has_died(service) {
+        if attempts.is_empty() && (looked || ctx.has_died(service)) {
             return;
         }
-        // The sender lives in the service, which is borrowed here.
-        let _ = changes.changed().await;
+        tokio::select! {
+            biased;
+            Some(()) = attempts.next() => {}
+            // The sender lives in the service, which is borrowed here.
+            _ = changes.changed() => {}
+        }
     }
 }
 
-/// One round: the order whose turn it is, else every open incident.
-async fn tend_once(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQuestion>) -> Rest {
-    let order = operator::take_order(ctx, service).await;
-    if order == Some(Rest::NONE) {
-        return Rest::NONE;
+/// One round: the order whose turn it is, then every open incident.
+async fn tend_once<'a>(
+    ctx: &'a Context,
+    service: &'a Service,
+    shadows: &mpsc::Sender<ShadowQuestion>,
+    attempts: &mut Attempts<'a>,
+) -> Rest {
+    let mut rest = match operator::take_order(ctx, service) {
+        Turn::Carry(order, permit) => {
+            attempts.push(operator::carry_out(ctx, service, *order, *permit).boxed());
+            return Rest::NONE;
+        }
+        Turn::Answered => return Rest::NONE,
+        Turn::Wait(rest) => rest,
+    };
+    // While an action is under way only another dead copy is brought back; the rest waits for its outcome.
+    if !attempts.is_empty() && !remediate::has_free_copy(ctx, service) {
+        return rest;
     }
-    let mut rest = order.unwrap_or(Rest::until(heald_model::Moment::NEVER));
     let open: Vec<Incident> = service.lock().open().into_iter().cloned().collect();
     for incident in &open {
-        let its = treat(ctx, service, incident, shadows).await;
-        if its == Rest::NONE {
-            return its;
+        match treat(ctx, service, incident, shadows).await {
+            Step::Act(permit, diagnosed) => {
+                attempts.push(remediate::carry_out(ctx, service, *permit, diagnosed).boxed());
+                return Rest::NONE;
+            }
+            Step::LookAgain => return Rest::NONE,
+            Step::Rest(its) => rest = rest.or(its),
         }
-        rest = rest.or(its);
     }
     rest
 }
 
-/// One turn of the healing of one incident: decide, judge, act, prove.
-async fn treat(ctx: &Context, service: &Service, incident: &Incident, shadows: &mpsc::Sender<ShadowQuestion>) -> Rest {
+/// What comes of looking at one incident.
+enum Step {
+    /// This is admitted.
+    Act(Box<Permit>, Diagnosed),
+    /// It is not what it was: look again at once.
+    LookAgain,
+    /// Nothing can be done before this.
+    Rest(Rest),
+}
+
+/// One turn of the healing of one incident: decide, then ask the guard.
+async fn treat(ctx: &Context, service: &Service, incident: &Incident, shadows: &mpsc::Sender<ShadowQuestion>) -> Step {
+    let nothing = Step::Rest(Rest::until(Moment::NEVER));
     if incident.concerns.is_empty() {
         // Nothing of it holds; it is over as soon as a check says so.
-        return Rest::until(heald_model::Moment::NEVER);
+        return nothing;
     }
     if service.lock().unconfirmed(&incident.condition) {
         // Nothing is done on the word of a detector that does not answer: it may be long over.
         let why = "the detector that found it does not answer now".to_owned();
-        let hold = Hold { rule: "unconfirmed", until: Some(heald_model::Moment::NEVER), why, escalate: false };
+        let hold = Hold { rule: "unconfirmed", until: Some(Moment::NEVER), why, escalate: false };
         remediate::withhold(ctx, service, incident, "healing", &hold);
-        return Rest::until(ctx.now() + LOOK_AGAIN);
+        return Step::Rest(Rest::until(ctx.now() + LOOK_AGAIN));
     }
-    let Some((decision, again_at)) = decide(ctx, service, incident, shadows).await else { return Rest::NONE };
-    let incident = &match service.lock().still(incident.id).cloned() {
-        Some(incident) => incident,
-        // Deciding takes time, and nothing is to be done about what is over meanwhile.
-        None => return Rest::NONE,
-    };
+    let diagnosed = Diagnosed::now(ctx, service);
+    let Some((decision, again_at)) = decide(ctx, service, incident, shadows).await else { return Step::LookAgain };
+    // Deciding takes time, and nothing is to be done about what is over meanwhile.
+    let Some(incident) = service.lock().still(incident.id).cloned() else { return Step::LookAgain };
     let rest = match &decision.choice {
-        Choice::NoAction | Choice::Pass => Rest::until(heald_model::Moment::NEVER),
-        Choice::Escalate => Rest::until(remediate::escalate(ctx, service, incident, &decision.reason)),
+        Choice::NoAction | Choice::Pass => Rest::until(Moment::NEVER),
+        Choice::Escalate => Rest::until(remediate::escalate(ctx, service, &incident, &decision.reason)),
         Choice::Act(proposal) => {
-            let disruptive = remediate::is_disruptive(ctx, service, &proposal.action);
+            let Some(disruptive) = remediate::disruptive(ctx, service, &proposal.action) else {
+                return Step::Rest(remediate::not_on_offer(ctx, service, &incident, &decision, &proposal.action));
+            };
             let source = decision.source.clone();
-            let draft = remediate::draft(ctx, service, Some(incident), proposal, disruptive, source);
+            let draft = remediate::draft(ctx, service, Some(&incident), proposal, disruptive, source);
             if remediate::lives_again(ctx, service, &draft) {
-                return Rest::until(ctx.now() + LOOK_AGAIN);
+                return Step::Rest(Rest::until(ctx.now() + LOOK_AGAIN));
             }
-            match remediate::judge(ctx, service, Some(incident), draft) {
-                Judgement::Hold(hold) => Rest {
-                    until: remediate::withhold(ctx, service, incident, &proposal.action, &hold),
-                    for_budget: hold.rule == BUDGET,
-                },
-                Judgement::Admit(permit) => match remediate::carry_out(ctx, service, permit).await {
-                    Some(until) => Rest::until(until),
-                    None => return Rest::NONE,
-                },
+            match remediate::judge(ctx, service, Some(&incident), draft, false) {
+                Judgement::Hold(hold) => remediate::withhold(ctx, service, &incident, &proposal.action, &hold),
+                Judgement::Admit(permit, notice) => {
+                    if let Some(why) = notice {
+                        remediate::escalate(ctx, service, &incident, &why);
+                    }
+                    return Step::Act(Box::new(permit), diagnosed);
+                }
             }
         }
     };
-    rest.or(Rest::until(again_at))
+    Step::Rest(rest.or(Rest::until(again_at)))
 }
 
 /// What is to be done about an incident, and when that is to be asked again. The policies are asked when the question is another
@@ -345,7 +387,7 @@ async fn decide(
     service: &Service,
     incident: &Incident,
     shadows: &mpsc::Sender<ShadowQuestion>,
-) -> Option<(Decision, heald_model::Moment)> {
+) -> Option<(Decision, Moment)> {
     if let Some(known) = policies::known(ctx, service, incident) {
         let insisting = remediate::insist(ctx, service, incident, &known.decision);
         if let Some(insisting) = &insisting {

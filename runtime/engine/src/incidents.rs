@@ -2,10 +2,14 @@
 //!
 //! What belongs together is decided by [`crate::correlate`]; nothing is done about an incident here.
 
-use heald_model::{Desired, Entry, Incident, IncidentId, Moment, Record, Role, ServiceName, Severity, Stage};
+use heald_model::{
+    Attempt, Class, Concern, Desired, Ending, Entry, Incident, IncidentId, Intent, Moment, Outcome, Record, Role,
+    ServiceName, Severity, Stage,
+};
 
 use crate::context::Context;
 use crate::correlate::{Change, correlate};
+use crate::ledger::instance;
 use crate::service::Service;
 use crate::service::inbox::News;
 
@@ -19,7 +23,7 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
     let concerns = if wanted == Desired::Stopped { Vec::new() } else { state.concerns.clone() };
     let incidents: Vec<&Incident> = state.incidents.values().collect();
     let changes = correlate(&incidents, &concerns, now, ctx.config.reopen_within);
-    let mut entries = Vec::new();
+    let (mut entries, mut relapsed) = (Vec::new(), Vec::new());
     for change in changes {
         let (id, record) = match change {
             Change::Open(concern) => {
@@ -27,6 +31,8 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
                 (IncidentId(ctx.id(now)), Record::Opened { condition, concern, parent, reopened: 0 })
             }
             Change::Reopen(id, reopened, concern) => {
+                let attempt = state.incidents.get(&id).and_then(|incident| relapse(incident, &concern, parent));
+                relapsed.extend(attempt.map(|attempt| (id, attempt.clone())));
                 (id, Record::Opened { condition: concern.finding.condition.clone(), concern, parent, reopened })
             }
             Change::Concern(id, concern) => (id, Record::Concerned { concern }),
@@ -37,26 +43,92 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
         }
         entries.push(Entry::of_incident(now, service.name.clone(), id, record));
     }
+    for (id, attempt) in relapsed {
+        ctx.catalog().relapse(&attempt);
+        let Intent { id: intent, signature, .. } = &attempt.intent;
+        let Some(signature) = signature.clone() else { continue };
+        let record = Record::Relapsed { intent: *intent, signature, instance: instance(&attempt.intent) };
+        entries.push(Entry::of_incident(now, service.name.clone(), id, record));
+    }
     ctx.enter(&mut state, entries);
+    if let Some(ok) = state.verdict() {
+        state.flapping.hear(ok);
+    }
     let critical = state.concerns.iter().any(|concern| concern.finding.severity == Severity::Critical);
     let up = (wanted == Desired::Running && (critical || state.passed.is_some())).then_some(!critical);
     let before = std::mem::replace(&mut state.up, up);
     drop(state);
     service.publish();
-    if (before, up) == (Some(false), Some(true)) {
-        dependency_returned(ctx, &service.name);
+    match (before, up) {
+        (Some(true), Some(false)) => fell_ill(ctx, service, parent.is_some()),
+        (Some(false), Some(true)) => {
+            recovered(ctx, service);
+            dependency_returned(ctx, &service.name);
+        }
+        _ => {}
+    }
+}
+
+/// The attempt that had healed what is back now, if no other cause explains it.
+fn relapse<'a>(incident: &'a Incident, concern: &Concern, cause: Option<IncidentId>) -> Option<&'a Attempt> {
+    let attempt = incident.last_settled()?;
+    let same = attempt.intent.signature.as_ref() == Some(&concern.finding.signature());
+    let healed = attempt.ending == Ending::Verified(Outcome::Healed) && attempt.intent.class != Class::Message;
+    (same && healed && cause.is_none()).then_some(attempt)
+}
+
+fn fell_ill(ctx: &Context, service: &Service, explained: bool) {
+    if explained {
+        return;
+    }
+    let (services, share) = (ctx.services.len(), ctx.config.max_unhealthy);
+    let told = ctx.outage().fell_ill(&service.name, services, share, ctx.now());
+    if let Some(text) = told {
+        tracing::error!("{text}");
+        ctx.journal(vec![Entry::of_heald(ctx.now(), Record::Note { text })]);
+    }
+}
+
+/// A service is well again, or gone.
+pub(crate) fn recovered(ctx: &Context, service: &Service) {
+    let (services, share) = (ctx.services.len(), ctx.config.max_unhealthy);
+    let over = ctx.outage().recovered(&service.name, services, share);
+    if over {
+        let text = "enough services are well again: healing goes on".to_owned();
+        tracing::warn!("{text}");
+        ctx.journal(vec![Entry::of_heald(ctx.now(), Record::Note { text })]);
+        ctx.wake_all();
     }
 }
 
 /// The open incident of a dependency that explains what is wrong here.
-fn cause(ctx: &Context, service: &Service) -> Option<IncidentId> {
+pub(crate) fn cause(ctx: &Context, service: &Service) -> Option<IncidentId> {
     service.spec().depends_on.iter().find_map(|name| ctx.services.get(name)?.snapshot().critical)
 }
 
-/// A dependency serves again: its dependents' back-off is forgotten and they are looked at anew.
+/// The services that need this one, also by way of others.
+pub(crate) fn dependents(ctx: &Context, needed: &ServiceName) -> Vec<ServiceName> {
+    let services = ctx.services.all();
+    let mut found: Vec<ServiceName> = vec![needed.clone()];
+    let mut place = 0;
+    while let Some(name) = found.get(place).cloned() {
+        let more = services.iter().filter(|service| service.spec().depends_on.contains(&name));
+        for service in more {
+            if !found.contains(&service.name) {
+                found.push(service.name.clone());
+            }
+        }
+        place += 1;
+    }
+    found.split_off(1)
+}
+
+/// A dependency serves again: what holds back its dependents' restores is forgotten, and they are looked at at once.
 fn dependency_returned(ctx: &Context, returned: &ServiceName) {
     for service in ctx.services.all().iter().filter(|service| service.spec().depends_on.contains(returned)) {
-        ctx.ledger().forgive(&service.name, false);
+        let record = Record::DependencyReturned { dependency: returned.clone() };
+        ctx.journal(vec![Entry::of_service(ctx.now(), service.name.clone(), record)]);
+        ctx.ports.probes.expect(&service.name, None);
         service.inbox.tell(News::DependencyReturned);
     }
 }

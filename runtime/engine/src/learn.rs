@@ -61,6 +61,13 @@ impl FixRecord {
         }
     }
 
+    fn take_back(&mut self, settled: Moment, took: Duration) {
+        self.successes = self.successes.saturating_sub(1);
+        if let Some(place) = self.recoveries.iter().position(|known| *known == (settled, took)) {
+            self.recoveries.remove(place);
+        }
+    }
+
     /// The line as policies and people see it.
     pub fn experience(&self, key: &FixKey) -> Experience {
         let mut took: Vec<Duration> = self.recoveries.iter().map(|(_, took)| *took).collect();
@@ -108,6 +115,17 @@ impl Catalog {
             tally.tries = tally.tries.saturating_add(1);
             if healed {
                 tally.succeed(attempt.intent.at + took, took);
+            }
+        }
+    }
+
+    /// What this attempt had healed came back: its success is a failure. The attempt must be given once, as it was absorbed.
+    pub fn relapse(&mut self, attempt: &Attempt) {
+        let (Some(true), Some(keys)) = (lesson(attempt), FixKey::of(attempt)) else { return };
+        let took = attempt.took.unwrap_or_default();
+        for key in keys {
+            if let Some(record) = self.lines.get_mut(&key) {
+                record.take_back(attempt.intent.at + took, took);
             }
         }
     }
@@ -181,6 +199,7 @@ mod tests {
             proof: None,
             ending,
             undone: false,
+            relapsed: false,
             took: Some(Duration::from_millis(took)),
         }
     }
@@ -218,6 +237,17 @@ mod tests {
         unsigned.intent.signature = None;
         catalog.absorb(&unsigned);
         assert_eq!(catalog, Catalog::default());
+    }
+
+    #[test]
+    fn a_relapse_turns_the_success_into_a_failure() {
+        let mut catalog = Catalog::default();
+        let healed = attempt("web", 1, 100, Ending::Verified(Outcome::Healed));
+        catalog.absorb(&healed);
+        catalog.absorb(&attempt("web", 2, 300, Ending::Verified(Outcome::Healed)));
+        catalog.relapse(&healed);
+        let web = line(&catalog, Some("web"));
+        assert_eq!((web.tries, web.successes, web.recovery), (2, 1, Some(Duration::from_millis(300))));
     }
 
     #[test]

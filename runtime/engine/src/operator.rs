@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_model::{Class, Desired, Ending, Entry, Offer, Outcome, Proposal, Record, ServiceName, Source};
+use heald_model::{Class, Desired, Ending, Entry, Moment, Offer, Outcome, Proposal, Record, ServiceName, Source};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::context::{Context, Rest};
-use crate::guard::Judgement;
+use crate::guard::{self, Judgement, Permit};
 use crate::incidents;
 use crate::ports::ActionError;
 use crate::prove;
@@ -69,7 +69,8 @@ impl Operator {
     pub async fn replace(&self, name: &ServiceName, replica: u32) -> Result<OrderOutcome, OrderError> {
         let service = find(&self.0, name)?;
         let parameters = json!({ "replica": replica });
-        let order = Order { service: name.clone(), action: "restart".into(), parameters, by: String::new() };
+        let action = "restart".to_owned();
+        let order = Order { service: name.clone(), action, parameters, by: String::new(), force: false };
         tell(&service, order, Source::Native, true).await.unwrap_or_else(|_| Err(ended(name)))
     }
 
@@ -104,15 +105,22 @@ impl Operator {
         done.await.unwrap_or_else(|_| Err(ended(name)))
     }
 
-    /// Stops (true) or resumes (false) all healing: the kill switch.
-    pub fn halt(&self, halted: bool, by: &str) {
+    /// Halts (true) or resumes (false) all healing, durably: the kill switch. Resuming ends what is held because too many services
+    /// fell ill at once, too.
+    ///
+    /// # Errors
+    /// When it cannot be kept. It holds all the same, until heald ends.
+    pub async fn halt(&self, halted: bool, by: &str) -> Result<(), OrderError> {
         let ctx = &self.0;
-        let word = if halted { "stopped" } else { "resumed" };
-        tracing::warn!("{by} {word} all healing");
-        let record = Record::Note { text: format!("{by} {word} all healing") };
-        ctx.journal(vec![Entry::of_heald(ctx.now(), record)]);
-        ctx.set_halted(halted);
-        ctx.services.all().iter().for_each(|service| service.inbox.tell(News::Desired));
+        let kept = ctx.ports.desired_states.set_halted(halted).await;
+        if !halted {
+            ctx.outage().end();
+        }
+        let text = format!("{by} {} all healing", if halted { "halted" } else { "resumed" });
+        tracing::warn!("{text}");
+        ctx.journal(vec![Entry::of_heald(ctx.now(), Record::Note { text })]);
+        ctx.wake_all();
+        Ok(kept?)
     }
 
     /// Whether all healing is stopped.
@@ -156,7 +164,7 @@ async fn order(ctx: &Context, order: Order) -> Result<OrderOutcome, OrderError> 
         answer = answer => answer.unwrap_or_else(|_| Err(ended(&service.name))),
         () = ctx.ports.clock.sleep_until(ctx.now() + PATIENCE) => {
             let why = "its turn did not come in time: another action is not settled yet".to_owned();
-            Err(OrderError::Withheld { rule: crate::guard::IN_FLIGHT.to_owned(), why })
+            Err(OrderError::Withheld { rule: guard::IN_FLIGHT.to_owned(), why })
         }
     }
 }
@@ -183,7 +191,9 @@ async fn set_desired(ctx: &Context, name: &ServiceName, desired: Desired, by: &s
     };
     if let Some(action) = action.filter(|_| service.spec().supervised) {
         let parameters = Value::Null;
-        let order = Order { service: name.clone(), action: action.into(), parameters, by: by.to_owned() };
+        let action = action.to_owned();
+        // What the operator wants was said a moment ago; it needs no second word.
+        let order = Order { service: name.clone(), action, parameters, by: by.to_owned(), force: true };
         self::order(ctx, order).await?;
     }
     if desired == Desired::Stopped {
@@ -216,11 +226,11 @@ fn ended(name: &ServiceName) -> OrderError {
 pub(crate) fn heard_reset(ctx: &Context, service: &Service, by: &str) {
     let (now, record) = (ctx.now(), Record::Reset { by: by.to_owned() });
     let mut state = service.lock();
-    let open: Vec<_> = state.open().into_iter().map(|incident| incident.id).collect();
-    let entries = match open.as_slice() {
-        [] => vec![Entry::of_service(now, service.name.clone(), record)],
-        open => open.iter().map(|id| Entry::of_incident(now, service.name.clone(), *id, record.clone())).collect(),
-    };
+    // The incidents that may come back are reset, too.
+    let known: Vec<_> = state.incidents.keys().copied().collect();
+    let of_all = Entry::of_service(now, service.name.clone(), record.clone());
+    let of_each = known.into_iter().map(|id| Entry::of_incident(now, service.name.clone(), id, record.clone()));
+    let entries = std::iter::once(of_all).chain(of_each).collect();
     ctx.enter(&mut state, entries);
     state.generation += 1;
 }
@@ -242,65 +252,86 @@ pub(crate) fn heard_approval(ctx: &Context, service: &Service, by: &str) -> Resu
     Ok(())
 }
 
-/// Carries out the order whose turn it is. None: there is none; else when to look again at those that wait.
-pub(crate) async fn take_order(ctx: &Context, service: &Service) -> Option<Rest> {
+/// What became of looking at the orders.
+pub(crate) enum Turn {
+    /// This order is admitted.
+    Carry(Box<WaitingOrder>, Box<Permit>),
+    /// One was answered; there may be more.
+    Answered,
+    /// None can go on before this.
+    Wait(Rest),
+}
+
+/// Judges the order whose turn it is.
+pub(crate) fn take_order(ctx: &Context, service: &Service) -> Turn {
     let waiting = {
         let mut state = service.lock();
         // Nobody waits any more for an order whose asker went away before it began.
         state.orders.retain(|waiting| !waiting.reply.is_closed());
-        state.orders.pop_front()?
+        state.orders.pop_front()
     };
-    let WaitingOrder { order, source, patient, reply } = waiting;
+    let Some(waiting) = waiting else { return Turn::Wait(Rest::until(Moment::NEVER)) };
+    let order = &waiting.order;
     let offers = ctx.ports.actions.offers(&service.name);
     let Some(offer) = offers.iter().find(|offer| offer.action.name == order.action) else {
         tracing::error!(service = %service.name, "Unknown action received: {}", order.action);
-        let _ = reply.send(Err(unknown(order.action, &offers)));
-        return Some(Rest::NONE);
+        let refusal = unknown(order.action.clone(), &offers);
+        let _ = waiting.reply.send(Err(refusal));
+        return Turn::Answered;
     };
     let parameters = if order.parameters.is_null() { json!({}) } else { order.parameters.clone() };
     let proposal = Proposal { action: order.action.clone(), parameters, verify_within: None };
     let incident = service.lock().leading().cloned();
-    let disruptive = offer.action.disruptive;
-    let draft = remediate::draft(ctx, service, incident.as_ref(), &proposal, disruptive, source.clone());
-    let permit = match remediate::judge(ctx, service, incident.as_ref(), draft) {
-        Judgement::Admit(permit) => permit,
+    let source = waiting.source.clone();
+    let draft = remediate::draft(ctx, service, incident.as_ref(), &proposal, offer.action.disruptive, source);
+    match remediate::judge(ctx, service, incident.as_ref(), draft, order.force) {
+        Judgement::Admit(permit, _) => Turn::Carry(Box::new(waiting), Box::new(permit)),
         Judgement::Hold(hold) => {
-            let until = hold.until.filter(|_| patient || hold.rule == crate::guard::BUDGET);
-            let Some(until) = until else {
-                let _ = reply.send(Err(OrderError::Withheld { rule: hold.rule.to_owned(), why: hold.why }));
-                return Some(Rest::NONE);
-            };
-            service.lock().orders.push_front(WaitingOrder { order, source, patient, reply });
-            return Some(Rest { until: until.min(ctx.now() + AGAIN), for_budget: true });
+            let its_turn = hold.rule == guard::BUDGET || hold.rule == guard::IN_FLIGHT;
+            match hold.until.filter(|_| waiting.patient || its_turn) {
+                None => {
+                    let _ = waiting.reply.send(Err(OrderError::Withheld { rule: hold.rule.to_owned(), why: hold.why }));
+                    Turn::Answered
+                }
+                Some(until) => {
+                    service.lock().orders.push_front(waiting);
+                    Turn::Wait(Rest { until: until.min(ctx.now() + AGAIN), for_budget: true, for_look: true })
+                }
+            }
         }
-    };
+    }
+}
+
+/// Carries an admitted order out, and answers whoever asked as soon as the action has claimed success.
+pub(crate) async fn carry_out(ctx: &Context, service: &Service, waiting: WaitingOrder, permit: Permit) {
     let intent = permit.intent().clone();
     if remediate::intend(ctx, service, &permit).await.is_err() {
         let why = "the journal cannot be written".to_owned();
-        let _ = reply.send(Err(OrderError::Withheld { rule: "journal".to_owned(), why }));
-        return Some(Rest::NONE);
+        let _ = waiting.reply.send(Err(OrderError::Withheld { rule: "journal".to_owned(), why }));
+        return;
     }
     let receipt = match remediate::perform(ctx, service, permit).await {
         Ok(receipt) => receipt,
         Err(error) => {
-            let _ = reply.send(Err(match error {
+            let offers = ctx.ports.actions.offers(&service.name);
+            let _ = waiting.reply.send(Err(match error {
                 ActionError::Unknown(action) => unknown(action, &offers),
                 ActionError::BadParameters(why) => OrderError::BadParameters(why),
                 ActionError::Failed(why) => OrderError::Failed(why),
             }));
-            return Some(Rest::NONE);
+            return;
         }
     };
     let outcome = OrderOutcome { intent: intent.clone(), summary: receipt.summary.clone(), outcome: None };
-    if intent.class == Class::Message || ctx.desired(service) == Desired::Stopped {
+    let unproved = intent.class == Class::Message || ctx.desired(service) == Desired::Stopped;
+    if unproved {
         prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
-        let _ = reply.send(Ok(outcome));
-        return Some(Rest::NONE);
     }
-    // The proof comes from samples, in its own time; whoever asked need not wait for it.
-    let _ = reply.send(Ok(outcome));
-    prove::verify(ctx, service, &intent, Some(&receipt)).await;
-    Some(Rest::NONE)
+    let _ = waiting.reply.send(Ok(outcome));
+    if !unproved {
+        // The proof comes from samples, in its own time; whoever asked need not wait for it.
+        prove::verify(ctx, service, &intent, Some(&receipt)).await;
+    }
 }
 
 fn unknown(action: String, offers: &[Offer]) -> OrderError {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use heald_model::{Choice, Concern, Decision, Ending, Entry, Fact, Incident, Moment, PluginName, Record};
+use heald_model::{Choice, Class, Concern, Decision, Ending, Entry, Fact, Incident, Moment, PluginName, Record};
 use tokio::sync::mpsc;
 
 use crate::compare::{self, ComparisonContext, Pair};
@@ -154,7 +154,7 @@ fn question(ctx: &Context, service: &Service, incident: &Incident) -> Question {
         seed: ctx.roll(),
         service: ctx.view(service),
         series: Vec::new(),
-        incident: since_reset(incident),
+        incident: for_policies(incident),
         earlier: Vec::new(),
         related: Vec::new(),
         offers,
@@ -270,15 +270,18 @@ fn call(service: &Service, member: &PluginSlot<dyn Policy>, question: &Question,
     }
 }
 
-/// The incident as a policy is to see it: with the newest lines of its story, and without what was tried before an operator's
-/// reset, which counts no longer.
-fn since_reset(incident: &Incident) -> Incident {
+/// The incident as a policy is to see it: with the newest lines of its story, and with the attempts that its ladder counts. These
+/// are the ones against the same fault since it last started afresh; how restarts of a dead process are spaced is the guard's alone.
+fn for_policies(incident: &Incident) -> Incident {
     /// A policy that wants more of the past has its own memory; each line costs on the way into the guest.
     const LINES: usize = 16;
     let mut incident = incident.clone();
     incident.timeline.drain(..incident.timeline.len().saturating_sub(LINES));
-    if let Some(reset) = incident.reset {
-        incident.attempts.retain(|attempt| attempt.intent.at > reset);
-    }
+    let (reset, signature) = (incident.reset, Some(incident.signature.clone()));
+    incident.attempts.retain(|attempt| {
+        attempt.intent.class != Class::Restore
+            && attempt.intent.signature == signature
+            && reset.is_none_or(|reset| attempt.intent.at > reset)
+    });
     incident
 }

@@ -128,6 +128,10 @@ pub trait Journal: Send + Sync {
 pub trait DesiredStates: Send + Sync {
     /// What is wanted of a service; [`Desired::Running`] when nothing was said.
     fn desired(&self, service: &ServiceName) -> Desired;
+    /// Whether all healing is halted. Where that cannot be read, it is.
+    fn halted(&self) -> bool;
+    /// Halts or resumes all healing, durably before it returns.
+    async fn set_halted(&self, halted: bool) -> Result<(), JournalError>;
     /// Sets what is wanted, durably before it returns.
     async fn set_desired(&self, service: &ServiceName, desired: Desired) -> Result<(), JournalError>;
 }

@@ -10,21 +10,13 @@ use heald_model::{Concern, Moment, Outcome, ProbeId, Proof, Replica, Sample, Sev
 /// The window of one action.
 #[derive(Clone, Debug)]
 pub struct ProofWindow {
-    condition: String,
-    severity: Severity,
-    /// Nothing that began before counts.
-    since: Moment,
-    incarnation: Option<u64>,
-    /// Successes in a row that each probe owes, by probe.
-    needed: BTreeMap<ProbeId, u32>,
-    /// When the window closes.
-    pub deadline: Moment,
-    /// Successes in a row so far, by probe and replica.
+    terms: ProofTerms,
+    /// Successes in a row so far, by probe and copy.
     runs: BTreeMap<(ProbeId, Option<Replica>), u32>,
-    samples: u32,
-    passed: u32,
+    /// Fresh verdicts so far by probe: those that passed, and all.
+    verdicts: BTreeMap<ProbeId, (u32, u32)>,
     last_failure: Option<String>,
-    /// A fact that no later success can outweigh: the new life has ended.
+    /// A fact that no later success can outweigh: a process that the action touched or started has ended.
     died: bool,
 }
 
@@ -35,10 +27,14 @@ pub struct ProofTerms {
     pub condition: String,
     /// How bad it was.
     pub severity: Severity,
+    /// When the action was admitted: an end of a process after that is its doing.
+    pub began: Moment,
     /// When the action claimed to be done.
     pub since: Moment,
     /// The life of the process that proof must come from.
     pub incarnation: Option<u64>,
+    /// The copy that the action was about; None: all of them.
+    pub instance: Option<Replica>,
     /// The probes whose verdict counts, and how many successes in a row each owes.
     pub needed: BTreeMap<ProbeId, u32>,
     /// When the window closes.
@@ -48,43 +44,48 @@ pub struct ProofTerms {
 impl ProofWindow {
     /// Opens the window.
     pub fn new(terms: ProofTerms) -> Self {
-        Self {
-            condition: terms.condition,
-            severity: terms.severity,
-            since: terms.since,
-            incarnation: terms.incarnation,
-            needed: terms.needed,
-            deadline: terms.deadline,
-            runs: BTreeMap::new(),
-            samples: 0,
-            passed: 0,
-            last_failure: None,
-            died: false,
-        }
+        Self { terms, runs: BTreeMap::new(), verdicts: BTreeMap::new(), last_failure: None, died: false }
     }
 
     /// The condition that is to end.
     pub fn condition(&self) -> &str {
-        &self.condition
+        &self.terms.condition
+    }
+
+    /// When the window closes.
+    pub fn deadline(&self) -> Moment {
+        self.terms.deadline
     }
 
     /// Hears a sample.
     pub fn hear(&mut self, sample: &Sample) {
-        // What saw the new life is fresh by that alone: a process can end before its start is even reported.
-        let stale = match (sample.incarnation, self.incarnation) {
-            (Some(saw), Some(new)) => saw < new,
-            _ => sample.at < self.since,
+        let terms = &self.terms;
+        let another_copy = match (&sample.replica, &terms.instance) {
+            (Some(saw), Some(its)) => saw != its,
+            _ => false,
         };
-        let (false, Some(ok)) = (stale, sample.ok) else { return };
-        // An end of the process is a fact, whichever probes owe a verdict.
-        self.died |= self.incarnation.is_some() && matches!(sample.fault.as_deref(), Some("exit" | "signal"));
-        if !self.needed.contains_key(&sample.probe) {
+        let Some(ok) = sample.ok.filter(|_| !another_copy) else { return };
+        let ended = matches!(sample.fault.as_deref(), Some("exit" | "signal"));
+        // What saw the new life is fresh by that alone: a process can end before its start is even reported. An end is fresh from
+        // the moment at which the action was admitted: what an action kills may end before the action claims to be done.
+        let stale = match (sample.incarnation, terms.incarnation) {
+            (Some(saw), Some(new)) => saw < new,
+            _ if ended => sample.at < terms.began,
+            _ => sample.at < terms.since,
+        };
+        if stale {
             return;
         }
-        self.samples += 1;
+        // An end of the process is a fact, whichever probes owe a verdict.
+        self.died |= ended;
+        if !terms.needed.contains_key(&sample.probe) {
+            return;
+        }
+        let (passed, all) = self.verdicts.entry(sample.probe.clone()).or_default();
+        *all += 1;
         let run = self.runs.entry((sample.probe.clone(), sample.replica.clone())).or_default();
         if ok {
-            self.passed += 1;
+            *passed += 1;
             *run += 1;
         } else {
             *run = 0;
@@ -97,42 +98,66 @@ impl ProofWindow {
         if self.died {
             return Some(Outcome::NotHealed);
         }
-        let holds = concerns.iter().any(|concern| concern.finding.condition == self.condition);
+        let holds = self.holds(concerns);
         if !holds && self.shown() {
             return Some(Outcome::Healed);
         }
-        if now < self.deadline {
+        if now < self.terms.deadline {
             return None;
         }
         let worst = concerns.iter().map(|concern| concern.finding.severity).max();
+        let (passed, samples) = self.counts();
         Some(match worst {
-            Some(worst) if worst > self.severity => Outcome::Worse,
+            Some(worst) if worst > self.terms.severity => Outcome::Worse,
             _ if holds => Outcome::NotHealed,
             // The finding is gone, yet no probe with a verdict spoke: nothing was proved.
-            _ if self.samples == 0 && !self.needed.is_empty() => Outcome::Unknown,
-            _ if self.samples > self.passed => Outcome::NotHealed,
+            _ if samples == 0 && !self.terms.needed.is_empty() => Outcome::Unknown,
+            _ if samples > passed => Outcome::NotHealed,
             _ => Outcome::Healed,
         })
     }
 
+    fn holds(&self, concerns: &[Concern]) -> bool {
+        concerns.iter().any(|concern| concern.finding.condition == self.terms.condition)
+    }
+
     /// Every probe that owes a verdict has given it; with no such probe, the finding's absence must do.
     fn shown(&self) -> bool {
-        self.needed.iter().all(|(probe, needed)| {
+        self.terms.needed.iter().all(|(probe, needed)| {
             let mut runs = self.runs.iter().filter(|((p, _), _)| p == probe).peekable();
             runs.peek().is_some() && runs.all(|(_, run)| run >= needed)
         })
     }
 
-    /// The proof so far, for the journal.
-    pub fn proof(&self) -> Proof {
-        let mut summary = format!("{} of {} fresh checks passed", self.passed, self.samples);
-        if let Some(incarnation) = self.incarnation {
-            summary.push_str(&format!(" on life {incarnation}"));
+    /// Fresh verdicts of all probes: those that passed, and all.
+    fn counts(&self) -> (u32, u32) {
+        self.verdicts.values().fold((0, 0), |(passed, all), (p, a)| (passed + p, all + a))
+    }
+
+    /// The proof so far, for the journal: check by check, and whether the finding still holds.
+    pub fn proof(&self, concerns: &[Concern]) -> Proof {
+        let (passed, samples) = self.counts();
+        let of = |probe: &ProbeId| {
+            let (passed, all) = self.verdicts.get(probe).copied().unwrap_or_default();
+            format!("{probe} {passed} of {all}")
+        };
+        let each: Vec<String> = self.terms.needed.keys().map(of).collect();
+        let mut summary = match each.as_slice() {
+            [] => "no check owes a verdict".to_owned(),
+            each => format!("fresh checks passed: {}", each.join(", ")),
+        };
+        if let Some(incarnation) = self.terms.incarnation {
+            summary.push_str(&format!(" (life {incarnation})"));
         }
-        if let (Some(failure), true) = (&self.last_failure, self.samples > self.passed) {
+        if self.died {
+            summary.push_str("; the process ended");
+        } else if self.holds(concerns) {
+            summary.push_str("; the finding still holds");
+        }
+        if let (Some(failure), true) = (&self.last_failure, samples > passed) {
             summary.push_str(&format!("; last failure: {failure}"));
         }
-        Proof { samples: self.samples, passed: self.passed, incarnation: self.incarnation, summary }
+        Proof { samples, passed, incarnation: self.terms.incarnation, summary }
     }
 }
 
@@ -150,8 +175,10 @@ mod tests {
         ProofWindow::new(ProofTerms {
             condition: "service-down".into(),
             severity: Severity::Error,
+            began: at(50),
             since: at(100),
             incarnation,
+            instance: None,
             needed: [(ProbeId::from("http"), 2)].into(),
             deadline: at(1_000),
         })
@@ -230,7 +257,45 @@ mod tests {
     #[test]
     fn no_probe_with_a_verdict_leaves_the_findings_absence() {
         let mut window = window(None);
-        window.needed.clear();
+        window.terms.needed.clear();
         assert_eq!(window.verdict(&[], at(200)), Some(Outcome::Healed));
+    }
+
+    #[test]
+    fn an_end_settles_an_action_that_names_no_new_life_but_not_one_of_another_copy() {
+        let end = |millis, replica: &str| Sample {
+            fault: Some("signal".into()),
+            replica: Some(Replica::from(replica)),
+            ..sample(millis, Some(1), false)
+        };
+        let of_copy_0 = || {
+            let terms = ProofTerms { instance: Some(Replica::from("0")), ..window(None).terms };
+            ProofWindow::new(terms)
+        };
+        let mut earlier = of_copy_0();
+        earlier.hear(&end(49, "0"));
+        assert_eq!(earlier.verdict(&[], at(101)), None, "it had ended before the action was admitted");
+        let mut other = of_copy_0();
+        other.hear(&end(60, "1"));
+        assert_eq!(other.verdict(&[], at(101)), None);
+        let mut its = of_copy_0();
+        its.hear(&end(60, "0"));
+        assert_eq!(its.verdict(&[], at(101)), Some(Outcome::NotHealed));
+    }
+
+    #[test]
+    fn a_proof_is_told_check_by_check() {
+        let mut terms = window(None).terms;
+        terms.needed.insert(ProbeId::from("process"), 1);
+        let mut window = ProofWindow::new(terms);
+        let failing = Sample { message: Some("HTTP 503".into()), ..sample(200, None, false) };
+        window.hear(&failing);
+        window.hear(&failing);
+        let alive = Sample { probe: ProbeId::from("process"), ..sample(200, None, true) };
+        (0..13).for_each(|_| window.hear(&alive));
+        assert_eq!(
+            window.proof(&[holding("service-down", Severity::Error)]).summary,
+            "fresh checks passed: http 0 of 2, process 13 of 13; the finding still holds; last failure: HTTP 503"
+        );
     }
 }

@@ -7,21 +7,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use heald_model::{
-    Attempt, Desired, Ending, Entry, Incident, Intent, Outcome, ProbeId, Receipt, Record, Role, ServiceSpec, Severity,
+    Attempt, Class, Desired, Ending, Entry, Intent, Outcome, PROCESS_PROBE, ProbeId, Receipt, Record, Role,
+    ServiceSpec, Severity,
 };
 
 use crate::context::Context;
 use crate::guard;
 use crate::incidents;
+use crate::ledger::instance;
 use crate::proof_window::{ProofTerms, ProofWindow};
 use crate::service::Service;
 
-/// The implicit probe of a supervised process.
-const PROCESS_PROBE: &str = "process";
-
 /// Waits for fresh samples to say whether it helped, settles the attempt, and takes back what made things worse.
 pub(crate) async fn verify(ctx: &Context, service: &Service, intent: &Intent, receipt: Option<&Receipt>) -> Outcome {
-    let since = receipt.map_or_else(|| ctx.now(), |receipt| receipt.at);
     let incarnation = receipt.and_then(|receipt| receipt.incarnation);
     let mut changes = service.changes();
     {
@@ -29,12 +27,19 @@ pub(crate) async fn verify(ctx: &Context, service: &Service, intent: &Intent, re
         let about = intent.incident.and_then(|id| state.incidents.get(&id));
         let (condition, severity) =
             about.map_or_else(|| (String::new(), Severity::Info), |known| (known.condition.clone(), known.severity));
-        let needed = needed(&service.spec(), intent);
-        let deadline = ctx.now() + intent.verify_within;
-        let mut window = ProofWindow::new(ProofTerms { condition, severity, since, incarnation, needed, deadline });
+        let mut window = ProofWindow::new(ProofTerms {
+            condition,
+            severity,
+            began: intent.at,
+            since: receipt.map_or_else(|| ctx.now(), |receipt| receipt.at),
+            incarnation,
+            instance: instance(intent),
+            needed: needed(&service.spec(), intent),
+            deadline: ctx.now() + intent.verify_within,
+        });
         // A new process can have ended before anybody waited for it.
         state.series.values().flat_map(|series| &series.samples).for_each(|sample| window.hear(sample));
-        state.proof = Some(window);
+        state.proofs.insert(intent.id, window);
     }
     ctx.ports.probes.expect(&service.name, incarnation);
     let (outcome, proof) = loop {
@@ -42,19 +47,18 @@ pub(crate) async fn verify(ctx: &Context, service: &Service, intent: &Intent, re
         let deadline = {
             let mut state = service.lock();
             let given_up = state.ending || ctx.desired(service) == Desired::Stopped;
-            let now = ctx.now();
-            let Some(window) = &state.proof else { break (Outcome::Unknown, Default::default()) };
-            let verdict = window.verdict(&state.concerns, now);
+            let Some(window) = state.proofs.get(&intent.id) else { break (Outcome::Unknown, Default::default()) };
+            let verdict = window.verdict(&state.concerns, ctx.now());
             // That a detector gives no answer is no proof that nothing helped.
             let unconfirmed = verdict == Some(Outcome::NotHealed) && state.unconfirmed(window.condition());
             let verdict = if unconfirmed { Some(Outcome::Unknown) } else { verdict };
             let verdict = verdict.or(given_up.then_some(Outcome::Unknown));
             if let Some(outcome) = verdict {
-                let proof = window.proof();
-                state.proof = None;
+                let proof = window.proof(&state.concerns);
+                state.proofs.remove(&intent.id);
                 break (outcome, proof);
             }
-            window.deadline
+            window.deadline()
         };
         tokio::select! {
             biased;
@@ -90,32 +94,40 @@ async fn take_back(ctx: &Context, service: &Service, intent: &Intent) {
 
 /// Puts the ending on record and learns from it. Whoever waits for a place in the budget looks again.
 pub(crate) fn settle(ctx: &Context, service: &Service, intent: &Intent, ending: Ending) {
-    ctx.record(service, vec![ctx.entry(intent, Record::Settled { intent: intent.id, ending })]);
-    let attempt = service.lock().attempt(intent);
+    ctx.record(service, vec![ctx.entry(intent, Record::Settled { intent: intent.id, ending: ending.clone() })]);
+    // That a message was sent teaches nothing about healing.
+    let attempt = service.lock().attempt(intent).filter(|_| intent.class != Class::Message);
     if let Some(attempt) = attempt {
         ctx.catalog().absorb(&attempt);
+    }
+    if intent.class == Class::Disrupt && ending != Ending::Verified(Outcome::Healed) {
+        ctx.outage().trial_failed(&service.name, ctx.now());
     }
     ctx.budget_freed();
 }
 
-/// After heald's own death: what was under way is asked about and verified by fresh samples, never blindly repeated.
-pub(crate) async fn resume(ctx: &Context, service: &Service) {
-    let unsettled: Vec<Attempt> = {
-        let state = service.lock();
-        state.incidents.values().filter_map(Incident::unsettled).cloned().collect()
-    };
-    for attempt in unsettled {
-        let receipt = match attempt.receipt {
-            Some(receipt) => Some(receipt),
-            None => ctx.ports.actions.recall(&attempt.intent).await,
-        };
-        if receipt.is_none() && ctx.has_died(service) {
-            // That the process is not there is a fact that needs no probe: the effect never came.
-            settle(ctx, service, &attempt.intent, Ending::Verified(Outcome::Unknown));
-            continue;
-        }
-        verify(ctx, service, &attempt.intent, receipt.as_ref()).await;
+/// After heald's own death: what was under way is asked about and verified by fresh samples, never blindly repeated. A message is
+/// settled by its delivery alone.
+pub(crate) async fn resume(ctx: &Context, service: &Service, attempt: Attempt) {
+    if attempt.intent.class == Class::Message {
+        return settle(ctx, service, &attempt.intent, Ending::Verified(Outcome::Unknown));
     }
+    let receipt = match attempt.receipt {
+        Some(receipt) => Some(receipt),
+        None => ctx.ports.actions.recall(&attempt.intent).await,
+    };
+    if receipt.is_none() && ctx.has_died(service) {
+        // That the process is not there is a fact that needs no probe: the effect never came.
+        return settle(ctx, service, &attempt.intent, Ending::Verified(Outcome::Unknown));
+    }
+    verify(ctx, service, &attempt.intent, receipt.as_ref()).await;
+}
+
+/// What was under way when heald died.
+pub(crate) fn unsettled(service: &Service) -> Vec<Attempt> {
+    let state = service.lock();
+    let attempts = state.incidents.values().flat_map(|incident| &incident.attempts);
+    attempts.filter(|attempt| attempt.ending == Ending::Unsettled).cloned().collect()
 }
 
 /// Orders outside any incident that were under way when heald died have nobody to go on with them: they are settled as not known,
@@ -125,7 +137,11 @@ pub(crate) fn settle_strays(ctx: &Context) {
     for (intent, flight) in strays {
         let tended = flight.incident.is_some_and(|id| {
             ctx.services.get(&flight.service).is_some_and(|service| {
-                service.lock().incidents.get(&id).is_some_and(|incident| incident.unsettled().is_some())
+                service
+                    .lock()
+                    .incidents
+                    .get(&id)
+                    .is_some_and(|incident| incident.attempts.iter().any(|attempt| attempt.intent.id == intent))
             })
         });
         if !tended {

@@ -2,17 +2,21 @@
 //!
 //! Each step puts itself on record before the next begins. Whether an act helped is not judged here: see [`crate::prove`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use heald_model::time::text;
 use heald_model::{
-    Choice, Class, Decision, Dependency, Ending, Entry, Fact, Incident, Intent, IntentId, Moment, Offer, Outcome,
-    Proposal, Receipt, Record, Ruling, ServiceSpec, Source, Stage,
+    Breaker, Choice, Class, Decision, Dependency, Desired, Ending, Entry, Incident, IncidentId, Intent, IntentId,
+    Moment, Offer, Outcome, Proposal, Receipt, Record, Replica, Ruling, ServiceName, ServiceSpec, Source, Stage,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::context::Context;
+use crate::context::{Context, Rest};
 use crate::guard::{self, Case, Hold, Judgement, Permit};
+use crate::incidents;
+use crate::ledger::instance;
 use crate::ports::{ActionError, Durability};
 use crate::prove;
 use crate::service::Service;
@@ -20,11 +24,11 @@ use crate::service::Service;
 /// What can be done for the service, with why the guard would refuse it now.
 pub(crate) fn offers(ctx: &Context, service: &Service, incident: Option<&Incident>) -> Vec<Offer> {
     let mut offers = ctx.ports.actions.offers(&service.name);
-    let judged = Judged::of(ctx, service);
+    let facts = Facts::of(ctx, service, incident);
     for offer in &mut offers {
         let proposal = Proposal { action: offer.action.name.clone(), parameters: json!({}), verify_within: None };
         let intent = draft(ctx, service, incident, &proposal, offer.action.disruptive, offer.source.clone());
-        let hold = guard::objection(&ctx.config, &ctx.ledger(), &judged.case(incident), &intent);
+        let hold = guard::objection(&ctx.config, &ctx.ledger(), &facts.case(incident, false), &intent);
         // What merely has to wait is not blocked: a policy should wait for the gentle remedy, not reach for a harsher one.
         let refused = hold.filter(|hold| hold.until.is_none());
         offer.blocked = refused.map(|hold| format!("{}: {}", hold.rule, hold.why));
@@ -32,7 +36,8 @@ pub(crate) fn offers(ctx: &Context, service: &Service, incident: Option<&Inciden
     offers
 }
 
-/// What a proposal would put on record if it were admitted now; it has no id yet.
+/// What a proposal would put on record if it were admitted now; it has no id yet. Of several copies, a restore names the one that
+/// it brings back.
 pub(crate) fn draft(
     ctx: &Context,
     service: &Service,
@@ -42,11 +47,21 @@ pub(crate) fn draft(
     source: Source,
 ) -> Intent {
     let spec = service.spec();
+    let dead = if starts(&proposal.action) { ctx.dead_copies(service) } else { Vec::new() };
     let class = match disruptive {
         false => Class::Message,
-        true if starts(&proposal.action) && ctx.has_died(service) => Class::Restore,
-        true => Class::Disrupt,
+        true if dead.is_empty() => Class::Disrupt,
+        true => Class::Restore,
     };
+    let mut parameters = proposal.parameters.clone();
+    if class == Class::Restore
+        && spec.replicas > 1
+        && !matches!(source, Source::Operator(_))
+        && let Some(parameters) = parameters.as_object_mut()
+        && let Some(copy) = free_copy(ctx, service, &dead).and_then(|copy| copy.as_str().parse::<u64>().ok())
+    {
+        parameters.entry("replica").or_insert(copy.into());
+    }
     let leading = incident.and_then(Incident::leading);
     Intent {
         id: IntentId(Uuid::nil()),
@@ -54,19 +69,32 @@ pub(crate) fn draft(
         service: service.name.clone(),
         signature: incident.map(|incident| incident.signature.clone()),
         action: proposal.action.clone(),
-        parameters: proposal.parameters.clone(),
+        parameters,
         class,
         source,
         at: ctx.now(),
-        cause: leading.and_then(|c| Fact::find_text(&c.finding.evidence, "cause")).map(str::to_owned),
+        cause: leading.and_then(|concern| concern.finding.cause()).map(str::to_owned),
         verify_within: proposal.verify_within.unwrap_or_else(|| prove::window(&spec)).min(ctx.config.verify_max),
     }
 }
 
-/// True if a proposed action of that name, as the service is offered it, touches the service. One that nobody offers is taken to.
-pub(crate) fn is_disruptive(ctx: &Context, service: &Service, action: &str) -> bool {
+/// The first dead copy that nobody is bringing back.
+fn free_copy<'a>(ctx: &Context, service: &Service, dead: &'a [Replica]) -> Option<&'a Replica> {
+    let ledger = ctx.ledger();
+    let mut flights = ledger.flights_of(&service.name).map(|(_, flight)| flight.instance.clone()).collect::<Vec<_>>();
+    flights.retain(Option::is_some);
+    dead.iter().find(|copy| !flights.contains(&Some((*copy).clone())))
+}
+
+/// True if a dead copy of several is brought back by nobody: it does not wait for another copy's restore.
+pub(crate) fn has_free_copy(ctx: &Context, service: &Service) -> bool {
+    service.spec().replicas > 1 && free_copy(ctx, service, &ctx.dead_copies(service)).is_some()
+}
+
+/// True if a proposed action of that name, as the service is offered it, touches the service; None: nobody offers it.
+pub(crate) fn disruptive(ctx: &Context, service: &Service, action: &str) -> Option<bool> {
     let offers = ctx.ports.actions.offers(&service.name);
-    offers.iter().find(|offer| offer.action.name == action).is_none_or(|offer| offer.action.disruptive)
+    offers.iter().find(|offer| offer.action.name == action).map(|offer| offer.action.disruptive)
 }
 
 fn starts(action: &str) -> bool {
@@ -82,35 +110,58 @@ pub(crate) fn lives_again(ctx: &Context, service: &Service, intent: &Intent) -> 
 }
 
 /// What the guard may know of a service, held while it judges.
-struct Judged {
-    spec: std::sync::Arc<ServiceSpec>,
+struct Facts {
+    spec: Arc<ServiceSpec>,
     dependencies: Vec<Dependency>,
     now: Moment,
     seed: u64,
     services: usize,
-    desired: heald_model::Desired,
+    desired: Desired,
     halted: bool,
-    approved: Option<heald_model::IncidentId>,
+    approved: Option<IncidentId>,
     finished: bool,
+    stale: Option<String>,
+    flapping: bool,
+    outage: Option<(String, Moment)>,
 }
 
-impl Judged {
-    fn of(ctx: &Context, service: &Service) -> Self {
-        let died = ctx.ledger().account(&service.name).and_then(|account| account.death);
+impl Facts {
+    fn of(ctx: &Context, service: &Service, incident: Option<&Incident>) -> Self {
+        let (died, returned) = {
+            let ledger = ctx.ledger();
+            let account = ledger.account(&service.name);
+            let deaths = account.into_iter().flat_map(|account| account.lives.values());
+            (
+                deaths.filter_map(|lives| lives.death).map(|death| death.at).max(),
+                account.and_then(|a| a.dependency_returned),
+            )
+        };
+        let (approved, flapping) = {
+            let state = service.lock();
+            (state.approved, state.flapping.is_on())
+        };
+        let now = ctx.now();
+        let outage = {
+            let outage = ctx.outage();
+            outage.hold(&service.name, now).map(|why| (why, outage.trial_at().unwrap_or(Moment::NEVER)))
+        };
         Self {
             spec: service.spec(),
             dependencies: ctx.dependencies(service),
-            now: ctx.now(),
-            seed: seed(service.name.as_str(), died.map_or(0, |death| death.at.nanos())),
+            now,
+            seed: seed(service.name.as_str(), died.map_or(0, Moment::nanos)),
             services: ctx.services.len(),
             desired: ctx.desired(service),
             halted: ctx.is_halted(),
-            approved: service.lock().approved,
+            approved,
             finished: ctx.has_finished(service),
+            stale: incident.and_then(|incident| stale(ctx, service, incident, returned, now)),
+            flapping,
+            outage,
         }
     }
 
-    fn case<'a>(&'a self, incident: Option<&'a Incident>) -> Case<'a> {
+    fn case<'a>(&'a self, incident: Option<&'a Incident>, forced: bool) -> Case<'a> {
         Case {
             now: self.now,
             seed: self.seed,
@@ -122,17 +173,71 @@ impl Judged {
             incident,
             approved: incident.is_some_and(|incident| self.approved == Some(incident.id)),
             finished: self.finished,
+            forced,
+            stale: self.stale.as_deref(),
+            flapping: self.flapping,
+            outage: self.outage.as_ref().map(|(why, until)| (why.as_str(), *until)),
         }
     }
 }
 
+/// Why what was seen of the service, or of what it needs, is too old to touch the service on, if so.
+fn stale(
+    ctx: &Context,
+    service: &Service,
+    incident: &Incident,
+    returned: Option<Moment>,
+    now: Moment,
+) -> Option<String> {
+    let judged_on = service.lock().judged_on();
+    if let Some((ended, bound)) = judged_on {
+        let age = now.since(ended);
+        // While the circuit is open no check is made: what it opened on grows old.
+        let suspended = ctx.ports.probes.breaker(&service.name) == Breaker::Open && age > bound / 3;
+        if age > bound || suspended || returned.is_some_and(|returned| ended < returned) {
+            let age = text::format(Duration::from_millis(age.as_millis() as u64));
+            return Some(format!("{} was last checked {age} ago; it is looked at first", service.name));
+        }
+    }
+    // What it needs may have failed first, and not have been looked at since.
+    let fell_ill = incident.concerns.iter().map(|concern| concern.since).min()?;
+    service.spec().depends_on.iter().find_map(|name| {
+        let needed = ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running)?;
+        let (ended, _) = needed.lock().judged_on()?;
+        (ended < fell_ill).then(|| {
+            ask_for_look(ctx, &needed);
+            format!("{name} was not checked since {} fell ill; it is looked at first", service.name)
+        })
+    })
+}
+
+/// Has the service looked at now, through an open circuit too; a look that is under way is waited for.
+fn ask_for_look(ctx: &Context, service: &Service) {
+    /// A look that never ends is asked for again.
+    const LOOK: Duration = Duration::from_secs(5);
+    let now = ctx.now();
+    let mut state = service.lock();
+    if state.look_asked.is_some_and(|asked| now.since(asked) < LOOK) {
+        return;
+    }
+    state.look_asked = Some(now);
+    drop(state);
+    ctx.ports.probes.expect(&service.name, None);
+}
+
 /// Asks the guard. An admitted intent gets its id and is in flight from this moment: judging and entering happen under one lock.
-pub(crate) fn judge(ctx: &Context, service: &Service, incident: Option<&Incident>, draft: Intent) -> Judgement {
-    let judged = Judged::of(ctx, service);
+pub(crate) fn judge(
+    ctx: &Context,
+    service: &Service,
+    incident: Option<&Incident>,
+    draft: Intent,
+    forced: bool,
+) -> Judgement {
+    let facts = Facts::of(ctx, service, incident);
     let intent = Intent { id: IntentId(ctx.id(draft.at)), ..draft };
     let mut ledger = ctx.ledger();
-    let judgement = guard::judge(&ctx.config, &ledger, &judged.case(incident), intent);
-    if let Judgement::Admit(permit) = &judgement {
+    let judgement = guard::judge(&ctx.config, &ledger, &facts.case(incident, forced), intent);
+    if let Judgement::Admit(permit, _) = &judgement {
         ledger.apply(&intended(permit.intent()), &ctx.config);
     }
     judgement
@@ -143,29 +248,71 @@ fn intended(intent: &Intent) -> Entry {
     Entry { at: intent.at, service: Some(intent.service.clone()), incident: intent.incident, record }
 }
 
-/// Puts a hold on record when it changed, tells people where the rule says so, and answers when to ask again.
-pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, action: &str, hold: &Hold) -> Moment {
+/// Puts a hold on record when it changed, tells people where the rule says so, and answers what to wait for.
+pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, action: &str, hold: &Hold) -> Rest {
     let known = incident.held.as_ref().is_some_and(|held| held.rule == hold.rule && held.until == hold.until);
-    if !known {
+    // That an action of its own is under way is in the incident already; a look takes a moment and is asked for each time anew.
+    if hold.rule == guard::STALE {
+        ask_for_look(ctx, service);
+    } else if !known && hold.rule != guard::IN_FLIGHT {
         let record = Record::Ruled { action: action.to_owned(), ruling: hold.ruling() };
         ctx.record(service, vec![Entry::of_incident(ctx.now(), service.name.clone(), incident.id, record)]);
     }
     if hold.escalate {
         escalate(ctx, service, incident, &hold.why);
     }
-    hold.until.unwrap_or(Moment::NEVER)
+    Rest {
+        until: hold.until.unwrap_or(Moment::NEVER),
+        for_budget: hold.rule == guard::BUDGET,
+        for_look: hold.rule == guard::STALE,
+    }
 }
 
 /// Hands the incident to people, once, and answers when to look again: a dead process that is wanted running is still brought
-/// back, at the longest back-off.
+/// back, at the longest back-off. What an ill dependency explains is told with the dependency.
 pub(crate) fn escalate(ctx: &Context, service: &Service, incident: &Incident, why: &str) -> Moment {
     let now = ctx.now();
-    if incident.stage != Stage::Escalated {
+    let explained = incidents::cause(ctx, service).is_some();
+    if incident.stage != Stage::Escalated && !explained {
+        let dependents = incidents::dependents(ctx, &service.name);
+        let why = match dependents.as_slice() {
+            [] => why.to_owned(),
+            [one] => format!("{why}; {one} needs it"),
+            many => format!("{why}; {} services need it: {}", many.len(), some_of(many)),
+        };
         tracing::error!(service = %service.name, incident = %incident.id, "escalated: {why}");
-        let record = Record::Staged { stage: Stage::Escalated, why: why.to_owned() };
+        let record = Record::Staged { stage: Stage::Escalated, why };
         ctx.record(service, vec![Entry::of_incident(now, service.name.clone(), incident.id, record)]);
     }
     if ctx.has_died(service) { now + ctx.config.backoff.max } else { Moment::NEVER }
+}
+
+/// A policy asks for what nobody offers: that is told, with what there is, and people are asked.
+pub(crate) fn not_on_offer(
+    ctx: &Context,
+    service: &Service,
+    incident: &Incident,
+    decision: &Decision,
+    action: &str,
+) -> Rest {
+    let offers = ctx.ports.actions.offers(&service.name);
+    let offered: Vec<&str> = offers.iter().map(|offer| offer.action.name.as_str()).collect();
+    let why = match service.spec().supervised {
+        true => format!("{} asks for {action}, which nobody offers", decision.source),
+        false => format!("{} asks for {action}, but heald does not run {}", decision.source, service.name),
+    };
+    let why = format!("{why}; it is offered {}", offered.join(", "));
+    let hold = Hold { rule: "not-on-offer", until: None, why, escalate: true };
+    withhold(ctx, service, incident, action, &hold)
+}
+
+/// The first of many names.
+fn some_of(names: &[ServiceName]) -> String {
+    /// Enough to know what is meant.
+    const SHOWN: usize = 20;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(ServiceName::as_str).collect();
+    let rest = if names.len() > SHOWN { ", ..." } else { "" };
+    format!("{}{rest}", shown.join(", "))
 }
 
 /// After people were told about a process that does not stay up, it is still brought back at the longest back-off, where the
@@ -186,27 +333,43 @@ pub(crate) fn insist(ctx: &Context, service: &Service, incident: &Incident, deci
     })
 }
 
-/// Does what is permitted, and sees it through to its ending. None: look again at once.
-pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit) -> Option<Moment> {
+/// The lives that a diagnosis is about: an action touches these, or none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Diagnosed(Vec<(Replica, u64, Option<u32>)>);
+
+impl Diagnosed {
+    pub(crate) fn now(ctx: &Context, service: &Service) -> Self {
+        let processes = ctx.ports.processes.of(&service.name);
+        Self(processes.into_iter().map(|process| (process.replica, process.incarnation, process.pid)).collect())
+    }
+
+    /// Those that an intent is about.
+    fn of(&self, intent: &Intent) -> Vec<&(Replica, u64, Option<u32>)> {
+        let its = instance(intent);
+        self.0.iter().filter(|(copy, ..)| its.as_ref().is_none_or(|its| its == copy)).collect()
+    }
+}
+
+/// Does what is permitted, and sees it through to its ending.
+pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit, diagnosed: Diagnosed) {
     let intent = permit.intent().clone();
-    if let Err(retry) = intend(ctx, service, &permit).await {
-        return Some(retry);
+    if intend(ctx, service, &permit).await.is_err() {
+        return;
+    }
+    if intent.class != Class::Message && Diagnosed::now(ctx, service).of(&intent) != diagnosed.of(&intent) {
+        let why = "the processes are not those that were diagnosed".to_owned();
+        return prove::settle(ctx, service, &intent, Ending::Withheld(why));
     }
     match perform(ctx, service, permit).await {
         Ok(receipt) if intent.class == Class::Message => {
-            let ending = Ending::Verified(Outcome::Unknown);
-            ctx.record(service, vec![ctx.entry(&intent, Record::Settled { intent: intent.id, ending })]);
+            prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
             tracing::debug!(service = %intent.service, "{}", receipt.summary);
-            Some(Moment::NEVER)
         }
         Ok(receipt) => {
             prove::verify(ctx, service, &intent, Some(&receipt)).await;
-            None
         }
-        // A message that cannot be sent is tried again in its time.
-        Err(_) if intent.class == Class::Message => Some(ctx.now() + ctx.config.cooldown),
         // The level is looked at again: the guard spaces what fails.
-        Err(_) => None,
+        Err(_) => {}
     }
 }
 
@@ -227,6 +390,7 @@ pub(crate) async fn intend(ctx: &Context, service: &Service, permit: &Permit) ->
     // Both bear the moment of the judgement.
     let entries = vec![Entry { at: intent.at, ..ctx.entry(intent, ruled) }, intended(intent)];
     if intent.class == Class::Disrupt {
+        ctx.outage().touched(&service.name);
         let mut state = service.lock();
         state.approved = state.approved.filter(|approved| Some(*approved) != intent.incident);
     }

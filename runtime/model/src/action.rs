@@ -191,6 +191,9 @@ pub struct Attempt {
     /// Whether it was taken back.
     #[serde(default)]
     pub undone: bool,
+    /// Whether what it had healed came back within a short while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relapsed: bool,
     /// From the intent to the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took: Option<Duration>,

@@ -57,9 +57,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// What is learned about.
+    /// What is learned about: the condition, its subject, and the fault that caused it where that is known, so that a hang and a
+    /// crash of one service are two things.
     pub fn signature(&self) -> Signature {
-        Signature::new(&self.condition, self.subject.as_deref())
+        let signature = Signature::new(&self.condition, self.subject.as_deref());
+        match self.cause() {
+            Some(cause) => Signature::from(format!("{signature}:{cause}")),
+            None => signature,
+        }
+    }
+
+    /// The fault that caused it (`refused`, `timeout`, `status`, `exit`, ...), where that is known.
+    pub fn cause(&self) -> Option<&str> {
+        Fact::find_text(&self.evidence, "cause")
     }
 
     /// The identity of the finding within its service.

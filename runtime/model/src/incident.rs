@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Attempt, Ending};
+use crate::action::{Attempt, Ending, Outcome};
 use crate::decision::{Choice, Ruling};
 use crate::finding::{Concern, Severity};
 use crate::id::{IncidentId, IntentId, ServiceName, Signature};
@@ -63,11 +63,18 @@ pub struct Incident {
     pub parent: Option<IncidentId>,
     /// What holds now; the worst first.
     pub concerns: Vec<Concern>,
+    /// What led it last, once nothing of it holds any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_concern: Option<Concern>,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When an operator last reset it: what was tried before counts no longer.
+    /// When it last started afresh, by an operator's reset or a recovery that no attempt preceded: what was tried before counts no
+    /// longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Moment>,
+    /// Whether the newest attempt since then helped; None: none has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helped: Option<bool>,
     /// Why nothing happens now, if so.
     pub held: Option<Held>,
     /// All of it, oldest first.
@@ -95,8 +102,10 @@ impl Incident {
             reopened: *reopened,
             parent: *parent,
             concerns: Vec::new(),
+            last_concern: None,
             attempts: Vec::new(),
             reset: None,
+            helped: None,
             held: None,
             timeline: Vec::new(),
         };
@@ -109,9 +118,20 @@ impl Incident {
         self.stage != Stage::Resolved
     }
 
-    /// The leading concern.
+    /// The leading concern, while something of it holds.
     pub fn leading(&self) -> Option<&Concern> {
         self.concerns.first()
+    }
+
+    /// What it is about: the leading concern, or the one that led last.
+    pub fn about(&self) -> Option<&Concern> {
+        self.leading().or(self.last_concern.as_ref())
+    }
+
+    /// The newest attempt that still counts and has an ending.
+    pub fn last_settled(&self) -> Option<&Attempt> {
+        let counts = |attempt: &&Attempt| self.reset.is_none_or(|reset| attempt.intent.at > reset);
+        self.attempts.iter().rev().filter(counts).find(|attempt| attempt.ending != Ending::Unsettled)
     }
 
     /// The attempt that has no ending yet.
@@ -135,7 +155,13 @@ impl Incident {
             }
             Record::Concerned { concern } => self.concerned(at, concern),
             Record::Cleared { condition, subject } => {
-                self.concerns.retain(|c| c.finding.key() != (condition.as_str(), subject.as_deref()));
+                let cleared = (condition.as_str(), subject.as_deref());
+                let gone = self.concerns.iter().position(|concern| concern.finding.key() == cleared);
+                if let Some(gone) = gone.map(|place| self.concerns.remove(place))
+                    && self.concerns.is_empty()
+                {
+                    self.last_concern = Some(gone);
+                }
                 self.rank();
                 let what = Signature::new(condition, subject.as_deref());
                 self.say(at, "cleared", "probes", format!("{what} no longer holds"));
@@ -164,6 +190,7 @@ impl Incident {
                     proof: None,
                     ending: Ending::Unsettled,
                     undone: false,
+                    relapsed: false,
                     took: None,
                 });
             }
@@ -181,9 +208,24 @@ impl Incident {
             }
             Record::Settled { intent, ending } => {
                 self.say(at, "outcome", "heald", ending.to_string());
+                match ending {
+                    Ending::Verified(Outcome::Healed) => self.helped = Some(true),
+                    Ending::Verified(Outcome::NotHealed | Outcome::Worse) | Ending::Failed(_) => {
+                        self.helped = Some(false);
+                    }
+                    Ending::Verified(Outcome::Unknown) | Ending::Withheld(_) | Ending::Unsettled => {}
+                }
                 self.amend(*intent, |attempt| {
                     attempt.took = Some(at.since(attempt.intent.at));
                     attempt.ending = ending.clone();
+                });
+            }
+            Record::Relapsed { intent, .. } => {
+                self.say(at, "outcome", "heald", "relapsed: what it had healed came back".to_owned());
+                self.helped = Some(false);
+                self.amend(*intent, |attempt| {
+                    attempt.relapsed = true;
+                    attempt.ending = Ending::Verified(Outcome::NotHealed);
                 });
             }
             Record::Staged { stage, why } => {
@@ -191,6 +233,10 @@ impl Incident {
                 self.resolved = (*stage == Stage::Resolved).then_some(at);
                 if *stage == Stage::Resolved {
                     self.held = None;
+                    // A recovery that no attempt of ours brought about starts afresh.
+                    if self.helped.take() == Some(false) {
+                        self.reset = Some(at);
+                    }
                 }
                 self.say(at, "stage", "heald", format!("{stage}: {why}"));
             }
@@ -207,6 +253,7 @@ impl Incident {
             Record::Reset { by } => {
                 self.held = None;
                 self.reset = Some(at);
+                self.helped = None;
                 if self.stage == Stage::Escalated {
                     self.stage = Stage::Opened;
                 }
@@ -247,8 +294,9 @@ impl Incident {
     /// Keeps the worst concern first; ties by age, so that the lead does not change hands for nothing.
     fn rank(&mut self) {
         self.concerns.sort_by(|a, b| b.finding.severity.cmp(&a.finding.severity).then(a.since.cmp(&b.since)));
-        if let Some(severity) = self.concerns.first().map(|concern| concern.finding.severity) {
-            self.severity = severity;
+        if let Some(leading) = self.concerns.first() {
+            self.severity = leading.finding.severity;
+            self.signature = leading.finding.signature();
         }
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::action::{Ending, Intent, Proof, Receipt};
 use crate::decision::{Decision, Ruling};
 use crate::finding::Concern;
-use crate::id::{IncidentId, IntentId, PluginName, Replica, ServiceName};
+use crate::id::{IncidentId, IntentId, PluginName, Replica, ServiceName, Signature};
 use crate::plugin::{Fault, PluginRef, Source};
 use crate::service::{Breaker, Desired, Health};
 use crate::stage::Stage;
@@ -95,6 +95,20 @@ pub enum Record {
         intent: IntentId,
         /// How it ended.
         ending: Ending,
+    },
+    /// What an attempt had healed came back within a short while: its success was none.
+    Relapsed {
+        /// Which attempt.
+        intent: IntentId,
+        /// Against what.
+        signature: Signature,
+        /// On which copy; None: on all of them.
+        instance: Option<Replica>,
+    },
+    /// A dependency of the service serves again: what held back its restores is forgotten.
+    DependencyReturned {
+        /// Which.
+        dependency: ServiceName,
     },
     /// The incident moved on.
     Staged {
@@ -222,6 +236,8 @@ impl Record {
             Self::Proved { .. } => "proved",
             Self::Undone { .. } => "undone",
             Self::Settled { .. } => "settled",
+            Self::Relapsed { .. } => "relapsed",
+            Self::DependencyReturned { .. } => "dependency-returned",
             Self::Staged { .. } => "staged",
             Self::PluginFaulted { .. } => "plugin-faulted",
             Self::PluginRecovered { .. } => "plugin-recovered",

@@ -19,6 +19,9 @@ pub struct Order {
     pub parameters: Value,
     /// Who asks.
     pub by: String,
+    /// True: it is carried out although healing is halted, or the service paused or only observed.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What became of an order.

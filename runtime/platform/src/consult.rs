@@ -164,7 +164,9 @@ fn question(now: Moment, seed: u64, service: ServiceView, series: Vec<Series>, f
         parent: None,
         concerns: findings.iter().map(concern).collect(),
         attempts: Vec::new(),
+        last_concern: None,
         reset: None,
+        helped: None,
         held: None,
         timeline: Vec::new(),
     };

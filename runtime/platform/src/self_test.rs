@@ -117,7 +117,9 @@ fn down(service: &ServiceName, now: Moment) -> Question {
         parent: None,
         concerns: vec![Concern { finding, source: Source::Native, since: now }],
         attempts: Vec::new(),
+        last_concern: None,
         reset: None,
+        helped: None,
         held: None,
         timeline: Vec::new(),
     };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -29,6 +29,9 @@ struct DesiredStateDocument {
     version: u32,
     /// Services that are to run are not listed, because that is the default.
     services: BTreeMap<ServiceName, Desired>,
+    /// All healing is halted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    halted: bool,
 }
 
 /// The desired states, and the file that keeps them.
@@ -48,10 +51,17 @@ pub struct OpenedDesiredState {
     pub notes: Vec<String>,
 }
 
+/// What is wanted, of the services and of heald.
+#[derive(Clone, Debug, Default)]
+struct KnownStates {
+    services: BTreeMap<ServiceName, Desired>,
+    halted: bool,
+}
+
 #[derive(Debug)]
 struct SharedDocument {
     path: PathBuf,
-    known: Mutex<BTreeMap<ServiceName, Desired>>,
+    known: Mutex<KnownStates>,
     /// Held while the file is written, so that the last change is written last. True if the present file cannot be read.
     writing: Mutex<bool>,
 }
@@ -62,7 +72,8 @@ impl DesiredStateFile {
         let path = path.into();
         let (known, problem) = match read(&path) {
             Ok(known) => (known, None),
-            Err(problem) => (BTreeMap::new(), Some(problem)),
+            // Nobody knows whether healing was halted, so it is.
+            Err(problem) => (KnownStates { halted: true, ..KnownStates::default() }, Some(problem)),
         };
         let unreadable = problem.is_some();
         let notes: Vec<String> = problem
@@ -83,20 +94,43 @@ impl DesiredStateFile {
 
     /// Every desired state that is not [`Desired::Running`].
     pub fn all(&self) -> BTreeMap<ServiceName, Desired> {
-        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.known().services.clone()
     }
 }
 
 #[async_trait]
 impl DesiredStates for DesiredStateFile {
     fn desired(&self, service: &ServiceName) -> Desired {
-        let known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(service).copied().unwrap_or_default()
+        self.shared.known().services.get(service).copied().unwrap_or_default()
+    }
+
+    fn halted(&self) -> bool {
+        self.shared.known().halted
+    }
+
+    async fn set_halted(&self, halted: bool) -> Result<(), JournalError> {
+        // In memory at once, whatever becomes of the file: the kill switch waits for no disk.
+        self.shared.known().halted = halted;
+        self.write(move |known| known.halted = halted).await
     }
 
     async fn set_desired(&self, service: &ServiceName, desired: Desired) -> Result<(), JournalError> {
-        let (shared, service) = (Arc::clone(&self.shared), service.clone());
-        let kept = tokio::task::spawn_blocking(move || shared.keep(service, desired)).await;
+        let service = service.clone();
+        let change = move |known: &mut KnownStates| {
+            match desired {
+                Desired::Running => known.services.remove(&service),
+                other => known.services.insert(service, other),
+            };
+        };
+        self.write(change).await
+    }
+}
+
+impl DesiredStateFile {
+    /// Changes what is known once the change is in the file.
+    async fn write(&self, change: impl FnOnce(&mut KnownStates) + Send + 'static) -> Result<(), JournalError> {
+        let shared = Arc::clone(&self.shared);
+        let kept = tokio::task::spawn_blocking(move || shared.keep(change)).await;
         kept.map_err(|error| JournalError::Unavailable(error.to_string()))?.map_err(|error| {
             JournalError::Unavailable(format!("the desired state in {}: {error}", self.shared.path.display()))
         })
@@ -104,32 +138,34 @@ impl DesiredStates for DesiredStateFile {
 }
 
 impl SharedDocument {
-    fn keep(&self, service: ServiceName, desired: Desired) -> io::Result<()> {
+    fn known(&self) -> MutexGuard<'_, KnownStates> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, change: impl FnOnce(&mut KnownStates)) -> io::Result<()> {
         let mut unreadable = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut services = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match desired {
-            Desired::Running => services.remove(&service),
-            other => services.insert(service, other),
-        };
+        let mut known = self.known().clone();
+        change(&mut known);
         if *unreadable {
             set_aside(&self.path)?;
             *unreadable = false;
         }
-        write(&self.path, &DesiredStateDocument { version: VERSION, services: services.clone() })?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = services;
+        let KnownStates { services, halted } = known.clone();
+        write(&self.path, &DesiredStateDocument { version: VERSION, services, halted })?;
+        *self.known() = known;
         Ok(())
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<ServiceName, Desired>, String> {
+fn read(path: &Path) -> Result<KnownStates, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KnownStates::default()),
         Err(error) => return Err(error.to_string()),
     };
     let document: DesiredStateDocument = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     match document.version {
-        VERSION => Ok(document.services),
+        VERSION => Ok(KnownStates { services: document.services, halted: document.halted }),
         newer => Err(format!("it has version {newer}, this heald knows version {VERSION}")),
     }
 }

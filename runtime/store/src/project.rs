@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 
 use heald_engine::learn::{Catalog, FixKey, FixRecord, lesson};
-use heald_model::{Attempt, Ending, Incident, IncidentId, Intent, IntentId, Record, Row, ServiceName};
+use heald_model::{Attempt, Ending, Incident, IncidentId, Intent, IntentId, Outcome, Record, Row, ServiceName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::row::{self, from_json, integer, json, wall};
 
 /// The version of the fold. It is raised when the fold changes, so that the projections are made again at the next
 /// opening.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// How many rows a rebuild folds between two writes.
 const STRIDE: u32 = 1000;
@@ -182,6 +182,12 @@ impl<'a> Draft<'a> {
                     learn(&mut self.changes.catalog, attempt, |key| Ok(self.known.catalog.line(key).cloned()))?;
                 }
             }
+            Record::Relapsed { .. } if !attempt.relapsed => {
+                fetch(&mut self.changes.catalog, attempt, |key| Ok(self.known.catalog.line(key).cloned()))?;
+                self.changes.catalog.relapse(attempt);
+                attempt.relapsed = true;
+                attempt.ending = Ending::Verified(Outcome::NotHealed);
+            }
             _ => {}
         }
         self.changes.attempts.insert(id, placed);
@@ -221,7 +227,15 @@ impl<'a> Draft<'a> {
 
 fn begun(intent: &Intent) -> Attempt {
     let intent = intent.clone();
-    Attempt { intent, receipt: None, proof: None, ending: Ending::Unsettled, undone: false, took: None }
+    Attempt {
+        intent,
+        receipt: None,
+        proof: None,
+        ending: Ending::Unsettled,
+        undone: false,
+        relapsed: false,
+        took: None,
+    }
 }
 
 /// Lets `catalog` learn from an attempt. Lines that it does not have yet are first fetched from `kept`.
@@ -230,14 +244,24 @@ pub(crate) fn learn(
     attempt: &Attempt,
     kept: impl Fn(&FixKey) -> rusqlite::Result<Option<FixRecord>>,
 ) -> rusqlite::Result<()> {
+    fetch(catalog, attempt, kept)?;
+    catalog.absorb(attempt);
+    Ok(())
+}
+
+/// Fetches from `kept` the lines that an attempt is about and that `catalog` does not have yet.
+pub(crate) fn fetch(
+    catalog: &mut Catalog,
+    attempt: &Attempt,
+    kept: impl Fn(&FixKey) -> rusqlite::Result<Option<FixRecord>>,
+) -> rusqlite::Result<()> {
     let Some(keys) = FixKey::of(attempt).filter(|_| lesson(attempt).is_some()) else { return Ok(()) };
     for key in keys {
         if catalog.line(&key).is_none() {
-            let tally = kept(&key)?.unwrap_or_default();
-            catalog.put(key, tally);
+            let fix = kept(&key)?.unwrap_or_default();
+            catalog.put(key, fix);
         }
     }
-    catalog.absorb(attempt);
     Ok(())
 }
 

@@ -175,8 +175,8 @@ pub(crate) fn attempts(
 pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite::Result<Vec<Entry>> {
     // The condition on `kind` is the one of the index journal_ledger, word for word; otherwise SQLite would not use it.
     let sql = format!(
-        "SELECT {} FROM journal WHERE kind IN ('intended', 'settled', 'process-started', 'process-exited', 'reset', 'desired-changed')
-         AND wall >= ? ORDER BY wall, seq",
+        "SELECT {} FROM journal WHERE kind IN ('intended', 'settled', 'relapsed', 'opened', 'staged', 'dependency-returned', 'process-started', 'process-exited', 'reset')
+         AND wall >= ? ORDER BY seq",
         row::COLUMNS
     );
     let mut statement = connection.prepare_cached(&sql)?;

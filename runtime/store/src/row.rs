@@ -86,7 +86,8 @@ pub(crate) fn attempt_of(record: &Record) -> Option<IntentId> {
         Record::Performed { intent, .. }
         | Record::Proved { intent, .. }
         | Record::Undone { intent, .. }
-        | Record::Settled { intent, .. } => Some(*intent),
+        | Record::Settled { intent, .. }
+        | Record::Relapsed { intent, .. } => Some(*intent),
         _ => None,
     }
 }

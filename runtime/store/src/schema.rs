@@ -14,7 +14,11 @@ use crate::lock::beside;
 
 /// The migrations. Each brings the schema from its index to index + 1, once and in one transaction. A released migration
 /// is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_journal.sql"), include_str!("migrations/0002_calls.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_journal.sql"),
+    include_str!("migrations/0002_calls.sql"),
+    include_str!("migrations/0003_ledger.sql"),
+];
 
 /// `heal` in ASCII, the application id in the header of the file.
 const APPLICATION_ID: i32 = 0x6865_616c;

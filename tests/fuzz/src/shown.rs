@@ -72,7 +72,9 @@ pub fn question(state: Option<&[u8]>) -> Question {
         parent: None,
         concerns: vec![Concern { finding, source: Source::Native, since: NOW }],
         attempts: Vec::new(),
+        last_concern: None,
         reset: None,
+        helped: None,
         held: None,
         timeline: Vec::new(),
     };

@@ -235,8 +235,9 @@ impl Control for Cardboard {
         Ok(())
     }
 
-    fn halt(&self, halted: bool, _by: &str) {
+    async fn halt(&self, halted: bool, _by: &str) -> Result<(), OrderError> {
         self.halted.store(halted, Ordering::SeqCst);
+        Ok(())
     }
 
     fn halted(&self) -> bool {
@@ -461,8 +462,13 @@ pub fn incident(n: u64, service: &str, stage: Stage) -> Incident {
     let of = |record| Entry::of_incident(at, service.into(), id, record);
     let opened = Record::Opened { condition: "service-down".into(), concern, parent: None, reopened: 0 };
     let mut incident = Incident::open(&of(opened)).unwrap();
-    let order =
-        Order { service: service.into(), action: "clear-cache".into(), parameters: json!({"a": 1}), by: "me".into() };
+    let order = Order {
+        service: service.into(),
+        action: "clear-cache".into(),
+        parameters: json!({"a": 1}),
+        by: "me".into(),
+        force: false,
+    };
     let intent = Intent { incident: Some(id), ..intent(&order) };
     let receipt = Receipt {
         summary: "emptied".into(),

@@ -245,7 +245,7 @@ mod tests {
             verify_within: std::time::Duration::from_secs(5),
         };
         let ending = Ending::Verified(Outcome::NotHealed);
-        Attempt { intent, receipt: None, proof: None, ending, undone: false, took: None }
+        Attempt { intent, receipt: None, proof: None, ending, undone: false, relapsed: false, took: None }
     }
 
     /// A journal of so many decisions of the built-in rules, each made by calling them; and those calls.

@@ -3,13 +3,15 @@
 //! Incidents change by journal entries alone ([`ServiceState::apply`]), so what is in memory is what the journal gives back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
 use heald_model::{
-    Attempt, Concern, Decision, Entry, Incident, IncidentId, Intent, IntentId, Moment, PluginName, ProbeSpec, Sample,
-    ServiceSpec, ServiceView, Severity, Source,
+    Attempt, Concern, Decision, Entry, Incident, IncidentId, Intent, IntentId, Moment, PROCESS_PROBE, PluginName,
+    ProbeSpec, Sample, Series, ServiceSpec, ServiceView, Severity, Source,
 };
 
 use crate::compare::FindingSet;
+use crate::flapping::Flapping;
 use crate::plugin_chain::PluginChain;
 use crate::proof_window::ProofWindow;
 use crate::sample_window::{self, SeriesMap, take_in};
@@ -22,9 +24,6 @@ const REMEMBERED: usize = 16;
 /// journal has all of them.
 const LINES: usize = 64;
 const ATTEMPTS: usize = 32;
-
-/// The implicit probe of a supervised process.
-const PROCESS: &str = "process";
 
 /// What was decided about an incident, and the question that it answers.
 #[derive(Clone, Debug)]
@@ -63,14 +62,17 @@ pub(crate) struct ServiceState {
     pub(crate) deliberated: HashMap<PluginName, Blob>,
     /// All that holds now.
     pub(crate) concerns: Vec<Concern>,
+    /// What held when heald was last there, until a check of the kind that found it passes: detectors that count failures in a row
+    /// begin to count anew.
+    pub(crate) recalled: Vec<Concern>,
     /// The detectors that gave no answer at the last look: what they found before is neither confirmed nor over.
     pub(crate) silent: Vec<PluginName>,
     /// Open ones and the newest resolved ones.
     pub(crate) incidents: BTreeMap<IncidentId, Incident>,
     /// When each incident's condition was last seen to hold.
     pub(crate) held: BTreeMap<IncidentId, Moment>,
-    /// The proof that is being waited for.
-    pub(crate) proof: Option<ProofWindow>,
+    /// The proofs that are being waited for.
+    pub(crate) proofs: BTreeMap<IntentId, ProofWindow>,
     /// Whether it serves; None: not known, or not wanted.
     pub(crate) up: Option<bool>,
     /// Orders whose turn has not come, oldest first.
@@ -85,6 +87,10 @@ pub(crate) struct ServiceState {
     pub(crate) noted: BTreeMap<IncidentId, (Option<IntentId>, u32, String)>,
     /// When a check last passed.
     pub(crate) passed: Option<Moment>,
+    /// When a look was last asked for.
+    pub(crate) look_asked: Option<Moment>,
+    /// Whether its checks pass and fail in turn.
+    pub(crate) flapping: Flapping,
     /// What each detector last found, in outline; and each shadow's side by side with the others'.
     pub(crate) found: HashMap<PluginName, FindingSet>,
     pub(crate) compared: HashMap<PluginName, (String, String)>,
@@ -104,9 +110,12 @@ impl ServiceState {
         Self { kept: kept(plugins), ..Self::default() }
     }
 
-    /// Takes over the incidents of an earlier life of heald.
-    pub(crate) fn recall(&mut self, incidents: Vec<Incident>) {
-        for incident in incidents {
+    /// Takes over the incidents of an earlier life of heald. What the wall clock, if it was ahead then, put into the future, was now.
+    pub(crate) fn recall(&mut self, incidents: Vec<Incident>, spec: &ServiceSpec, now: Moment) {
+        for mut incident in incidents {
+            incident.opened = incident.opened.min(now);
+            incident.updated = incident.updated.min(now);
+            incident.resolved = incident.resolved.map(|resolved| resolved.min(now));
             if incident.is_open() {
                 // What was down is taken to be down until a check says otherwise, and what a detector said stands until it answers
                 // again.
@@ -114,6 +123,11 @@ impl ServiceState {
                     self.up = Some(false);
                 }
                 self.concerns.extend(incident.concerns.iter().cloned());
+                let of_a_check = |concern: &&Concern| {
+                    let subject = concern.finding.subject.as_deref();
+                    spec.probes.iter().any(|probe| subject == Some(probe.id.as_str()))
+                };
+                self.recalled.extend(incident.concerns.iter().filter(of_a_check).cloned());
             }
             self.incidents.insert(incident.id, incident);
         }
@@ -122,7 +136,7 @@ impl ServiceState {
     /// The service is configured like this from now on: what probes and plug-ins of before said is forgotten.
     pub(crate) fn set_up(&mut self, spec: &ServiceSpec, plugins: &PluginChain) {
         self.series.retain(|(probe, _), _| {
-            probe.as_str() == PROCESS || spec.probes.iter().any(|configured| configured.id == *probe)
+            probe.as_str() == PROCESS_PROBE || spec.probes.iter().any(|configured| configured.id == *probe)
         });
         self.plugins_changed(plugins);
     }
@@ -145,9 +159,7 @@ impl ServiceState {
             if sample.ok == Some(true) {
                 self.passed = Some(now);
             }
-            if let Some(proof) = &mut self.proof {
-                proof.hear(&sample);
-            }
+            self.proofs.values_mut().for_each(|proof| proof.hear(&sample));
             take_in(&mut self.series, probes, sample, self.kept);
         }
     }
@@ -197,6 +209,39 @@ impl ServiceState {
                 None => break,
             }
         }
+    }
+
+    /// What held when heald was last there and no check has denied since.
+    pub(crate) fn still_recalled(&mut self) -> Vec<Concern> {
+        let (series, recalled) = (&self.series, &mut self.recalled);
+        recalled.retain(|concern| {
+            let subject = concern.finding.subject.as_deref();
+            let of = |series: &&Series| subject == Some(series.probe.as_str());
+            let newest = |series: &Series| series.samples.iter().rev().find_map(|sample| sample.ok);
+            series.values().filter(of).filter_map(newest).all(|ok| !ok)
+        });
+        recalled.clone()
+    }
+
+    /// What the configured checks say together; None: none has given a verdict.
+    pub(crate) fn verdict(&self) -> Option<bool> {
+        let checks = self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE);
+        let newest = checks.filter_map(|series| series.samples.iter().rev().find_map(|sample| sample.ok));
+        newest.reduce(|all, one| all && one)
+    }
+
+    /// The end and the bound of the oldest failing verdict, or, where no check fails, of the newest one: after `bound` it is stale.
+    pub(crate) fn judged_on(&self) -> Option<(Moment, Duration)> {
+        let verdicts =
+            self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE).filter_map(|series| {
+                let sample = series.samples.iter().rev().find(|sample| sample.ok.is_some())?;
+                let ended = sample.at + sample.latency.unwrap_or_default();
+                Some((sample.ok, ended, series.period.saturating_mul(3)))
+            });
+        let verdicts: Vec<_> = verdicts.collect();
+        let failing = verdicts.iter().filter(|(ok, ..)| *ok == Some(false)).min_by_key(|(_, ended, _)| *ended);
+        let (_, ended, bound) = failing.or_else(|| verdicts.iter().max_by_key(|(_, ended, _)| *ended))?;
+        Some((*ended, *bound))
     }
 
     /// A newer look at an incident, if it is still open and something of it still holds.

@@ -136,7 +136,9 @@ pub(crate) fn incident(name: &str) -> Incident {
         parent: None,
         concerns: vec![Concern { finding, source: Source::Native, since: Moment::from_millis(1_000) }],
         attempts: Vec::new(),
+        last_concern: None,
         reset: None,
+        helped: None,
         held: None,
         timeline: Vec::new(),
     }

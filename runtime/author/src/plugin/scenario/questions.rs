@@ -141,7 +141,15 @@ impl Story {
                 let id = self.id();
                 let intent = self.intent(IntentId(id), IncidentId(Uuid::nil()), tried.action.clone(), Value::Null, at);
                 let ending = ending(tried.outcome);
-                self.earlier.push(Attempt { intent, receipt: None, proof: None, ending, undone: false, took: None });
+                self.earlier.push(Attempt {
+                    intent,
+                    receipt: None,
+                    proof: None,
+                    ending,
+                    undone: false,
+                    relapsed: false,
+                    took: None,
+                });
             } else {
                 self.attempt(tried.action.clone(), Value::Null, at, tried.outcome, now);
             }
