@@ -4,7 +4,9 @@
 //! no effect. This stage opens no incident.
 
 use heald_model::{
-    Concern, Entry, Fault, Finding, IncidentId, Moment, PluginName, ProbeSpec, Record, Sample, Series, Source,
+    CallInput, CallResult, Checkpoint, Concern, Entry, Fault, FaultCause, Finding, IncidentId, Moment, Observation,
+    PluginCall, PluginName, PluginRef, ProbeSpec, Record, Recording, Sample, Series, Source, TapeEntry, Verdict,
+    call_seed,
 };
 
 use crate::compare::{self, ComparisonContext, FindingSet, Pair};
@@ -16,8 +18,6 @@ use crate::quarantine::{answered, faulted};
 use crate::sample_window::{settle, shown};
 use crate::service::Service;
 use crate::service::state::ServiceState;
-use heald_model::{CallInput, CallResult, Checkpoint, PluginCall, Recording, TapeEntry, call_seed};
-use heald_model::{Observation, Verdict};
 
 /// Looks between two checkpoints of the tape. A checkpoint is as large as some sixty looks, so this makes the tape a tenth
 /// larger, and a replay that begins anywhere reads at most ten minutes of samples before it.
@@ -100,7 +100,8 @@ async fn ask(
     answers: &mut Answers,
 ) {
     let (plugin, now) = (member.plugin.plugin(), input.now);
-    match member.plugin.evaluate(&input).await {
+    let answer = member.plugin.evaluate(&input).await;
+    match answer.and_then(|verdict| within_allowance(ctx, service, plugin, verdict, now)) {
         Ok(verdict) => {
             answered(ctx, service, plugin);
             let source = Source::Plugin(plugin.clone());
@@ -117,6 +118,29 @@ async fn ask(
             failed(ctx, service, member, &fault, now);
         }
     }
+}
+
+/// The verdict, unless it finds more that is new than heald takes from one plug-in about one service.
+fn within_allowance(
+    ctx: &Context,
+    service: &Service,
+    plugin: &PluginRef,
+    verdict: Verdict,
+    now: Moment,
+) -> Result<Verdict, Fault> {
+    let new = {
+        let state = service.lock();
+        let known = |finding: &Finding| {
+            let found = state.found.get(&plugin.name).into_iter().flatten();
+            found.clone().any(|(condition, subject, _)| finding.key() == (condition.as_str(), subject.as_deref()))
+        };
+        verdict.findings.iter().filter(|finding| !known(finding)).count()
+    };
+    if ctx.plugin_faults.allowances().conditions(&plugin.name, &service.name, new, now) {
+        return Ok(verdict);
+    }
+    let detail = format!("it finds new conditions faster than heald takes them: {new} in this call");
+    Err(Fault::new(FaultCause::HostBudget, detail))
 }
 
 /// Shows the shadows what the others were shown, and compares. Nothing that they say has an effect on the service.

@@ -178,6 +178,7 @@ async fn heal(ctx: Arc<Context>, service: Arc<Service>) -> ServiceName {
     }
     incidents::close_all(&ctx, &service, "the service is no longer configured");
     incidents::recovered(&ctx, &service);
+    ctx.plugin_faults.allowances().forget(&service.name);
     service.name.clone()
 }
 

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use heald_model::{Choice, Class, Concern, Decision, Ending, Entry, Fact, Incident, Moment, PluginName, Record};
+use heald_model::{
+    Answer, CallInput, CallResult, Choice, Class, Concern, Decision, Ending, Entry, Fact, Fault, FaultCause, Incident,
+    Moment, PluginCall, PluginName, PluginRef, Question, Record, Recording, Window,
+};
 use tokio::sync::mpsc;
 
 use crate::compare::{self, ComparisonContext, Pair};
@@ -18,8 +21,6 @@ use crate::remediate::offers;
 use crate::sample_window::shown;
 use crate::service::Service;
 use crate::service::state::{Decided, QuestionKey, ServiceState};
-use heald_model::{CallInput, CallResult, PluginCall, Recording};
-use heald_model::{Question, Window};
 
 /// A decision, the calls that led to it, and what is still to be asked for comparison.
 pub(crate) struct Deliberation {
@@ -85,6 +86,29 @@ pub(crate) async fn decide(ctx: &Context, service: &Service, incident: &Incident
     Deliberation { decision: native::decide(&question), calls, shadows, question }
 }
 
+/// The answer, unless it is more than heald writes for one plug-in about one service.
+fn within_allowance(
+    ctx: &Context,
+    service: &Service,
+    plugin: &PluginRef,
+    answer: Answer,
+    now: Moment,
+) -> Result<Answer, Fault> {
+    let Decision { choice, reason, considered, facts, .. } = &answer.decision;
+    let parameters = match choice {
+        Choice::Act(proposal) => proposal.parameters.to_string().len(),
+        Choice::NoAction | Choice::Escalate | Choice::Pass => 0,
+    };
+    let others = considered.iter().map(|other| other.action.len() + other.reason.len());
+    let facts = facts.iter().map(|fact| fact.name.len() + fact.value.to_string().len());
+    let bytes = reason.len() + parameters + others.sum::<usize>() + facts.sum::<usize>();
+    if ctx.plugin_faults.allowances().bytes(&plugin.name, &service.name, bytes, now) {
+        return Ok(answer);
+    }
+    let detail = format!("its answers are more than heald writes for one plug-in: {bytes} bytes in this one");
+    Err(Fault::new(FaultCause::HostBudget, detail))
+}
+
 /// A policy is asked again at its own wish, but never sooner than this.
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(1);
 
@@ -128,7 +152,8 @@ fn question_key(state: &ServiceState, incident: &Incident, dependencies: Vec<Opt
 async fn ask(ctx: &Context, service: &Service, member: &PluginSlot<dyn Policy>, question: &mut Question) -> CallResult {
     let plugin = member.plugin.plugin();
     question.state = service.lock().deliberated.get(&plugin.name).cloned();
-    match member.plugin.decide(question).await {
+    let answer = member.plugin.decide(question).await;
+    match answer.and_then(|answer| within_allowance(ctx, service, plugin, answer, question.now)) {
         Ok(answer) => {
             answered(ctx, service, plugin);
             if let Some(memory) = &answer.state {

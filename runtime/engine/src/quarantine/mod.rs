@@ -2,6 +2,7 @@
 //!
 //! `tracker` counts and decides when a plug-in is not asked for a while; this file puts it on record.
 
+mod allowance;
 pub mod tracker;
 
 use std::collections::BTreeMap;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use heald_model::{Fault, Incident, Moment, PluginName, PluginRef, ServiceName};
+use heald_model::{Fault, Incident, Moment, PluginName, PluginRef, Quarantine, ServiceName};
 
+use crate::quarantine::allowance::Allowances;
 use crate::service::lock;
-use heald_model::Quarantine;
 
 /// Failures in a row before a plug-in is is_quarantined.
 const STRIKES: u32 = 3;
@@ -31,6 +31,7 @@ pub(crate) struct PluginFaults {
     tracker: Mutex<FaultTracker>,
     incidents: Mutex<BTreeMap<PluginName, Incident>>,
     last: Mutex<BTreeMap<PluginName, Fault>>,
+    allowances: Mutex<Allowances>,
 }
 
 impl PluginFaults {
@@ -45,6 +46,10 @@ impl PluginFaults {
 
     pub(crate) fn incidents(&self) -> MutexGuard<'_, BTreeMap<PluginName, Incident>> {
         lock(&self.incidents)
+    }
+
+    pub(crate) fn allowances(&self) -> MutexGuard<'_, Allowances> {
+        lock(&self.allowances)
     }
 
     pub(crate) fn last(&self) -> MutexGuard<'_, BTreeMap<PluginName, Fault>> {
