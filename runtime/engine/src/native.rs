@@ -4,12 +4,10 @@
 //! They never fail and never take long, so a slot always has an answer in the same tick.
 
 use heald_model::{
-    Alternative, Attempt, Choice, Decision, Ending, Fact, Finding, Outcome, Proposal, Role, Sample, Series, Severity,
-    Source,
+    Alternative, Attempt, Choice, Decision, Ending, Fact, Finding, Outcome, Proposal, Question, Role, Sample, Series,
+    Severity, Source,
 };
 use serde_json::json;
-
-use heald_model::Question;
 
 /// The one condition they know.
 pub const CONDITION: &str = "service-down";

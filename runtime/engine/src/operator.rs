@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heald_model::{Class, Desired, Ending, Entry, Moment, Offer, Outcome, Proposal, Record, ServiceName, Source};
+use heald_model::{
+    Class, Desired, Ending, Entry, Moment, Offer, Order, OrderError, OrderOutcome, Outcome, Proposal, Record,
+    ServiceName, ServiceStatus, Source,
+};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -18,8 +21,6 @@ use crate::prove;
 use crate::remediate;
 use crate::service::Service;
 use crate::service::inbox::{News, WaitingOrder};
-use heald_model::ServiceStatus;
-use heald_model::{Order, OrderError, OrderOutcome};
 
 /// So long an operator's order waits for its turn. What is under way may take the whole of its verify window; a person should not
 /// have to wait for that.

@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use heald_model::PluginName;
+use heald_model::{PluginName, SlotMode};
 
 use crate::ports::{Detector, Policy};
-use heald_model::SlotMode;
 
 /// One plug-in in its part.
 pub struct PluginSlot<T: ?Sized> {

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use heald_model::{Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series};
-
-use heald_model::Window;
+use heald_model::{Moment, ProbeId, ProbeSpec, Replica, Role, Sample, Series, Window};
 
 /// Samples kept of each series, unless a detector's window asks for more.
 const KEPT: usize = 60;

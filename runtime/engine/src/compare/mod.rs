@@ -8,9 +8,9 @@ pub(crate) mod trials;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use heald_model::{Choice, Decision, Finding, IncidentId, Moment, PluginName, ServiceName, Severity};
-
-use heald_model::{Agreement, Difference};
+use heald_model::{
+    Agreement, Choice, Decision, Difference, Finding, IncidentId, Moment, PluginName, ServiceName, Severity,
+};
 
 /// Differences kept of one plug-in on trial; the journal has all.
 const DIFFERENCES: usize = 100;

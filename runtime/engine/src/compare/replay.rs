@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use heald_model::{Decision, Moment, PluginName, ServiceName, ServiceView};
+use heald_model::{
+    Agreement, Blob, CallResult, Checkpoint, Decision, Difference, Moment, Observation, PluginCall, PluginName,
+    ServiceName, ServiceView, TapeEntry, Window,
+};
 
 use crate::compare::{FindingSet, Pair, essence, outline};
 use crate::sample_window::{SeriesMap, settle, shown, take_in};
-use heald_model::{Agreement, Difference};
-use heald_model::{Blob, Observation, Window};
-use heald_model::{CallResult, Checkpoint, PluginCall, TapeEntry};
 
 /// The tape of one service being played to one detector.
 #[derive(Debug, Default)]

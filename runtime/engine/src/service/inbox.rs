@@ -6,11 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use heald_model::{Sample, Source};
+use heald_model::{Order, OrderError, OrderOutcome, Sample, Source};
 use tokio::sync::{Notify, oneshot};
 
 use crate::service::{ServiceSetup, lock};
-use heald_model::{Order, OrderError, OrderOutcome};
 
 /// Samples that wait at most: ten seconds of a hundred probes that look every second.
 const WAITING_SAMPLES: usize = 1_000;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use heald_model::{
-    Attempt, Concern, Decision, Entry, Incident, IncidentId, Intent, IntentId, Moment, PROCESS_PROBE, PluginName,
+    Attempt, Blob, Concern, Decision, Entry, Incident, IncidentId, Intent, IntentId, Moment, PROCESS_PROBE, PluginName,
     ProbeSpec, Sample, Series, ServiceSpec, ServiceView, Severity, Source,
 };
 
@@ -16,7 +16,6 @@ use crate::plugin_chain::PluginChain;
 use crate::proof_window::ProofWindow;
 use crate::sample_window::{self, SeriesMap, take_in};
 use crate::service::inbox::WaitingOrder;
-use heald_model::Blob;
 
 /// Resolved incidents kept in memory, for reopening and as history for policies.
 const REMEMBERED: usize = 16;
