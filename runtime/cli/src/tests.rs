@@ -140,7 +140,10 @@ async fn an_order_names_who_gives_it_and_shows_the_key() {
     assert!(asked[0].starts_with("POST /api/services/a%20b/pause HTTP/1.1\r\n"), "{}", asked[0]);
     assert!(asked[0].contains("x-api-key: k1\r\n") && asked[0].ends_with("{\"by\":\"ada\"}"), "{}", asked[0]);
     let order: Value = serde_json::from_str(asked[1].split_once("\r\n\r\n").unwrap().1).unwrap();
-    assert_eq!(order, json!({"action": "restart", "by": "ada", "force": false, "service": "web", "parameters": {"x": 1}}));
+    assert_eq!(
+        order,
+        json!({"action": "restart", "by": "ada", "force": false, "service": "web", "parameters": {"x": 1}})
+    );
 }
 
 #[tokio::test]
