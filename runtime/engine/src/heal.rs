@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use heald_model::{
-    Choice, Decision, Entry, Incident, IncidentId, Moment, PluginName, Record, ServiceName, Severity, Stage,
+    Choice, Decision, Desired, Entry, Incident, IncidentId, Moment, PluginName, Record, ServiceName, Severity, Stage,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -170,6 +170,10 @@ impl Healer {
 
 /// One service's task, until the service is no longer configured.
 async fn heal(ctx: Arc<Context>, service: Arc<Service>) -> ServiceName {
+    if ctx.desired(&service) == Desired::Stopped {
+        // It was to be stopped when heald was last there; what is to be down has no open incidents.
+        incidents::close_all(&ctx, &service, "an operator wants it stopped");
+    }
     let (shadows, questions) = mpsc::channel(WAITING_QUESTIONS);
     let work = async { tokio::join!(listen(&ctx, &service), tend(&ctx, &service, &shadows)) };
     tokio::select! {
