@@ -7,10 +7,10 @@ use std::path::Path;
 use heald_host::PluginConfig;
 use heald_model::{PluginName, ServiceName};
 
+use super::config::{Config, ServiceConfig};
 use super::document::Node;
 use super::problem::ConfigProblem;
 use super::read::alternatives;
-use super::{Config, ServiceConfig};
 use crate::chain::chain;
 
 /// Longer names make no sense in a table, a metric's label or a file's name.
@@ -208,7 +208,7 @@ impl<'a> Check<'a> {
 
     fn declared(&mut self, path: &[&str], plugin: &PluginName) {
         // Of the tree, not of what could be read of it: a plug-in with a fault is no unknown one.
-        let known = super::names(self.tree, "plugin");
+        let known = self.tree.names("plugin");
         if !known.iter().any(|name| name == plugin.as_str()) {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             self.wrong(path, format!("no plug-in is named `{plugin}`{}", alternatives(plugin.as_str(), &known)));
@@ -264,7 +264,7 @@ impl<'a> Check<'a> {
                 "has neither a process nor a probe, so heald knows nothing about it; add one of them",
             );
         }
-        let services = super::names(self.tree, "service");
+        let services = self.tree.names("service");
         for (index, needed) in service.depends_on.iter().enumerate() {
             let path = ["service", name, "depends_on", &index.to_string()];
             if !services.iter().any(|known| known == needed.as_str()) {

@@ -141,6 +141,12 @@ impl Node {
         }
     }
 
+    /// The names of the tables in the list of that key.
+    pub(super) fn names(&self, key: &str) -> Vec<String> {
+        let list = self.member(key).map(Self::list).unwrap_or_default();
+        list.iter().filter_map(Self::name).map(str::to_owned).collect()
+    }
+
     /// The `name` of a table.
     pub(super) fn name(&self) -> Option<&str> {
         self.member("name").and_then(Self::text)

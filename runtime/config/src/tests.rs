@@ -1,3 +1,10 @@
+use std::time::Duration;
+
+use heald_breaker::BreakerConfig;
+use heald_engine::HealingConfig;
+use heald_model::Mode;
+use heald_store::StoreConfig;
+
 use super::*;
 
 const BUILTIN: [&str; 4] = ["act-clear-cache", "decide-rules", "detect-availability", "detect-threshold"];

@@ -70,14 +70,14 @@ struct OverrideDocument {
 
 /// The file of overrides.
 #[derive(Clone, Debug)]
-pub(super) struct OverrideFile {
+pub(crate) struct OverrideFile {
     path: PathBuf,
 }
 
 impl OverrideFile {
     /// Reads the file, if there is one. A file that cannot be read is moved aside, and the note says so: every plug-in is then used as it
     /// is configured.
-    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, PluginOverride>, Option<String>) {
+    pub(crate) fn open(path: PathBuf) -> (Self, BTreeMap<PluginName, PluginOverride>, Option<String>) {
         match read(&path) {
             Ok(plugins) => (Self { path }, plugins, None),
             Err(why) => {
@@ -97,7 +97,7 @@ impl OverrideFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn write(&self, plugins: BTreeMap<PluginName, PluginOverride>) -> std::io::Result<()> {
+    pub(crate) fn write(&self, plugins: BTreeMap<PluginName, PluginOverride>) -> std::io::Result<()> {
         let plugins =
             plugins.into_iter().filter(|(_, plugin_override)| *plugin_override != PluginOverride::default()).collect();
         let mut text = serde_json::to_vec_pretty(&OverrideDocument { version: VERSION, plugins })?;

@@ -125,7 +125,7 @@ pub fn nameless(name: &PluginName) -> PluginRef {
 pub type PluginRegistry = BTreeMap<PluginName, RegisteredPlugin>;
 
 /// The services for which a canary's answers count: its share of these, at least one, always the same ones.
-pub(super) fn chosen<'a>(
+pub(crate) fn chosen<'a>(
     canary: &PluginName,
     share: f64,
     services: impl IntoIterator<Item = &'a ServiceName>,

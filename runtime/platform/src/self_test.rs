@@ -17,7 +17,7 @@ use heald_model::{Observation, Question};
 use heald_store::Store;
 use uuid::Uuid;
 
-use super::ChainResolver;
+use crate::chain_resolver::ChainResolver;
 
 /// The number of recorded calls that are repeated.
 const CALLS: u32 = 8;

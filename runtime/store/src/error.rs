@@ -65,6 +65,11 @@ pub enum StoreError {
     },
 }
 
+/// Whether an error means that somebody else uses the database at the moment.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+}
+
 /// An error of SQLite as the engine receives it.
 pub(crate) fn unavailable(error: &rusqlite::Error) -> JournalError {
     JournalError::Unavailable(error.to_string())

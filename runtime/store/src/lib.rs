@@ -14,6 +14,7 @@
 mod archive;
 mod blob;
 mod calls;
+mod checkpoint;
 mod chunk;
 mod columns;
 mod config;
@@ -57,6 +58,7 @@ pub use crate::retention::Trimmed;
 pub use crate::row::NodeIdentity;
 pub use crate::tape::{TapeChunk, TapePosition};
 
+use crate::checkpoint::LogSize;
 use crate::health::{ReplayCounters, WriterHealth};
 use crate::jobs::{MaintenanceJob, WriterJob};
 use crate::lock::Lock;
@@ -114,8 +116,11 @@ impl Store {
         let (rows, _) = broadcast::channel(SUBSCRIPTION);
         let health = Arc::new(WriterHealth::default());
         let counters = Arc::new(ReplayCounters::default());
+        let readers = Readers::new(config.path.clone());
         let mut writer = JournalWriter {
             seq: 0,
+            log: LogSize::of(&connection),
+            readers: Arc::clone(&readers),
             projection: Projection::default(),
             connection,
             lock,
@@ -143,7 +148,6 @@ impl Store {
         let wanted = (!config.tape.is_zero(), !config.calls.is_zero());
         let replay_writer =
             ReplayWriter::start(jobs.clone(), Arc::clone(&health), Arc::clone(&counters), wanted).map_err(failed)?;
-        let readers = Readers::new(config.path.clone());
         let threads = Mutex::new(threads);
         Ok(Opened { store: Self { jobs, maintenance, rows, readers, health, counters, replay_writer, threads }, notes })
     }
@@ -213,7 +217,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn open_incidents(&self) -> Result<Vec<Incident>, JournalError> {
-        self.readers.read(read::open_incidents).await
+        self.readers.read_at_start(read::open_incidents).await
     }
 
     /// Incidents resolved at or after `since`, with attempts and timeline, oldest first. They can reopen.
@@ -221,16 +225,16 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn resolved_since(&self, since: Moment) -> Result<Vec<Incident>, JournalError> {
-        self.readers.read(move |connection| read::resolved_since(connection, since)).await
+        self.readers.read_at_start(move |connection| read::resolved_since(connection, since)).await
     }
 
-    /// The entries since `since` that the guard's ledger is made of, oldest first: intended, settled, process-started,
-    /// process-exited, reset, desired-changed.
+    /// The entries since `since` that the guard's ledger is made of, oldest first: intended, settled, relapsed, opened,
+    /// staged, dependency-returned, process-started, process-exited, reset.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn entries_since(&self, since: Moment) -> Result<Vec<Entry>, JournalError> {
-        self.readers.read(move |connection| read::entries_since(connection, since)).await
+        self.readers.read_at_start(move |connection| read::entries_since(connection, since)).await
     }
 
     /// The fix catalog, with everything it needs to go on learning.
@@ -238,7 +242,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn learned(&self) -> Result<Catalog, JournalError> {
-        self.readers.read(read::catalog).await
+        self.readers.read_at_start(read::catalog).await
     }
 
     /// Deletes everything that is closed and older than `cutoff`, in portions between other work, and returns when that

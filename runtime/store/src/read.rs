@@ -1,16 +1,19 @@
 //! Reading: a few read-only connections, each used by one blocking task at a time.
 //!
-//! Readers never make the writer wait, and the writer never makes them wait. They write nothing.
+//! Readers never make the writer wait, and the writer never makes them wait. They write nothing. A reader keeps the log
+//! from being emptied, so a read that takes too long is cut.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use heald_control::{IncidentQuery, Page};
 use heald_engine::learn::Catalog;
 use heald_model::JournalError;
 use heald_model::{Attempt, Entry, Event, Incident, IncidentId, Moment, ServiceName};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OptionalExtension, params, params_from_iter};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -25,20 +28,50 @@ const READERS: usize = 4;
 /// How many of its newest attempts an incident in a list carries. A single incident carries all of them.
 const LISTED_ATTEMPTS: u32 = 20;
 
+/// How long a read may take. Whoever asks for more than can be read in this time asks for too much.
+pub(crate) const LONGEST_READ: Duration = Duration::from_secs(5);
+
+/// How often a read that is to end is interrupted: SQLite forgets an interruption that falls between two statements.
+const INTERRUPTION: Duration = Duration::from_millis(20);
+
 /// The read-only connections.
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     turn: Semaphore,
+    running: Mutex<Running>,
+}
+
+/// The reads under way, by a number of their own.
+#[derive(Default)]
+struct Running {
+    next: u64,
+    reads: BTreeMap<u64, (Instant, InterruptHandle)>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.reads.keys()).finish()
+    }
+}
+
+/// Takes a read off the list when it ends, however it ends.
+struct Listed<'a>(&'a Readers, u64);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.running().reads.remove(&self.1);
+    }
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, idle: Mutex::default(), turn: Semaphore::new(READERS) })
+        Arc::new(Self { path, idle: Mutex::default(), turn: Semaphore::new(READERS), running: Mutex::default() })
     }
 
-    /// Runs `f` on a connection in one transaction, so that everything it reads is of the same instant.
+    /// Runs `f` on a connection in one transaction, so that everything it reads is of the same instant. It is cut when it
+    /// takes too long.
     pub(crate) async fn read<T, F>(self: &Arc<Self>, f: F) -> Result<T, JournalError>
     where
         T: Send + 'static,
@@ -46,22 +79,66 @@ impl Readers {
     {
         let turn = self.turn.acquire().await.map_err(|_| JournalError::Closed)?;
         let readers = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || readers.run(f)).await;
+        let number = {
+            let mut running = self.running();
+            running.next += 1;
+            running.next
+        };
+        let mut reading = tokio::task::spawn_blocking(move || readers.run(Some(number), f));
+        let mut patience = LONGEST_READ;
+        let read = loop {
+            match tokio::time::timeout(patience, &mut reading).await {
+                Ok(read) => break read,
+                Err(_) => {
+                    if let Some((_, read)) = self.running().reads.get(&number) {
+                        read.interrupt();
+                    }
+                    patience = INTERRUPTION;
+                }
+            }
+        };
         drop(turn);
-        read.map_err(|error| JournalError::Unavailable(error.to_string()))?.map_err(|error| unavailable(&error))
+        answer(read)
     }
 
-    fn run<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    /// The same for what heald must know when it starts, however long it takes: nothing cuts it.
+    pub(crate) async fn read_at_start<T, F>(self: &Arc<Self>, f: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = self.turn.acquire().await.map_err(|_| JournalError::Closed)?;
+        let readers = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || readers.run(None, f)).await;
+        drop(turn);
+        answer(read)
+    }
+
+    fn run<T>(&self, number: Option<u64>, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,
             None => schema::reader(&self.path)?,
         };
+        let listed = number.map(|number| {
+            self.running().reads.insert(number, (Instant::now(), connection.get_interrupt_handle()));
+            Listed(self, number)
+        });
         let tx = connection.transaction()?;
         let value = f(&tx)?;
         tx.finish()?;
+        drop(listed);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(value)
+    }
+
+    /// Interrupts the reads that have taken longer than this.
+    pub(crate) fn cut(&self, longer_than: Duration) {
+        for (since, read) in self.running().reads.values() {
+            if since.elapsed() >= longer_than {
+                read.interrupt();
+            }
+        }
     }
 
     /// Closes the idle connections.
@@ -69,6 +146,21 @@ impl Readers {
         self.turn.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer<T>(read: Result<rusqlite::Result<T>, tokio::task::JoinError>) -> Result<T, JournalError> {
+    let read = read.map_err(|error| JournalError::Unavailable(error.to_string()))?;
+    read.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => JournalError::Unavailable(
+            "the read was ended because it took too long and kept the journal's log from being shortened; ask for less"
+                .into(),
+        ),
+        _ => unavailable(&error),
+    })
 }
 
 /// A page of incidents without their timelines, the most recently updated first.

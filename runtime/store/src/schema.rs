@@ -28,7 +28,7 @@ const APPLICATION_ID: i32 = 0x6865_616c;
 const QUICKLY_CHECKED: u64 = 16 << 20;
 
 /// How long an intent waits for the write lock, which only somebody at a `sqlite3` prompt can hold.
-const BUSY: Duration = Duration::from_millis(250);
+pub(crate) const BUSY: Duration = Duration::from_millis(250);
 
 /// An open database that can be written.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // A commit survives the death of heald, not that of the machine; Durability::Machine switches to FULL for its
     // transaction.
     connection.pragma_update(None, "synchronous", "normal")?;
-    // Checkpoints sync, which takes milliseconds on a busy disk: the maintenance thread makes them, never a commit.
+    // Checkpoints sync, which takes milliseconds on a busy disk: no commit makes one. checkpoint.rs says who does.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(32);

@@ -17,24 +17,31 @@ use heald_model::{Entry, Moment, Record, Row};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::broadcast;
 
+use crate::checkpoint::LogSize;
 use crate::error::{is_damage, unavailable};
 use crate::health::{Degraded, ReplayCounters, WriterHealth};
 use crate::jobs::{MaintenanceJob, Packed, Reply, WriterJob};
 use crate::lock::Lock;
 use crate::project::{self, Draft, Projection};
-use crate::read;
+use crate::read::{self, Readers};
 use crate::retention::{self, Cutoffs, Trimmed};
 use crate::row::{self, NodeIdentity, StampedEntry};
 
 /// How many entries go into one transaction. With more, the first commit in it would wait too long for the last.
 const BATCH: usize = 1024;
+/// How many entries go into one transaction at the most, when many wait: a commit is not split, and the log grows by some
+/// MiB at a time.
+const LARGEST_BATCH: usize = 2 * BATCH;
+/// How many bytes for replay go into one transaction, unless a single item has more.
+const PACKED_BYTES: usize = 4 << 20;
 /// How many entries are kept while the database cannot be written: some minutes of a bad day, about 20 MB.
 const BACKLOG: usize = 20_000;
 /// The first and the longest wait between retries. The first is short (somebody's `sqlite3` prompt), the longest suits a
 /// full disk.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// How many rows are written between two checkpoints, so that the log stays at a few MB.
-const CHECKPOINT: usize = 2_000;
+/// How many rows are written between two checkpoints, so that the log stays at a few MB; and how many are enough for one
+/// when the queue runs empty.
+const CHECKPOINT: (usize, usize) = (2_000, 200);
 /// How many bytes of a blob weigh as much as one row.
 const ROW: usize = 512;
 
@@ -68,6 +75,8 @@ pub(crate) struct JournalWriter {
     pub(crate) health: Arc<WriterHealth>,
     pub(crate) counters: Arc<ReplayCounters>,
     pub(crate) maintenance: Sender<MaintenanceJob>,
+    pub(crate) log: LogSize,
+    pub(crate) readers: Arc<Readers>,
     pub(crate) state: WriterState,
 }
 
@@ -111,6 +120,8 @@ impl JournalWriter {
 
     /// Works until it is told to close or every sender is dropped.
     pub(crate) fn run(mut self) {
+        // What the life before left may be long.
+        self.bound_log();
         while !self.state.closing {
             let jobs = self.gather();
             let mut batch = Batch::default();
@@ -151,7 +162,14 @@ impl JournalWriter {
                 Err(RecvTimeoutError::Disconnected) => Some(WriterJob::Close),
             }
         } else {
-            Some(self.jobs.recv().unwrap_or(WriterJob::Close))
+            match self.jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Disconnected) => Some(WriterJob::Close),
+                Err(TryRecvError::Empty) => {
+                    self.checkpoint_after(CHECKPOINT.1);
+                    Some(self.jobs.recv().unwrap_or(WriterJob::Close))
+                }
+            }
         };
         let Some(first) = first else { return Vec::new() };
         let mut size = weight(&first);
@@ -202,8 +220,8 @@ impl JournalWriter {
         let backlog = mem::take(&mut self.state.backlog);
         let kept = backlog.len();
         let all: Vec<StampedEntry> = backlog.into_iter().chain(entries).collect();
-        match self.transact(&all, full) {
-            Ok(rows) => {
+        match self.transact_in_portions(&all, full) {
+            (rows, None) => {
                 for done in waiting {
                     let _ = done.send(Ok(()));
                 }
@@ -212,8 +230,9 @@ impl JournalWriter {
                     self.mark_recovered(kept);
                 }
             }
-            Err(error) => {
-                self.keep_in_memory(all);
+            (rows, Some(error)) => {
+                self.keep_in_memory(all.into_iter().skip(rows.len()).collect());
+                self.publish(rows);
                 if is_damage(&error) {
                     self.mark_damaged(error.to_string());
                 } else {
@@ -222,6 +241,21 @@ impl JournalWriter {
                 fail(waiting, &unavailable(&error));
             }
         }
+    }
+
+    /// Writes rows and their projections. Returns what was written, and why the rest was not.
+    fn transact_in_portions(&mut self, all: &[StampedEntry], full: bool) -> (Vec<Row>, Option<rusqlite::Error>) {
+        // An empty commit is a transaction too: it syncs.
+        let portions = all.chunks(LARGEST_BATCH).chain(all.is_empty().then_some(all));
+        let mut rows = Vec::new();
+        for portion in portions {
+            match self.transact(portion, full) {
+                Ok(written) => rows.extend(written),
+                Err(error) => return (rows, Some(error)),
+            }
+            self.bound_log();
+        }
+        (rows, None)
     }
 
     /// Writes rows and their projections in one transaction.
@@ -272,9 +306,21 @@ impl JournalWriter {
     /// Counts rows in the log, and requests a checkpoint when there are enough.
     fn advance(&mut self, rows: usize) {
         self.state.since_checkpoint += rows;
-        if self.state.since_checkpoint >= CHECKPOINT {
+        self.checkpoint_after(CHECKPOINT.0);
+    }
+
+    /// Requests a checkpoint if so many rows were written since the last one.
+    fn checkpoint_after(&mut self, rows: usize) {
+        if self.state.since_checkpoint >= rows {
             self.state.since_checkpoint = 0;
             let _ = self.maintenance.send(MaintenanceJob::Checkpoint);
+        }
+    }
+
+    /// Keeps the log within its bound. It is called after every transaction.
+    fn bound_log(&mut self) {
+        if self.log.bound(&self.connection, &self.readers) {
+            self.checkpoint_after(0);
         }
     }
 
@@ -327,8 +373,28 @@ impl JournalWriter {
     /// Writes packed replay data. If that fails the data is dropped, because no entry may wait for it.
     fn write_packed(&mut self, packed: &[Packed]) {
         self.counters.waiting.fetch_sub(packed.len(), std::sync::atomic::Ordering::Relaxed);
+        let mut rest = packed;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |item: &&Packed| {
+                bytes += item.len();
+                bytes <= PACKED_BYTES
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (portion, after) = rest.split_at(count);
+            self.write_packed_portion(portion);
+            rest = after;
+        }
+    }
+
+    fn write_packed_portion(&mut self, packed: &[Packed]) {
         if let Some((_, _, why)) = &self.state.refused {
             return self.counters.count_dropped(packed.len(), why);
+        }
+        if self.log.is_stuck() {
+            return self
+                .counters
+                .count_dropped(packed.len(), "another process keeps the journal's log from being shortened");
         }
         let written = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
             packed.iter().try_for_each(|packed| packed.insert(&tx))?;
@@ -338,6 +404,7 @@ impl JournalWriter {
             Ok(()) => {
                 let bytes: usize = packed.iter().map(Packed::len).sum();
                 self.advance(packed.len() + bytes / ROW);
+                self.bound_log();
             }
             Err(error) => {
                 self.counters.count_dropped(packed.len(), &error.to_string());
@@ -361,6 +428,7 @@ impl JournalWriter {
                 self.state.since_checkpoint += trimmed.rows + trimmed.calls + trimmed.chunks;
                 trim.so_far.add(trimmed);
                 self.state.trim = Some(trim);
+                self.bound_log();
             }
             Err(error) => {
                 tracing::warn!(%error, "old journal rows cannot be deleted now");

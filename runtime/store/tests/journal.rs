@@ -169,7 +169,19 @@ async fn a_restart_finds_what_the_engine_and_the_guard_need() {
     let ledger = store.entries_since(at(9)).await.unwrap();
     assert_eq!(
         kinds(ledger),
-        ["process-exited", "intended", "desired-changed", "intended", "settled", "settled", "intended", "settled"]
+        [
+            "opened",
+            "intended",
+            "process-exited",
+            "intended",
+            "settled",
+            "settled",
+            "staged",
+            "opened",
+            "intended",
+            "settled",
+            "staged"
+        ]
     );
     let outside = rusqlite::Connection::open(&path).unwrap();
     let newest = |column: &str| -> (String, i64) {

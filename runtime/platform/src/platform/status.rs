@@ -6,7 +6,7 @@ use heald_control::{Divergence, PluginCounters, PluginError, PluginStatus};
 use heald_model::{PluginName, ServiceName};
 
 use super::Platform;
-use super::registry::{RegisteredPlugin, Use};
+use crate::registry::{RegisteredPlugin, Use};
 
 impl Platform {
     pub(super) fn status_of(&self, registered: &RegisteredPlugin) -> PluginStatus {

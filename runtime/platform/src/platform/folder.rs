@@ -16,9 +16,10 @@ use heald_host::PluginConfig;
 use heald_model::{Fault, FaultCause, PluginName, ServiceName};
 use serde::Deserialize;
 
-use super::overrides::PluginOverride;
-use super::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin};
-use super::{Platform, nameless};
+use super::Platform;
+use crate::overrides::PluginOverride;
+use crate::registry::nameless;
+use crate::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin};
 
 /// The period of the scans; also how long a file must stay unchanged.
 const PERIOD: Duration = Duration::from_millis(500);

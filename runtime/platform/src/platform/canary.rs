@@ -8,8 +8,8 @@ use heald_host::CanaryConfig;
 use heald_model::Agreement;
 
 use super::Platform;
-use super::overrides::OverrideKind;
-use super::registry::{RegisteredPlugin, Use};
+use crate::overrides::OverrideKind;
+use crate::registry::{RegisteredPlugin, Use};
 
 /// The longest time between two judgements when nothing is compared.
 const PERIOD: Duration = Duration::from_secs(5);

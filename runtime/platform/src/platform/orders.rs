@@ -7,9 +7,10 @@ use heald_host::{Capability, NoCapability};
 use heald_model::JournalError;
 use heald_model::{Moment, PluginName, PluginRef};
 
-use super::overrides::{Decided, OverrideKind, PluginOverride};
-use super::registry::{PluginRegistry, RegisteredPlugin, Use};
-use super::{Platform, PluginOrigin};
+use super::Platform;
+use crate::overrides::{Decided, OverrideKind, PluginOverride};
+use crate::registry::{PluginOrigin, nameless};
+use crate::registry::{PluginRegistry, RegisteredPlugin, Use};
 
 #[async_trait]
 impl Plugins for Platform {
@@ -191,7 +192,7 @@ impl Platform {
             registered.reference()
         });
         drop(registry);
-        self.tell(reference.unwrap_or_else(|| super::nameless(name)), "refused", by, why.clone());
+        self.tell(reference.unwrap_or_else(|| nameless(name)), "refused", by, why.clone());
         PluginError::Refused(why)
     }
 

@@ -1,0 +1,381 @@
+//! The platform itself: what is loaded, and the one way in which it changes. Its parts are the watched folder, the orders of operators,
+//! the judgement of canaries, and the status of each plug-in.
+
+mod canary;
+mod folder;
+mod orders;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use heald_control::PluginMode;
+use heald_engine::ports::{Clock, Journal};
+use heald_engine::{Healer, PluginChain, PluginSlot};
+use heald_host::{Capability, Host, HostError, Plugin, PluginConfig, SectionError};
+use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
+use heald_store::{Store, StoreConfig};
+
+use heald_config::{Config, chain};
+
+use crate::action_executor::ActionExecutor;
+use crate::chain_resolver::ChainResolver;
+use crate::components::{Components, components_dir};
+use crate::consult::Consultants;
+use crate::overrides::{OverrideFile, OverrideKind, PluginOverride};
+use crate::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, Use};
+use crate::self_test;
+
+/// The longest time that heald's start waits for plug-ins. Loading one from the cache takes some milliseconds. Compiling one with an
+/// interpreter in it takes seconds, once; the native rules answer until then.
+const HASTE: Duration = Duration::from_secs(3);
+
+/// The plug-ins of a running heald.
+pub struct Platform {
+    host: Host,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    components: Components,
+    override_file: OverrideFile,
+    /// The override of each plug-in by name. It holds also while the plug-in's file is away.
+    overrides: Mutex<BTreeMap<PluginName, PluginOverride>>,
+    registry: RwLock<PluginRegistry>,
+    /// The plug-ins that were still loading when heald began.
+    late: Mutex<Vec<(PluginName, Fetching)>>,
+    /// The watched folder as it was at the first look.
+    scanned: Mutex<folder::Stamps>,
+    /// True: no plug-in is ever loaded.
+    idle: bool,
+    /// Whoever changes plug-ins holds it: there is one change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// The plug-ins that each service has now: a service whose plug-ins stay the same is left alone.
+    in_use: Mutex<BTreeMap<ServiceName, PluginChain>>,
+    ports: OnceLock<PlatformPorts>,
+}
+
+/// The parts of heald that use plug-ins.
+pub struct PlatformPorts {
+    /// The healer asks detectors and policies.
+    pub healer: Arc<Healer>,
+    /// The executor offers the actions.
+    pub executor: Arc<ActionExecutor>,
+    /// The consultants answer questions from outside.
+    pub consultants: Arc<Consultants>,
+}
+
+/// What a platform is made of.
+pub struct Parts {
+    /// Where plug-ins run.
+    pub host: Host,
+    /// What is configured.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The journal.
+    pub store: Arc<Store>,
+}
+
+/// The path of the file of overrides.
+fn override_path(store: &StoreConfig) -> std::path::PathBuf {
+    store.path.with_extension("plugins.json")
+}
+
+impl Platform {
+    /// Loads every plug-in of the configuration and of the folder. One that cannot be loaded is in the registry with the reason. With
+    /// `idle` no plug-in is loaded: heald died repeatedly, and plug-ins might be why.
+    pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, ChainResolver, Vec<String>) {
+        let Parts { host, config, clock, store } = parts;
+        let (override_file, known, note) = OverrideFile::open(override_path(&config.store));
+        let platform = Self {
+            host,
+            components: Components::at(components_dir(&config.store)),
+            config,
+            clock,
+            store,
+            override_file,
+            overrides: Mutex::new(known.clone()),
+            late: Mutex::default(),
+            scanned: Mutex::default(),
+            idle,
+            registry: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+            in_use: Mutex::default(),
+            ports: OnceLock::new(),
+        };
+        let mut registry = PluginRegistry::new();
+        for table in &platform.config.plugin {
+            let plugin_override = known.get(&table.name).cloned().unwrap_or_default();
+            registry.insert(
+                table.name.clone(),
+                RegisteredPlugin::new(table.clone(), PluginOrigin::Configuration, plugin_override),
+            );
+        }
+        let (scanned, found) = folder::scan(platform.config.plugins.folder.as_deref());
+        *platform.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scanned;
+        for dropped in found {
+            let name = dropped.table.name.clone();
+            if let Some(known) = registry.get_mut(&name) {
+                let why = "the watched folder has a file of that name too, which is not used";
+                tracing::error!(plugin = %name, "{why}");
+                known.why = Some(why.into());
+                continue;
+            }
+            let (plugin_override, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
+            registry.insert(name, RegisteredPlugin { why, ..dropped.register(plugin_override) });
+        }
+        if !idle {
+            platform.load_all(&mut registry).await;
+        }
+        let resolved = ChainResolver::of(&platform.config, &registry).await;
+        for (name, why) in &resolved.faults {
+            tracing::error!(plugin = %name, "cannot be used: {why}");
+            if let Some(registered) = registry.get_mut(name) {
+                registered.why = Some(why.clone());
+            }
+        }
+        *platform.in_use() = resolved.chains.clone();
+        *platform.registry_mut() = registry;
+        (Arc::new(platform), resolved, note.into_iter().collect())
+    }
+
+    /// Reports the plug-ins that could not be loaded, watches the folder and judges trials. Returns the tasks.
+    pub fn start(self: &Arc<Self>, ports: PlatformPorts) -> Vec<tokio::task::JoinHandle<()>> {
+        for registered in self.registry().values() {
+            let Some(why) = &registered.why else { continue };
+            ports.healer.plugins().faulted(None, &registered.reference(), &Fault::new(FaultCause::Load, why.clone()));
+        }
+        // Only `start` sets it, and it is called once.
+        let _ = self.ports.set(ports);
+        if self.idle {
+            return Vec::new();
+        }
+        for (name, registered) in self.registry() {
+            self.follow_trial(&name, &registered);
+        }
+        let mut tasks = vec![tokio::spawn(Arc::clone(self).judge_trials()), tokio::spawn(Arc::clone(self).load_late())];
+        if let Some(folder) = self.config.plugins.folder.clone() {
+            tasks.push(tokio::spawn(Arc::clone(self).watch(folder)));
+        }
+        tasks
+    }
+
+    /// Loads all plug-ins at once. It waits for built-in ones, and for a moment for the others: a long compilation must not delay
+    /// healing, so such a plug-in comes later.
+    async fn load_all(&self, registry: &mut PluginRegistry) {
+        let mut fetching = Vec::new();
+        for registered in registry.values_mut().filter(|registered| registered.why.is_none()) {
+            if registered.table.component.starts_with("builtin:") {
+                self.load(registered).await;
+                continue;
+            }
+            let (host, table) = (self.host.clone(), effective(registered));
+            fetching.push((registered.table.name.clone(), tokio::spawn(async move { host.fetch(&table).await })));
+        }
+        let haste = tokio::time::Instant::now() + HASTE;
+        for (name, mut fetch) in fetching {
+            let Some(registered) = registry.get_mut(&name) else { continue };
+            match tokio::time::timeout_at(haste, &mut fetch).await {
+                Ok(fetched) => self.settle(registered, joined(fetched)).await,
+                Err(_) => {
+                    registered.loading = true;
+                    self.late.lock().unwrap_or_else(PoisonError::into_inner).push((name, fetch));
+                }
+            }
+        }
+    }
+
+    /// Takes the plug-ins into use that were still loading at the start.
+    async fn load_late(self: Arc<Self>) {
+        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, fetch) in late {
+            let fetched = joined(fetch.await);
+            let _turn = self.changing.lock().await;
+            let mut registry = self.registry();
+            // An operator may have reloaded it, or somebody taken it away.
+            let Some(mut candidate) = registry.get(&name).filter(|registered| registered.loading).cloned() else {
+                continue;
+            };
+            candidate.loading = false;
+            self.settle(&mut candidate, fetched).await;
+            let (reference, why, registered) = (candidate.reference(), candidate.why.clone(), candidate.clone());
+            registry.insert(name.clone(), candidate);
+            let refused = match why {
+                None => self.change(registry.clone(), Some(&name)).await.err(),
+                why => why,
+            };
+            match refused {
+                None => {
+                    self.follow_trial(&name, &registered);
+                    self.tell(reference, "loaded", "heald", "it took longer than the start");
+                }
+                Some(why) => {
+                    let failed = RegisteredPlugin { plugin: None, why: Some(why.clone()), ..registered };
+                    self.list_unused(registry, failed);
+                    self.reject(&name, why);
+                }
+            }
+        }
+    }
+
+    /// Reads, verifies and compiles a plug-in off the threads that heal. What runs is not touched; a failure is noted in `registered`.
+    async fn load(&self, registered: &mut RegisteredPlugin) {
+        let fetched = self.host.fetch(&effective(registered)).await;
+        self.settle(registered, fetched).await;
+    }
+
+    /// Notes the result of a load.
+    async fn settle(&self, registered: &mut RegisteredPlugin, fetched: Result<Plugin, HostError>) {
+        match fetched {
+            Ok(plugin) => {
+                // A capability that was revoked from the name is revoked from this version too.
+                let revoked =
+                    registered.plugin_override.revoked.iter().filter_map(|word| word.parse::<Capability>().ok());
+                revoked.for_each(|capability| {
+                    plugin.revoke(capability);
+                });
+                let (kept, component) = (self.components.clone(), registered.table.component.clone());
+                let digest = plugin.reference().digest.clone();
+                let keeping = tokio::task::spawn_blocking(move || kept.keep(&component, &digest));
+                // `keep` logs what goes wrong.
+                let _ = keeping.await;
+                (registered.plugin, registered.why, registered.since) = (Some(plugin), None, self.clock.now());
+            }
+            Err(error) => {
+                let why = format!("{}: {}", registered.table.component, chain(&error));
+                tracing::error!(plugin = %registered.table.name, "cannot be used: {why}");
+                (registered.plugin, registered.why) = (None, Some(why));
+            }
+        }
+    }
+
+    /// Changes what runs to the plug-ins of `registry`: resolves all chains, tests the `new` plug-in, then swaps. There is no other way.
+    /// An error leaves everything as it was. The caller holds `changing`.
+    async fn change(&self, registry: PluginRegistry, new: Option<&PluginName>) -> Result<(), String> {
+        let resolved = ChainResolver::of(&self.config, &registry).await;
+        if let Some(new) = new {
+            if let Some((_, why)) = resolved.faults.iter().find(|(name, _)| name == new) {
+                return Err(why.clone());
+            }
+            self_test::self_test(new, &resolved, &self.store, self.clock.now()).await?;
+        }
+        *self.registry_mut() = registry;
+        let Some(ports) = self.ports.get() else { return Ok(()) };
+        ports.executor.offer(resolved.actions);
+        ports.consultants.recast(resolved.profiles);
+        let mut in_use = self.in_use();
+        for (service, chain) in resolved.chains {
+            let before = in_use.insert(service.clone(), chain.clone());
+            if !before.is_some_and(|before| same_plugins(&before, &chain)) {
+                ports.healer.plugins().set_plugins(&service, chain);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a plug-in's trial, and begins another if the plug-in is still a shadow or a canary.
+    fn restart_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
+        if let Some(ports) = self.ports.get() {
+            ports.healer.plugins().end_trial(name);
+        }
+        self.follow_trial(name, registered);
+    }
+
+    /// Begins the trial of a shadow or a canary that has none yet.
+    fn follow_trial(&self, name: &PluginName, registered: &RegisteredPlugin) {
+        let Some(ports) = self.ports.get() else { return };
+        match registered.used() {
+            Use::Shadow | Use::Canary if ports.healer.plugins().trial(name).is_none() => {
+                ports.healer.plugins().begin_trial(name)
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the override of a plug-in durably.
+    async fn keep_override(
+        self: &Platform,
+        name: &PluginName,
+        plugin_override: &PluginOverride,
+    ) -> std::io::Result<()> {
+        let all = {
+            let mut overrides = self.overrides.lock().unwrap_or_else(PoisonError::into_inner);
+            overrides.insert(name.clone(), plugin_override.clone());
+            overrides.clone()
+        };
+        let file = self.override_file.clone();
+        tokio::task::spawn_blocking(move || file.write(all)).await.map_err(std::io::Error::other)?
+    }
+
+    /// The override of the plug-in of that name.
+    fn override_of(&self, name: &PluginName) -> PluginOverride {
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    }
+
+    /// Records a move of a plug-in in the journal and logs it.
+    fn tell(&self, plugin: PluginRef, to: &str, by: &str, why: impl Into<String>) {
+        let why = why.into();
+        tracing::info!(plugin = %plugin, by, "{to}: {why}");
+        let record = Record::PluginMoved { plugin, to: to.to_owned(), by: by.to_owned(), why };
+        self.store.write(vec![Entry::of_heald(self.clock.now(), record)]);
+    }
+
+    fn registry(&self) -> PluginRegistry {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn registry_mut(&self) -> std::sync::RwLockWriteGuard<'_, PluginRegistry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_use(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, PluginChain>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+}
+
+/// True if both have the same instances of the same plug-ins, in the same order and the same parts.
+fn same_plugins(one: &PluginChain, other: &PluginChain) -> bool {
+    same_members(&one.detectors, &other.detectors)
+        && same_members(&one.policies, &other.policies)
+        && one.missing == other.missing
+}
+
+fn same_members<T: ?Sized>(some: &[PluginSlot<T>], others: &[PluginSlot<T>]) -> bool {
+    let same = |one: &PluginSlot<T>, other: &PluginSlot<T>| {
+        // By address: two instances of one plug-in with different settings are different.
+        std::ptr::addr_eq(Arc::as_ptr(&one.plugin), Arc::as_ptr(&other.plugin))
+            && (one.part, &one.trial, &one.against) == (other.part, &other.trial, &other.against)
+    };
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| same(one, other))
+}
+
+/// A plug-in being read and compiled.
+type Fetching = tokio::task::JoinHandle<Result<Plugin, HostError>>;
+
+fn joined(fetched: Result<Result<Plugin, HostError>, tokio::task::JoinError>) -> Result<Plugin, HostError> {
+    match fetched {
+        Ok(fetched) => fetched,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // No code aborts this task.
+        Err(_) => Err(SectionError::NotComponent("its loading was given up").into()),
+    }
+}
+
+/// The table with which a plug-in is loaded. A shadow sends nothing and writes nothing, whatever it is granted.
+fn effective(registered: &RegisteredPlugin) -> PluginConfig {
+    let mut table = registered.table.clone();
+    let promoted =
+        registered.plugin_override.decided.as_ref().is_some_and(|decided| decided.word == OverrideKind::Promoted);
+    if table.mode == PluginMode::Shadow && !promoted {
+        let grant = &mut table.grant;
+        // The interface stays linked and allows no host: a guest that imports it still loads.
+        grant.http = grant.http.take().map(|_| Vec::new());
+        grant.files.iter_mut().flatten().for_each(|directory| directory.write = false);
+    }
+    table
+}
