@@ -187,7 +187,8 @@ impl ProcessEvents {
 
     /// Takes over the processes of the runtime before this one: handles the ends it missed, stops services that are to be stopped,
     /// starts those that were never started, and replaces one by one the processes that lost their output or have another
-    /// configuration. With `blind` the desired states cannot be read, and nothing is started or stopped.
+    /// configuration. With `blind` the desired states cannot be read, and nothing is stopped. While healing is halted nothing is
+    /// started: what does not run is shown to the loop, which starts it when healing is resumed.
     pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn DesiredStates>, blind: bool) {
         if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
             tracing::error!("what is no longer configured cannot be stopped: {error}");
@@ -204,14 +205,10 @@ impl ProcessEvents {
             now.filter(|process| process.spawn == alive.spawn && !process.is_running())
                 .for_each(|process| self.exited(&process));
         }
-        if blind {
-            // The desired states are unknown, so nothing is started or stopped.
-            return;
-        }
         let supervised: BTreeSet<ServiceName> = self.supervisor.services().map(|known| known.name.clone()).collect();
         let order: Vec<ServiceName> = order.into_iter().filter(|service| supervised.contains(service)).collect();
         let (unwanted, wanted): (Vec<ServiceName>, Vec<ServiceName>) =
-            order.into_iter().partition(|service| wishes.desired(service) == Desired::Stopped);
+            order.iter().cloned().partition(|service| !blind && wishes.desired(service) == Desired::Stopped);
         for (service, stopped) in self.supervisor.stop_all(&unwanted).await {
             if let Err(error) = stopped {
                 tracing::error!(service = %service, "is to be stopped and cannot be: {error}");
@@ -220,15 +217,25 @@ impl ProcessEvents {
         let first = found.runtime_starts <= 1;
         let to_start: Vec<ServiceName> =
             wanted.iter().filter(|service| first || self.is_new(service)).cloned().collect();
-        let intent = Uuid::now_v7().to_string();
-        for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
-            if let Err(error) = result {
-                // A start at boot is no attempt of healing. The loop sees that the process is missing and heals it.
-                tracing::error!(service = %service, "cannot be started: {error}");
-                self.report_absent(&service, &error.to_string());
+        if wishes.halted() {
+            to_start
+                .iter()
+                .for_each(|service| self.report_absent(service, "all healing is halted, so it is not started"));
+        } else {
+            let intent = Uuid::now_v7().to_string();
+            for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
+                if let Err(error) = result {
+                    // A start at boot is no attempt of healing. The loop sees that the process is missing and heals it.
+                    tracing::error!(service = %service, "cannot be started: {error}");
+                    if self.runs_always(&service) {
+                        self.report_absent(&service, &error.to_string());
+                    }
+                }
             }
         }
-        for service in wanted.iter().filter(|service| !to_start.contains(service)) {
+        // A copy with another restart setting may have ended for good.
+        let before = wanted.iter().filter(|service| !to_start.contains(service));
+        for service in before.filter(|service| self.runs_always(service)) {
             self.report_absent(service, "it does not run");
         }
         self.replace_one_by_one(&found).await;
@@ -240,15 +247,16 @@ impl ProcessEvents {
         (0..wanted).all(|replica| self.supervisor.incarnation(service, replica) == 0)
     }
 
+    /// True if a process of the service is started again after every end.
+    fn runs_always(&self, service: &ServiceName) -> bool {
+        let known = self.supervisor.services().find(|known| known.name == *service);
+        known.is_some_and(|known| known.config.restart() == RestartMode::Always)
+    }
+
     /// Shows the loop each copy that should run and has no process.
     fn report_absent(&self, service: &ServiceName, why: &str) {
-        let Some(known) = self.supervisor.services().find(|known| known.name == *service) else { return };
         let processes = self.supervisor.processes(service);
         let present: BTreeSet<u32> = processes.iter().map(|process| process.replica).collect();
-        // A copy with another restart setting may have ended for good.
-        if known.config.restart() != RestartMode::Always {
-            return;
-        }
         for replica in (0..self.supervisor.wanted(service).unwrap_or(0)).filter(|replica| !present.contains(replica)) {
             let process = ReplicaProcess {
                 service: service.clone(),
