@@ -17,3 +17,4 @@ mod plugin_life;
 mod readme;
 mod replay;
 mod setup;
+mod survivors;
