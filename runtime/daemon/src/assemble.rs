@@ -10,13 +10,14 @@ use heald_engine::ports::{Clock, DesiredStates, Entropy, Journal, Processes};
 use heald_engine::{Healer, Past, Ports, ServiceList, ServiceSetup};
 use heald_host::{Compiler, Host, Options, ProcessAccess, Trust};
 use heald_keeper::client::Inherited;
-use heald_model::{Desired, Entry, Mode, PluginName, Record, ServiceName, ServiceSpec};
+use heald_model::{Desired, Entry, PluginName, Record, ServiceName, ServiceSpec};
 use heald_probe::{Prober, ProberPorts, ServiceProbes};
-use heald_store::{DesiredStateFile, NodeIdentity, Store};
+use heald_store::{DesiredStateFile, NodeIdentity, OpenedDesiredState, Store};
 use heald_supervisor::{Found, ProcessEvent, SupervisedService, Supervisor};
 use tokio::sync::mpsc;
 
 use crate::clock::{SystemClock, SystemEntropy};
+use crate::desired_states::KeptDesiredStates;
 use heald_config::{Config, ServiceConfig, chain};
 use heald_platform::action_executor::ActionExecutor;
 use heald_platform::{
@@ -57,29 +58,32 @@ pub struct Assembled {
 ///
 /// # Errors
 /// When the store, the keeper or the host cannot be used. A plug-in that cannot be loaded is no error, it is an incident.
-pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::Result<Assembled> {
+pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Result<Assembled> {
     let clock: Arc<dyn Clock> = SystemClock::start();
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let safe_mode = keeper.as_ref().is_some_and(|keeper| keeper.safe_mode);
 
     let opened = Store::open(&config.store, NodeIdentity::alone("local")).context("cannot open the journal")?;
     let (store, mut notes) = (Arc::new(opened.store), opened.notes);
-    let wishes = DesiredStateFile::open(config.store.desired_path());
-    notes.extend(wishes.notes);
-    if wishes.unreadable {
+    let OpenedDesiredState { file, unreadable, notes: file_notes } =
+        DesiredStateFile::open(config.store.desired_path());
+    notes.extend(file_notes);
+    if unreadable {
         tracing::error!(
-            "the desired states of the services cannot be read: heald only observes all services until the file can be read at a start"
+            "the desired states of the services cannot be read: all healing is halted, and no service is started or stopped, until the file \
+             can be read at a start; `heald resume --all` sets the file aside, and then every service is to run"
         );
-        config.healing.mode = Mode::Observe;
-        config.service.iter_mut().for_each(|service| service.mode = None);
     }
-    let blind = wishes.unreadable;
-    let wishes = Arc::new(wishes.file);
 
     let order = order(&config.service);
     let (supervisor, found) = attach(&config, keeper, clock.as_ref()).await?;
+    let desired_states = Arc::new(KeptDesiredStates::new(file, unreadable, supervisor.clone()));
     if let Some((found, _)) = &found {
         notes.extend(process_events::tell(found));
+        notes.extend(take_up_halt(&desired_states, found.halted).await);
+    }
+    if let Err(error) = desired_states.tell_keeper(None).await {
+        tracing::error!("the keeper does not know what it may not start again while there is no runtime: {error}");
     }
     for note in &notes {
         tracing::warn!("{note}");
@@ -131,14 +135,14 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
         probes: Arc::new(prober.clone()),
         actions: Arc::clone(&executor) as _,
         processes: Arc::clone(&executor) as _,
-        desired_states: Arc::clone(&wishes) as Arc<dyn DesiredStates>,
+        desired_states: Arc::clone(&desired_states) as Arc<dyn DesiredStates>,
     };
     let past = past(&store, &config, clock.now()).await?;
     let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), setups, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
     let platform_ports = PlatformPorts { healer: Arc::clone(&healer), executor, consultants: Arc::clone(&consultants) };
     let platform_tasks = platform.start(platform_ports);
-    for (service, desired) in wishes.all() {
+    for (service, desired) in desired_states.file().all() {
         heald_engine::ports::Probes::hold(&prober, &service, desired == Desired::Stopped);
     }
 
@@ -157,9 +161,20 @@ pub async fn assemble(mut config: Config, keeper: Option<Inherited>) -> anyhow::
             heard: Arc::default(),
         };
         witnesses.push(tokio::spawn(process_events.clone().witness_processes(events)));
-        witnesses.push(tokio::spawn(process_events.take_over(found, order.clone(), wishes, blind)));
+        witnesses.push(tokio::spawn(process_events.take_over(found, order.clone(), desired_states, unreadable)));
     }
     Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
+}
+
+/// Halts all healing if the keeper remembers a halt that the file does not know: the file could not be written then, or was
+/// replaced. Returns a note for the operator.
+async fn take_up_halt(desired_states: &KeptDesiredStates, halted: bool) -> Option<String> {
+    if !halted || desired_states.halted() {
+        return None;
+    }
+    let kept = desired_states.file().set_halted(true).await;
+    let durable = kept.err().map(|error| format!("; this is not durable: {error}")).unwrap_or_default();
+    Some(format!("all healing is halted: the keeper remembers it, and the desired-state file does not{durable}"))
 }
 
 /// The consultants alone, for a question without a runtime.

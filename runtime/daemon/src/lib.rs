@@ -11,6 +11,7 @@ pub mod config_command;
 pub mod control;
 pub mod decide;
 pub mod demo;
+pub mod desired_states;
 pub mod logging;
 pub mod narrate;
 mod plugin_check;

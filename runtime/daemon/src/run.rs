@@ -1,8 +1,10 @@
 //! `heald run`: one command, two processes. The first is the keeper; it starts the same image again as the runtime.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,6 +17,7 @@ use heald_model::{Entry, Moment, Record};
 use heald_supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::assemble::{Assembled, assemble};
 use crate::control::RunningControl;
@@ -190,9 +193,11 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
             served??;
             anyhow::bail!("the API has ended by itself");
         }
-        ended = &mut assembled.healing => {
+        failure = failed(&mut assembled.healing, &mut assembled.witnesses) => {
             // A heald that does not heal is worse than a restart; the keeper restarts this runtime.
-            anyhow::bail!("the healing has ended by itself: {ended:?}");
+            tracing::error!("{failure}; this runtime ends, and the keeper starts another");
+            logging::flush();
+            anyhow::bail!(failure);
         }
         () = keeper_gone(assembled.supervisor.clone()) => {
             // An exit at once frees port and lock for the next heald, whose keeper adopts the children.
@@ -208,6 +213,27 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
         tracing::warn!("the API did not end well: {error}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when heald cannot do its work any more: the healing has ended, or a task that feeds it has panicked. Tasks that end
+/// in order have done their work.
+async fn failed(healing: &mut JoinHandle<()>, witnesses: &mut Vec<JoinHandle<()>>) -> String {
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(ended) = Pin::new(&mut *healing).poll(context) {
+            let why = ended.err().map(|error| format!(": {error}")).unwrap_or_default();
+            return Poll::Ready(format!("the healing has ended by itself{why}"));
+        }
+        let mut failure = None;
+        witnesses.retain_mut(|task| match Pin::new(task).poll(context) {
+            Poll::Ready(ended) => {
+                failure = failure.take().or(ended.err());
+                false
+            }
+            Poll::Pending => true,
+        });
+        failure.map_or(Poll::Pending, |error| Poll::Ready(format!("a task of heald has failed: {error}")))
+    })
+    .await
 }
 
 async fn told_to_end() -> std::io::Result<&'static str> {
@@ -278,6 +304,32 @@ mod tests {
     struct RunLine {
         #[command(flatten)]
         args: RunArgs,
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_noticed_although_nothing_else_happens() {
+        let mut healing = tokio::spawn(std::future::pending());
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let mut witnesses = vec![
+            tokio::spawn(async {}),
+            tokio::spawn(std::future::pending()),
+            tokio::spawn(async move {
+                gone.await.unwrap();
+                panic!("of the test");
+            }),
+        ];
+        go.send(()).unwrap();
+        let failure = tokio::time::timeout(Duration::from_secs(60), failed(&mut healing, &mut witnesses)).await;
+        assert!(failure.unwrap().contains("panicked"));
+        assert!(!witnesses.iter().any(JoinHandle::is_finished), "only what is under way is still watched");
+    }
+
+    #[tokio::test]
+    async fn a_healing_that_ends_is_noticed() {
+        let mut healing = tokio::spawn(async {});
+        let mut witnesses = vec![tokio::spawn(std::future::pending())];
+        let failure = tokio::time::timeout(Duration::from_secs(60), failed(&mut healing, &mut witnesses)).await;
+        assert!(failure.unwrap().contains("the healing has ended"));
     }
 
     #[test]

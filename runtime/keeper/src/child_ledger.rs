@@ -1,7 +1,7 @@
 //! The child ledger: what the keeper writes down so that the next keeper finds the living children.
 //!
 //! It appends one line per change and rewrites the file when that has grown. It keeps the living child and the
-//! incarnation of each slot, and no history. Nothing is synced to disk: the file must survive the keeper and not the
+//! incarnation of each slot and what is not to be started again, and no history. Nothing is synced to disk: the file must survive the keeper and not the
 //! machine, whose end is also the end of the children.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Child, SlotId};
+use crate::protocol::{Child, RestartHold, SlotId};
 
 /// How many outdated lines the file may have before it is rewritten.
 const SLACK: usize = 256;
@@ -39,6 +39,8 @@ enum LedgerLine {
         slot: SlotId,
         incarnation: u64,
     },
+    /// What is not started again without a runtime.
+    RestartHold(RestartHold),
 }
 
 /// The newest line about a slot.
@@ -78,6 +80,7 @@ pub(crate) struct ChildLedger {
     boot: String,
     file: Option<File>,
     records: BTreeMap<SlotId, SlotRecord>,
+    restart_hold: RestartHold,
     lines: usize,
     problem: Option<String>,
 }
@@ -94,15 +97,18 @@ impl ChildLedger {
         }
         let mut then = boot.clone();
         let mut found = BTreeMap::new();
+        let mut restart_hold = RestartHold::default();
         for line in text.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
                 Ok(LedgerLine::Boot(boot)) => then = boot,
+                Ok(LedgerLine::RestartHold(hold)) => restart_hold = hold,
                 Ok(line) => drop(apply(&mut found, line)),
                 Err(_) => {}
             }
         }
         // Incarnations go on from where they were. The caller finds out which children still live, and writes that down.
-        let mut ledger = Self { path, boot, file: None, records: found.clone(), lines: 0, problem: None };
+        let records = found.clone();
+        let mut ledger = Self { path, boot, file: None, records, restart_hold, lines: 0, problem: None };
         if then != ledger.boot {
             for record in ledger.records.values_mut() {
                 *record = SlotRecord::Empty { incarnation: record.incarnation() };
@@ -125,6 +131,17 @@ impl ChildLedger {
     /// Records that a slot is empty.
     pub(crate) fn empty(&mut self, slot: &SlotId, incarnation: u64) {
         self.append(LedgerLine::Empty { slot: slot.clone(), incarnation });
+    }
+
+    /// What is not started again without a runtime.
+    pub(crate) fn restart_hold(&self) -> &RestartHold {
+        &self.restart_hold
+    }
+
+    /// Records what is not started again without a runtime.
+    pub(crate) fn hold_restarts(&mut self, hold: RestartHold) {
+        self.restart_hold = hold.clone();
+        self.append(LedgerLine::RestartHold(hold));
     }
 
     /// Takes the newest write error, if there is one.
@@ -164,6 +181,9 @@ impl ChildLedger {
                 SlotRecord::Empty { incarnation } => LedgerLine::Empty { slot: slot.clone(), incarnation },
             })?);
         }
+        if self.restart_hold != RestartHold::default() {
+            text.extend(to_text(&LedgerLine::RestartHold(self.restart_hold.clone()))?);
+        }
         let beside = self.path.with_extension("new");
         let mut file = create(&beside)?;
         file.write_all(&text)?;
@@ -188,7 +208,7 @@ fn to_text(line: &LedgerLine) -> io::Result<Vec<u8>> {
 
 fn apply(records: &mut BTreeMap<SlotId, SlotRecord>, line: LedgerLine) -> Option<SlotRecord> {
     match line {
-        LedgerLine::Boot(_) => None,
+        LedgerLine::Boot(_) | LedgerLine::RestartHold(_) => None,
         LedgerLine::Starting { spawn, slot, incarnation } => {
             records.insert(slot, SlotRecord::Starting { spawn, incarnation })
         }
@@ -249,14 +269,33 @@ mod tests {
         let (mut ledger, ..) = ChildLedger::open(path.clone(), "b".into()).unwrap();
         ledger.starting("s", &slot(0), 1);
         ledger.empty(&slot(0), 1);
+        ledger.hold_restarts(RestartHold { halted: true, services: ["web".to_owned()].into() });
         let slot = format!(r#"{{"service":"{}","replica":0}}"#, slot(0).service);
         let expected = [
             r#"{"boot":"b"}"#.to_owned(),
             format!(r#"{{"starting":{{"spawn":"s","place":{slot},"incarnation":1}}}}"#),
             format!(r#"{{"empty":{{"place":{slot},"incarnation":1}}}}"#),
+            r#"{"restart_hold":{"halted":true,"services":["web"]}}"#.to_owned(),
         ];
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_not_started_again_outlives_the_keeper_and_the_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        let hold = RestartHold { halted: true, services: ["web".to_owned()].into() };
+        let (mut ledger, ..) = ChildLedger::open(path.clone(), "b".into()).unwrap();
+        ledger.hold_restarts(hold.clone());
+        for boot in ["b", "later", "later"] {
+            let (ledger, ..) = ChildLedger::open(path.clone(), boot.into()).unwrap();
+            assert_eq!(*ledger.restart_hold(), hold);
+        }
+        let (mut ledger, ..) = ChildLedger::open(path.clone(), "b".into()).unwrap();
+        ledger.hold_restarts(RestartHold::default());
+        let (ledger, ..) = ChildLedger::open(path, "b".into()).unwrap();
+        assert_eq!(*ledger.restart_hold(), RestartHold::default());
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::kernel;
 use crate::logs::{Drained, Logs};
 use crate::poll::{Poll, PollSource};
 use crate::protocol::{
-    Child, ChildOrigin, End, Exit, IncarnationCount, KeeperRefusal, SignalRequest, SlotId, SpawnRequest, StopSettings,
+    Child, ChildOrigin, End, Exit, IncarnationCount, KeeperRefusal, RestartHold, SignalRequest, SlotId, SpawnRequest,
+    StopSettings,
 };
 use crate::spawn;
 
@@ -200,6 +201,16 @@ impl Children {
             let program = request.command.first().cloned().unwrap_or_default();
             KeeperRefusal::Exec { program, errno, reason: format!("cannot hold PID {pid}: {error}") }
         })
+    }
+
+    /// Remembers what is not started again without a runtime.
+    pub(crate) fn hold_restarts(&mut self, hold: RestartHold) {
+        self.ledger.hold_restarts(hold);
+    }
+
+    /// Whether all healing is halted, as far as a runtime said so.
+    pub(crate) fn halted(&self) -> bool {
+        self.ledger.restart_hold().halted
     }
 
     /// Sends a signal to the child with this spawn id, and to no other process.

@@ -433,6 +433,10 @@ impl Keeper {
                 self.children.acknowledge(&spawns);
                 Ok(KeeperReply::Noted)
             }
+            KeeperCommand::HoldRestarts(hold) => {
+                self.children.hold_restarts(hold);
+                Ok(KeeperReply::Noted)
+            }
             KeeperCommand::Shutdown { leave_children } => {
                 let until_us = now_us().saturating_add(us(self.options.farewell));
                 if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
@@ -453,6 +457,7 @@ impl Keeper {
             keeper: std::process::id(),
             runtime_starts: self.runtime_starts,
             safe_mode: self.safe_mode,
+            halted: self.children.halted(),
             previous: self.previous.clone(),
             children: self.children.living(),
             exits,

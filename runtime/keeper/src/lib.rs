@@ -6,7 +6,7 @@
 //! ([`protocol`]). So the runtime can crash, hang, be killed or be upgraded without effect on a child.
 //!
 //! The keeper decides nothing, with one exception: after ten seconds without a runtime it applies the fallback of each
-//! child. If keeper and runtime both die, the next keeper finds the survivors by its ledger and adopts them. Two
+//! child, unless an operator has halted all healing, or paused or stopped the service. If keeper and runtime both die, the next keeper finds the survivors by its ledger and adopts them. Two
 //! children never run in one slot.
 //!
 //! Start reading at [`run`], then `keeper.rs` (the loop) and `children.rs` (the slots).

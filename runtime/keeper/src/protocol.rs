@@ -4,7 +4,7 @@
 //! first [`Hello`] names every child and would outgrow a socket's largest packet with a few hundred of them. This module
 //! opens no socket and reads no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Keeper and runtime are the same image, but an upgraded runtime can meet the keeper of
 /// the release before. It attaches with its version and is refused by name, not by a parse error.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The largest frame that either side accepts. A [`Hello`] with ten thousand children takes about 4 MiB; more is an
 /// error.
@@ -76,6 +76,8 @@ pub enum KeeperCommand {
         /// The spawn ids of the ended children.
         spawns: Vec<String>,
     },
+    /// From now on this is what is not started again while there is no runtime. It replaces what was said before.
+    HoldRestarts(RestartHold),
     /// The runtime is about to exit and must not be started again.
     Shutdown {
         /// Leave the children running for the next keeper, which adopts them without their output. Otherwise they are
@@ -143,6 +145,24 @@ pub struct Fallback {
     pub success_codes: Vec<i32>,
     /// The first pause before a restart. It doubles with every start that did not last.
     pub backoff_ms: u64,
+}
+
+/// What the keeper does not start again while there is no runtime, whatever the fallback of a child says. The keeper
+/// writes it down, so its own restart does not end it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartHold {
+    /// All healing is halted: nothing is started again. The next runtime is told.
+    pub halted: bool,
+    /// These services are not started again, because an operator paused or stopped them.
+    pub services: BTreeSet<String>,
+}
+
+impl RestartHold {
+    /// Whether an ended child of this service stays as it is.
+    pub fn covers(&self, service: &str) -> bool {
+        self.halted || self.services.contains(service)
+    }
 }
 
 /// When an ended child is started again.
@@ -218,6 +238,8 @@ pub struct Hello {
     pub runtime_starts: u64,
     /// Whether this runtime was started in safe mode.
     pub safe_mode: bool,
+    /// Whether all healing was halted when a runtime last said so.
+    pub halted: bool,
     /// How the previous runtime ended, if there was one.
     pub previous: Option<RuntimeEnd>,
     /// All living children.
@@ -498,6 +520,11 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&RuntimeRequest { id: 7, ask: KeeperCommand::Signal(signal) }).unwrap(),
             r#"{"id":7,"ask":{"signal":{"spawn":"s","signal":15,"group":true,"retire":false}}}"#
+        );
+        let hold = RestartHold { halted: true, services: BTreeSet::from(["web".into()]) };
+        assert_eq!(
+            serde_json::to_string(&RuntimeRequest { id: 8, ask: KeeperCommand::HoldRestarts(hold) }).unwrap(),
+            r#"{"id":8,"ask":{"hold_restarts":{"halted":true,"services":["web"]}}}"#
         );
         assert_eq!(
             serde_json::to_string(&IncarnationCount { slot, incarnation: 9 }).unwrap(),

@@ -2,17 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use heald_control::{ProbeBoard, ProbeStatus};
 use heald_engine::Healer;
 use heald_engine::ports::Durability;
 use heald_engine::ports::{Clock, DesiredStates, Journal, SampleSink};
-use heald_model::{Desired, Entry, Health, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
+use heald_model::{Desired, Entry, Health, Mode, PROCESS_PROBE, ProbeId, Record, Replica, Sample, ServiceName};
 use heald_probe::{Prober, StatusChange};
 use heald_supervisor::config::RestartMode;
 use heald_supervisor::{ChildOrigin, End, Found, ProcessEvent, ReplicaProcess, Supervisor};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use uuid::Uuid;
+
+/// A process that replaced a survivor has this long to become ready before the next survivor is replaced.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked at whether a survivor is replaced, and what holds it up.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A process that has lived this long, of a service that is well, is ready.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Notes for the operator about the processes that were found.
 pub fn tell(found: &Found) -> Vec<String> {
@@ -187,7 +198,8 @@ impl ProcessEvents {
 
     /// Takes over the processes of the runtime before this one: handles the ends it missed, stops services that are to be stopped,
     /// starts those that were never started, and replaces one by one the processes that lost their output or have another
-    /// configuration. With `blind` the desired states cannot be read, and nothing is started or stopped.
+    /// configuration. With `blind` the desired states cannot be read, and nothing is stopped. While healing is halted nothing is
+    /// started: what does not run is shown to the loop, which starts it when healing is resumed.
     pub async fn take_over(self, found: Found, order: Vec<ServiceName>, wishes: Arc<dyn DesiredStates>, blind: bool) {
         if let Err(error) = self.supervisor.dismiss(&found.strangers).await {
             tracing::error!("what is no longer configured cannot be stopped: {error}");
@@ -204,14 +216,10 @@ impl ProcessEvents {
             now.filter(|process| process.spawn == alive.spawn && !process.is_running())
                 .for_each(|process| self.exited(&process));
         }
-        if blind {
-            // The desired states are unknown, so nothing is started or stopped.
-            return;
-        }
         let supervised: BTreeSet<ServiceName> = self.supervisor.services().map(|known| known.name.clone()).collect();
         let order: Vec<ServiceName> = order.into_iter().filter(|service| supervised.contains(service)).collect();
         let (unwanted, wanted): (Vec<ServiceName>, Vec<ServiceName>) =
-            order.into_iter().partition(|service| wishes.desired(service) == Desired::Stopped);
+            order.iter().cloned().partition(|service| !blind && wishes.desired(service) == Desired::Stopped);
         for (service, stopped) in self.supervisor.stop_all(&unwanted).await {
             if let Err(error) = stopped {
                 tracing::error!(service = %service, "is to be stopped and cannot be: {error}");
@@ -220,18 +228,28 @@ impl ProcessEvents {
         let first = found.runtime_starts <= 1;
         let to_start: Vec<ServiceName> =
             wanted.iter().filter(|service| first || self.is_new(service)).cloned().collect();
-        let intent = Uuid::now_v7().to_string();
-        for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
-            if let Err(error) = result {
-                // A start at boot is no attempt of healing. The loop sees that the process is missing and heals it.
-                tracing::error!(service = %service, "cannot be started: {error}");
-                self.report_absent(&service, &error.to_string());
+        if wishes.halted() {
+            to_start
+                .iter()
+                .for_each(|service| self.report_absent(service, "all healing is halted, so it is not started"));
+        } else {
+            let intent = Uuid::now_v7().to_string();
+            for (service, result) in self.supervisor.start_all(&to_start, &intent).await {
+                if let Err(error) = result {
+                    // A start at boot is no attempt of healing. The loop sees that the process is missing and heals it.
+                    tracing::error!(service = %service, "cannot be started: {error}");
+                    if self.runs_always(&service) {
+                        self.report_absent(&service, &error.to_string());
+                    }
+                }
             }
         }
-        for service in wanted.iter().filter(|service| !to_start.contains(service)) {
+        // A copy with another restart setting may have ended for good.
+        let before = wanted.iter().filter(|service| !to_start.contains(service));
+        for service in before.filter(|service| self.runs_always(service)) {
             self.report_absent(service, "it does not run");
         }
-        self.replace_one_by_one(&found).await;
+        self.replace_one_by_one(&found, &order).await;
     }
 
     /// True if no process of the service was ever started.
@@ -240,15 +258,16 @@ impl ProcessEvents {
         (0..wanted).all(|replica| self.supervisor.incarnation(service, replica) == 0)
     }
 
+    /// True if a process of the service is started again after every end.
+    fn runs_always(&self, service: &ServiceName) -> bool {
+        let known = self.supervisor.services().find(|known| known.name == *service);
+        known.is_some_and(|known| known.config.restart() == RestartMode::Always)
+    }
+
     /// Shows the loop each copy that should run and has no process.
     fn report_absent(&self, service: &ServiceName, why: &str) {
-        let Some(known) = self.supervisor.services().find(|known| known.name == *service) else { return };
         let processes = self.supervisor.processes(service);
         let present: BTreeSet<u32> = processes.iter().map(|process| process.replica).collect();
-        // A copy with another restart setting may have ended for good.
-        if known.config.restart() != RestartMode::Always {
-            return;
-        }
         for replica in (0..self.supervisor.wanted(service).unwrap_or(0)).filter(|replica| !present.contains(replica)) {
             let process = ReplicaProcess {
                 service: service.clone(),
@@ -266,31 +285,77 @@ impl ProcessEvents {
         }
     }
 
-    /// Replaces survivors one after the other, each when the guard admits it.
-    async fn replace_one_by_one(&self, found: &Found) {
-        /// A replaced process has this long to become ready before the next one is replaced.
-        const PATIENCE: Duration = Duration::from_secs(30);
-        let mut events = self.supervisor.subscribe();
+    /// Replaces survivors one after the other, dependencies before their dependents, each when the guard admits it. One that waits
+    /// for an operator (its service is paused, say) holds up none of the others; it is replaced when the operator allows it.
+    async fn replace_one_by_one(&self, found: &Found, order: &[ServiceName]) {
         let strange: BTreeSet<&str> = found.strangers.iter().map(|process| process.spawn.as_str()).collect();
         let old = found.alive.iter().filter(|process| process.origin == ChildOrigin::Adopted || process.outdated);
-        for process in old.filter(|process| !strange.contains(process.spawn.as_str())) {
-            match self.healer.operator().replace(&process.service, process.replica).await {
-                Ok(done) => tracing::info!(service = %process.service, "replaced a survivor: {}", done.summary),
-                Err(error) => {
-                    tracing::warn!(service = %process.service, "a survivor stays as it is: {error}");
-                    continue;
-                }
-            }
-            let ready = async {
-                while let Some(event) = events.recv().await {
-                    if matches!(&event, ProcessEvent::Ready(ready) if ready.service == process.service) {
-                        return;
-                    }
-                }
-            };
-            if tokio::time::timeout(PATIENCE, ready).await.is_err() {
-                tracing::warn!(service = %process.service, "is not ready after its replacement; going on");
+        let mut old: Vec<&ReplicaProcess> = old.filter(|process| !strange.contains(process.spawn.as_str())).collect();
+        old.sort_by_key(|process| {
+            (order.iter().position(|service| *service == process.service), process.service.clone(), process.replica)
+        });
+        let mut replacing = JoinSet::new();
+        for process in old {
+            let service = process.service.clone();
+            let turn = Instant::now();
+            let task = replacing.spawn(self.clone().replace(process.clone()));
+            while !task.is_finished() && !self.waits_for_an_operator(&service) && turn.elapsed() < 2 * PATIENCE {
+                let _ = tokio::time::timeout(LOOK_AGAIN, replacing.join_next()).await;
             }
         }
+        while let Some(ended) = replacing.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!("the replacement of a survivor has failed: {error}");
+            }
+        }
+    }
+
+    /// True if the guard holds heald's own orders for the service until an operator says otherwise.
+    fn waits_for_an_operator(&self, service: &ServiceName) -> bool {
+        let operator = self.healer.operator();
+        let status = operator.services().into_iter().find(|status| status.name == *service);
+        operator.is_halted()
+            || status.is_some_and(|status| status.desired != Desired::Running || status.mode != Mode::Auto)
+    }
+
+    /// Replaces a survivor when the guard admits it, and waits until its successor is ready.
+    async fn replace(self, old: ReplicaProcess) {
+        match self.healer.operator().replace(&old.service, old.replica).await {
+            Ok(done) => tracing::info!(service = %old.service, "replaced a survivor: {}", done.summary),
+            Err(error) => {
+                tracing::warn!(service = %old.service, "a survivor stays as it is: {error}");
+                return;
+            }
+        }
+        // From here on every event is read.
+        let mut events = self.supervisor.subscribe();
+        let ready = async {
+            while !self.is_replaced(&old) {
+                // A service that was well all the time tells no change.
+                if let Ok(None) = tokio::time::timeout(LOOK_AGAIN, events.recv()).await {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, ready).await.is_err() {
+            tracing::warn!(service = %old.service, "is not ready after its replacement; going on");
+        }
+    }
+    /// True if the successor of this process is ready. One that has lived for a second while its service is well is reported as
+    /// ready.
+    fn is_replaced(&self, old: &ReplicaProcess) -> bool {
+        let now = self.supervisor.processes(&old.service).into_iter();
+        let Some(new) = now.into_iter().find(|process| process.replica == old.replica && process.spawn != old.spawn)
+        else {
+            return false;
+        };
+        let settled = new.is_running() && self.clock.now().since(new.started) >= SETTLED;
+        let is_well =
+            |(service, status): (ServiceName, ProbeStatus)| service == old.service && status.health == Health::Healthy;
+        if !new.ready && settled && self.prober.pulses().into_iter().any(is_well) {
+            self.supervisor.ready(&new.service, new.replica, new.incarnation);
+            return true;
+        }
+        new.ready
     }
 }

@@ -19,6 +19,6 @@ mod terms;
 pub use config::ProcessConfig;
 pub use connection::ConnectionError;
 pub use event::{Ended, ProcessEvent, ReplicaProcess};
-pub use heald_keeper::protocol::{ChildOrigin, End};
+pub use heald_keeper::protocol::{ChildOrigin, End, RestartHold};
 pub use supervisor::Supervisor;
 pub use terms::{Found, Options, Started, SupervisedService, SupervisorError, Which};

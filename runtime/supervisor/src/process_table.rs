@@ -181,6 +181,7 @@ mod tests {
             keeper: 1,
             runtime_starts: 1,
             safe_mode: false,
+            halted: false,
             previous: None,
             children,
             exits,

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use heald_keeper::protocol::{Child, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, SignalRequest, SlotId};
+use heald_keeper::protocol::{
+    Child, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, RestartHold, SignalRequest, SlotId,
+};
 use heald_model::ServiceName;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
@@ -104,6 +106,7 @@ impl Supervisor {
             ended,
             ends_forgotten: hello.exits_dropped,
             safe_mode: hello.safe_mode,
+            halted: hello.halted,
             previous: hello.previous,
             runtime_starts: hello.runtime_starts,
             keeper: hello.keeper,
@@ -233,6 +236,12 @@ impl Supervisor {
     /// Stops processes that are not configured any more.
     pub async fn dismiss(&self, strangers: &[ReplicaProcess]) -> Result<(), SupervisorError> {
         all(strangers.iter().map(|process| self.stop_one(&process.service, process.replica, None))).await.map(drop)
+    }
+
+    /// Tells the keeper what it must not start again while there is no runtime. It holds, over the keeper's own restart
+    /// too, until it is replaced.
+    pub async fn hold_restarts(&self, hold: RestartHold) -> Result<(), SupervisorError> {
+        self.ask(KeeperCommand::HoldRestarts(hold)).await.map(drop)
     }
 
     /// Tells the keeper that this runtime is about to end, and whether the children keep running.

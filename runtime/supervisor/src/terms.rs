@@ -59,6 +59,8 @@ pub struct Found {
     pub strangers: Vec<ReplicaProcess>,
     /// Only native rules may run, because the previous runtimes crashed.
     pub safe_mode: bool,
+    /// All healing was halted when a runtime last told the keeper.
+    pub halted: bool,
     /// How the previous runtime ended, if there was one.
     pub previous: Option<RuntimeEnd>,
     /// How many runtimes this keeper has started.

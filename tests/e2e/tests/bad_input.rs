@@ -64,7 +64,7 @@ fn a_corrupt_database_is_set_aside_and_healing_goes_on() {
 }
 
 #[test]
-fn an_unreadable_desired_state_means_to_observe_only() {
+fn an_unreadable_desired_state_means_halted_until_resumed() {
     let mut heald = start(&victim("web"));
     until(PATIENCE, "it runs", || lives(&heald, "web").len(), |count| *count == 1);
     assert!(heald.ask(&["stop", "web"]).status.success());
@@ -76,9 +76,12 @@ fn an_unreadable_desired_state_means_to_observe_only() {
         .expect("the desired state has a file of its own");
     std::fs::write(&wishes, b"{ what").unwrap();
     heald.start_again();
-    assert!(heald.log().contains("observe"), "it is said loudly:\n{}", heald.log());
+    assert!(heald.log().contains("all healing is halted"), "it is said loudly:\n{}", heald.log());
     assert_eq!(std::fs::read(&wishes).unwrap(), b"{ what", "it is not overwritten");
-    let services = heald.get("/api/services");
-    assert_eq!(services["services"][0]["mode"], "observe", "{services}");
+    assert_eq!(heald.get("/api/halt")["halted"], true);
+    heald.incident(PATIENCE, "web", "it is held", |incident| incident["held"]["rule"] == "halted");
     assert_eq!(lives(&heald, "web").len(), 1, "what may be meant to be stopped is not started");
+    assert!(heald.ask(&["resume", "--all"]).status.success());
+    until(PATIENCE, "what is not known to be stopped is to run", || lives(&heald, "web").len(), |count| *count == 2);
+    assert_eq!(heald.get("/api/halt")["halted"], false);
 }

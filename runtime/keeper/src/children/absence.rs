@@ -38,7 +38,9 @@ impl Children {
 
     /// When each fallback is due.
     fn fallbacks(&self) -> impl Iterator<Item = (u64, &SlotId)> {
-        self.slots.iter().filter(|(_, slot)| slot.live.is_none()).filter_map(|(id, slot)| {
+        let hold = self.ledger.restart_hold();
+        let empty = self.slots.iter().filter(|(id, slot)| slot.live.is_none() && !hold.covers(&id.service));
+        empty.filter_map(|(id, slot)| {
             let fallback = slot.fallback.as_ref()?;
             let (end, ended_us) = fallback.ended?;
             let wanted = fallback::wants_restart(&fallback.spawn.fallback, end);

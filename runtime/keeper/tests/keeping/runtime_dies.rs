@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use heald_keeper::protocol::{ChildOrigin, End, FallbackRestart, KeeperCommand, KeeperMessage, KeeperReply, SlotId};
+use heald_keeper::protocol::{
+    ChildOrigin, End, FallbackRestart, KeeperCommand, KeeperMessage, KeeperReply, RestartHold, SlotId,
+};
 use rustix::process::Signal;
 
 use crate::rig::{TestRig, kill, lives, marked, until, zombies_of};
@@ -237,4 +239,62 @@ fn a_runtime_that_is_back_in_time_decides_itself() {
     runtime.exit();
     std::thread::sleep(Duration::from_millis(400));
     assert!(marked(&format!("{}~2", child.spawn)).is_empty());
+}
+
+/// A keeper without a runtime, whose children `held` and `free` were killed. Returns their spawn ids.
+fn both_children_die_without_a_runtime(rig: &mut TestRig, hold: RestartHold) -> (String, String) {
+    let (mut runtime, _) = rig.attached();
+    let held = runtime.spawn(rig.script("held", "exec sleep 1000")).unwrap();
+    let free = runtime.spawn(rig.script("free", "exec sleep 1000")).unwrap();
+    runtime.ask(KeeperCommand::HoldRestarts(hold)).unwrap();
+    rig.no_runtime();
+    runtime.die();
+    until("the runtime is gone", || !lives(runtime.pid));
+    for child in [&held, &free] {
+        kill(child.pid, Signal::KILL);
+        until("the child is gone", || !lives(child.pid));
+    }
+    (held.spawn, free.spawn)
+}
+
+#[test]
+fn a_paused_service_is_not_restarted_without_a_runtime() {
+    let mut rig = TestRig::new(&["absence=200", "backoff=20", "backoff_max=20"]);
+    let hold = RestartHold { halted: false, services: ["held".to_owned()].into() };
+    let (held, free) = both_children_die_without_a_runtime(&mut rig, hold);
+    until("the other is back", || marked(&format!("{free}~2")).len() == 1);
+    kill(marked(&format!("{free}~2"))[0], Signal::KILL);
+    // The held one would be started before the other is for the second time.
+    until("the other is back again", || marked(&format!("{free}~3")).len() == 1);
+    assert!(marked(&format!("{held}~2")).is_empty());
+    // With the operator's word its own line applies again.
+    rig.allow_runtime();
+    let (mut runtime, hello) = rig.attached();
+    assert!(!hello.halted);
+    runtime.ask(KeeperCommand::HoldRestarts(RestartHold::default())).unwrap();
+    rig.no_runtime();
+    runtime.die();
+    until("it is back", || marked(&format!("{held}~2")).len() == 1);
+}
+
+#[test]
+fn a_halted_heald_restarts_nothing_without_a_runtime_and_the_next_runtime_is_told() {
+    let mut rig = TestRig::new(&["absence=200", "backoff=20", "backoff_max=20"]);
+    let hold = RestartHold { halted: true, services: Default::default() };
+    let (held, free) = both_children_die_without_a_runtime(&mut rig, hold);
+    rig.allow_runtime();
+    // Runtimes that never take over, until the absence is long over.
+    let absent = Instant::now();
+    while absent.elapsed() < Duration::from_millis(600) {
+        rig.runtime().die();
+    }
+    let (runtime, hello) = rig.attached();
+    assert!(hello.halted);
+    assert_eq!(hello.children, []);
+    // The keeper's own death does not end it.
+    rig.kill_both(&runtime);
+    rig.restart_keeper();
+    let (_runtime, hello) = rig.attached();
+    assert!(hello.halted);
+    assert!(marked(&format!("{held}~2")).is_empty() && marked(&format!("{free}~2")).is_empty());
 }
