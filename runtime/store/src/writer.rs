@@ -45,6 +45,10 @@ const CHECKPOINT: (usize, usize) = (2_000, 200);
 /// How many bytes of a blob weigh as much as one row.
 const ROW: usize = 512;
 
+/// How long entries that nobody waits for may wait for more. From the first row about an end of a process to the commit of its
+/// restart's intent heald takes less.
+const LINGER: Duration = Duration::from_millis(2);
+
 /// The entries of one transaction, and the commits that wait for it.
 #[derive(Debug, Default)]
 struct Batch {
@@ -174,9 +178,15 @@ impl JournalWriter {
         let Some(first) = first else { return Vec::new() };
         let mut size = weight(&first);
         let mut jobs = vec![first];
+        // Entries that nobody waits for are written together with those that somebody is about to wait for: a commit that comes a
+        // moment later does not wait for the transaction before it.
+        let until = Instant::now() + LINGER;
+        let mut hurry = !matches!(jobs.first(), Some(WriterJob::Write(_)));
         while size < BATCH {
-            let Ok(job) = self.jobs.try_recv() else { break };
+            let wait = if hurry { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+            let Ok(job) = self.jobs.recv_timeout(wait) else { break };
             size += weight(&job);
+            hurry |= !matches!(job, WriterJob::Write(_));
             jobs.push(job);
         }
         jobs
