@@ -169,6 +169,9 @@ impl ProcessEvents {
 
     /// Lets the keeper forget an end, once the journal has it.
     async fn acknowledge(self, spawn: String) {
+        /// What is done about the end comes first; should heald die before the keeper is told, the end is only told again.
+        const LATER: Duration = Duration::from_millis(50);
+        tokio::time::sleep(LATER).await;
         // The commit comes after the entry above: when it returns, the journal has the end.
         if self.journal.commit(Vec::new(), Durability::Process).await.is_err() {
             return;
