@@ -6,6 +6,7 @@ mod author;
 mod bad_input;
 mod command_line;
 mod crash;
+mod damaged_files;
 mod health_api;
 mod house;
 mod illness;
