@@ -43,6 +43,17 @@ impl PluginHandle {
         quarantine::faulted(&self.0, about, plugin, fault);
     }
 
+    /// The plug-in was removed, disabled or replaced: what was wrong with it is over, and its incident is resolved with this reason.
+    pub fn gone(&self, plugin: &PluginRef, why: &str) {
+        quarantine::gone(&self.0, plugin, why);
+    }
+
+    /// The plug-ins with an open incident.
+    pub fn with_incident(&self) -> BTreeSet<PluginName> {
+        let incidents = self.0.plugin_faults.incidents();
+        incidents.iter().filter(|(_, incident)| incident.is_open()).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Where a plug-in is in quarantine, or has failed lately.
     pub fn quarantine(&self, plugin: &PluginRef) -> Vec<Quarantine> {
         self.0.plugin_faults.tracker().of(plugin)

@@ -53,7 +53,7 @@ impl Components {
             // The time of the last write says when the component was last used.
             return std::fs::File::open(&place)?.set_modified(SystemTime::now());
         }
-        let bytes = std::fs::read(component)?;
+        let bytes = heald_store::read_file(component, BYTES)?;
         if heald_host::digest(&bytes) != digest {
             return Err(std::io::Error::other("the file has changed while it was loaded"));
         }

@@ -63,7 +63,8 @@ impl RegisteredPlugin {
             origin,
             services: None,
             plugin: None,
-            why: None,
+            // What is withheld is not loaded.
+            why: plugin_override.withheld(),
             since: Moment::EPOCH,
             plugin_override,
             loading: false,
@@ -74,7 +75,7 @@ impl RegisteredPlugin {
     pub fn used(&self) -> Use {
         let Some(plugin) = &self.plugin else { return Use::Out };
         match (self.plugin_override.word(&plugin.reference().digest), self.table.mode) {
-            (Some(OverrideKind::Disabled | OverrideKind::RolledBack), _) => Use::Out,
+            (Some(OverrideKind::Disabled | OverrideKind::RolledBack | OverrideKind::Withheld), _) => Use::Out,
             (Some(OverrideKind::Promoted), _) | (None, PluginMode::Active) => Use::Active,
             (None, PluginMode::Shadow) => Use::Shadow,
             // A canary that replaces no plug-in has nothing to be compared with.
@@ -90,6 +91,7 @@ impl RegisteredPlugin {
             _ if self.loading => PluginState::Loading,
             Some(OverrideKind::Disabled) => PluginState::Disabled,
             Some(OverrideKind::RolledBack) => PluginState::RolledBack,
+            Some(OverrideKind::Withheld) => PluginState::Failed,
             _ if self.plugin.is_none() => PluginState::Failed,
             _ => PluginState::Running,
         }

@@ -58,8 +58,7 @@ impl HealthBody {
         let measure = |name: &str| details.get(name).and_then(number);
         let mut values = BTreeMap::new();
         if let Some(Value::Object(custom)) = details.get("custom_metrics") {
-            let fitting = custom.iter().filter(|(name, _)| !name.is_empty() && name.len() <= WORD);
-            values.extend(fitting.filter_map(|(name, value)| Some((name.clone(), number(value)?))).take(VALUES));
+            values.extend(custom.iter().filter_map(|(name, value)| Some((metric(name)?, number(value)?))).take(VALUES));
         }
         values.extend(measure("response_time").map(|millis| ("response_time_ms".to_owned(), millis)));
         Self {
@@ -86,6 +85,13 @@ fn word(value: &Value) -> Option<String> {
         Value::Number(number) if matches!(number.as_u64(), Some(0 | 1)) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// The name of a custom metric without control characters, which would reach terminals and labels. A name that is too long
+/// is left out: cut short, it could be another's.
+fn metric(name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    (!name.is_empty() && name.len() <= WORD).then_some(name)
 }
 
 /// A metric value, quantised so that the stored value is the judged value.
@@ -148,6 +154,13 @@ mod tests {
     fn what_is_not_measured_is_not_zero() {
         let answer = HealthBody::read(br#"{"details":{"cpu_usage":"high","memory_usage":null,"error_rate":-3}}"#);
         assert_eq!(answer, HealthBody::default());
+    }
+
+    #[test]
+    fn control_characters_in_the_name_of_a_metric_are_left_out() {
+        let answer = HealthBody::read(br#"{"details":{"custom_metrics":{"qu\u001b[31meue\n":7,"\u0000":1}}}"#);
+        let names: Vec<_> = answer.values.keys().collect();
+        assert_eq!(names, ["qu[31meue"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::ports::{ProberPorts, StatusChange};
 use crate::prepared::PreparedCheck;
 use crate::result::{CheckResult, UNABLE, ending};
 use crate::service::ServiceProbes;
-use crate::state::{CheckView, ProbeState};
+use crate::state::{CheckView, METRICS, ProbeState};
 
 /// One configured probe, ready to run.
 #[derive(Debug)]
@@ -196,7 +196,13 @@ impl MonitoredService {
         }
         if started.generation == state.generation && !state.held {
             state.pulse.last_check = Some(started.at);
-            state.keep_metrics(&sample);
+            if state.keep_metrics(&sample) {
+                let told = format!(
+                    "the service reports ever new names of metrics; the newest {METRICS} are kept, and the oldest are forgotten"
+                );
+                tracing::warn!("{}: {told}", self.service);
+                sample.message.get_or_insert(told);
+            }
             if let Some(ok) = sample.ok {
                 let roll = self.ports.entropy.roll();
                 let counted = state.count(ok, &sample) && probe.role != Role::Startup;

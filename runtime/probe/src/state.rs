@@ -2,17 +2,26 @@
 //!
 //! It is pure: [`crate::monitor`] holds the lock, reads the clock and reports changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heald_breaker::{BreakerConfig, Circuit};
 use heald_control::ProbeStatus;
 use heald_model::{Health, Moment, PROCESS_PROBE, ProbeId, Replica, Sample};
+
+/// The most metric names of a service that are kept. A check has 64 custom ones at most; with more names than this a service
+/// makes up new ones, and would fill the memory with them.
+pub(crate) const METRICS: usize = 256;
 
 /// The state that the checks of a service made.
 pub(crate) struct ProbeState {
     pub(crate) circuit: Circuit,
     pub(crate) pulse: ProbeStatus,
     pub(crate) views: BTreeMap<(ProbeId, Option<Replica>), CheckView>,
+    /// When each metric was last seen, counted in samples: the ones that were not seen for longest go first.
+    pub(crate) seen: BTreeMap<String, u64>,
+    pub(crate) samples: u64,
+    /// It was told that the service has too many metrics.
+    pub(crate) told: bool,
     /// Counts actions, holds and releases. A check that began in an earlier generation changes nothing.
     pub(crate) generation: u64,
     pub(crate) incarnation: Option<u64>,
@@ -46,6 +55,9 @@ impl ProbeState {
             circuit: Circuit::new(breaker),
             pulse: ProbeStatus::default(),
             views: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            samples: 0,
+            told: false,
             generation: 0,
             incarnation: None,
             starting,
@@ -109,12 +121,25 @@ impl ProbeState {
         first
     }
 
-    /// Keeps the newest metrics.
-    pub(crate) fn keep_metrics(&mut self, sample: &Sample) {
+    /// Keeps the newest metrics. Returns true the first time that there are too many names: the oldest are then forgotten.
+    pub(crate) fn keep_metrics(&mut self, sample: &Sample) -> bool {
         let named = [("cpu", sample.cpu), ("memory", sample.memory), ("error_rate", sample.error_rate)];
         let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        self.pulse.metrics.extend(named);
-        self.pulse.metrics.extend(sample.values.iter().map(|(name, value)| (name.clone(), *value)));
+        self.samples += 1;
+        for (name, value) in named.chain(sample.values.iter().map(|(name, value)| (name.clone(), *value))) {
+            self.seen.insert(name.clone(), self.samples);
+            self.pulse.metrics.insert(name, value);
+        }
+        let over = self.seen.len().saturating_sub(METRICS);
+        if over == 0 {
+            return false;
+        }
+        let oldest: BTreeSet<(u64, String)> = self.seen.iter().map(|(name, at)| (*at, name.clone())).collect();
+        for (_, name) in oldest.into_iter().take(over) {
+            self.seen.remove(&name);
+            self.pulse.metrics.remove(&name);
+        }
+        !std::mem::replace(&mut self.told, true)
     }
 
     /// The health of the service, and why it is unhealthy.

@@ -290,3 +290,23 @@ async fn the_machine_is_measured() {
     let host = rig.prober.host();
     assert!(host.values().all(|value| (0.0..=100.0).contains(value)) && host["memory"] > 0.0, "{host:?}");
 }
+
+#[tokio::test]
+async fn a_service_that_invents_names_of_metrics_keeps_the_newest_and_is_told_once() {
+    let mut stub = Stub::serving(Act::Code(200));
+    let mut rig = TestRig::start(vec![service("s", vec![http(stub.url())])]);
+    for check in 0..20 {
+        let names: Vec<String> = (0..64).map(|n| format!("\"m{check}_{n}\":1")).collect();
+        stub.serve(Act::Body(format!(
+            "{{\"details\":{{\"cpu_usage\":5,\"custom_metrics\":{{{}}}}}}}",
+            names.join(",")
+        )));
+        rig.check("s").await;
+    }
+    let metrics = rig.pulse("s").metrics;
+    assert_eq!(metrics.len(), 256);
+    assert!(metrics.contains_key("cpu") && metrics.contains_key("m19_0") && !metrics.contains_key("m0_0"));
+    let told = |sample: &Sample| sample.message.as_deref().is_some_and(|message| message.contains("ever new names"));
+    assert_eq!(rig.seen().iter().filter(|sample| told(sample)).count(), 1);
+    assert_eq!(rig.pulse("s").health, Health::Healthy);
+}

@@ -146,7 +146,7 @@ mod tests {
 
     impl Watch {
         fn log_of(database: &Path) -> Self {
-            let log = crate::lock::beside(database, "-wal");
+            let log = crate::files::beside(database, "-wal");
             let (most, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
             let (largest, ended) = (Arc::clone(&most), Arc::clone(&over));
             let thread = std::thread::spawn(move || {
@@ -242,7 +242,7 @@ mod tests {
         assert!(store.degraded().is_none());
         assert_eq!(store.newest_seq().await, 64 * 64);
         outside.execute_batch("COMMIT").unwrap();
-        let log = crate::lock::beside(&path, "-wal");
+        let log = crate::files::beside(&path, "-wal");
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::fs::metadata(&log).unwrap().len() > TRUNCATE {
             assert!(Instant::now() < deadline, "the log stays long");

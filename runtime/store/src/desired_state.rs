@@ -5,11 +5,9 @@
 //! overwritten: it stays until the first change and is then set aside. Until then heald must only observe.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use heald_engine::ports::DesiredStates;
@@ -17,10 +15,12 @@ use heald_model::JournalError;
 use heald_model::{Desired, ServiceName};
 use serde::{Deserialize, Serialize};
 
-use crate::lock::beside;
+use crate::files::{read_text, replace_file, set_aside};
 
 /// The version of the file format.
 const VERSION: u32 = 1;
+/// The most that is read of a file. A thousand services take 50 KB.
+const LIMIT: u64 = 16 << 20;
 
 /// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,7 +158,7 @@ impl SharedDocument {
 }
 
 fn read(path: &Path) -> Result<KnownStates, String> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path, LIMIT) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KnownStates::default()),
         Err(error) => return Err(error.to_string()),
@@ -174,31 +174,4 @@ fn write(path: &Path, document: &DesiredStateDocument) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(document)?;
     text.push(b'\n');
     replace_file(path, &text)
-}
-
-/// Replaces a file so that at every moment, and after a crash, either the old or the new content is there as a whole.
-/// The new content is durable when this returns.
-///
-/// # Errors
-///
-/// When the file system refuses; the old file is then still there.
-pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let new = beside(path, ".new");
-    let mut file = File::create(&new)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The rename is durable once the folder is synced.
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
-fn set_aside(path: &Path) -> io::Result<()> {
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let names = (0..)
-        .map(|n: u32| if n == 0 { format!(".unreadable-{seconds}") } else { format!(".unreadable-{seconds}-{n}") });
-    let aside = names.map(|ending| beside(path, &ending)).find(|aside| !aside.exists());
-    let aside = aside.unwrap_or_else(|| beside(path, ".unreadable"));
-    tracing::warn!(aside = %aside.display(), "the unreadable desired state is set aside");
-    fs::rename(path, aside)
 }

@@ -20,6 +20,7 @@ mod columns;
 mod config;
 mod desired_state;
 mod error;
+mod files;
 mod health;
 mod jobs;
 mod lock;
@@ -51,8 +52,9 @@ use tokio::sync::{broadcast, oneshot};
 pub use crate::archive::{Archive, TapeReader};
 pub use crate::calls::{CallPage, UnreadableCall};
 pub use crate::config::StoreConfig;
-pub use crate::desired_state::{DesiredStateFile, OpenedDesiredState, replace_file};
+pub use crate::desired_state::{DesiredStateFile, OpenedDesiredState};
 pub use crate::error::StoreError;
+pub use crate::files::{read_file, read_text, replace_file, set_aside};
 pub use crate::health::Degraded;
 pub use crate::retention::Trimmed;
 pub use crate::row::NodeIdentity;
@@ -235,6 +237,14 @@ impl Store {
     /// When the database cannot be read.
     pub async fn entries_since(&self, since: Moment) -> Result<Vec<Entry>, JournalError> {
         self.readers.read_at_start(move |connection| read::entries_since(connection, since)).await
+    }
+
+    /// Every recorded move of a plug-in, oldest first. It reads the whole journal.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn plugin_moves(&self) -> Result<Vec<Entry>, JournalError> {
+        self.readers.read_at_start(read::plugin_moves).await
     }
 
     /// The fix catalog, with everything it needs to go on learning.

@@ -5,11 +5,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::StoreError;
+use crate::files::{beside, open_regular};
 
 /// The word behind the holder's process id once damage was seen.
 const SUSPECT: &str = "suspect";
@@ -27,8 +29,9 @@ impl Lock {
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let beside = beside(path, ".lock");
         let failed = |source: io::Error| StoreError::Io { path: beside.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&beside).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = open_regular(&beside, &mut options).map_err(failed)?;
         let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
         let mut said = String::new();
         // What the file says is for people and for `suspect`; nothing depends on it being readable.
@@ -62,13 +65,6 @@ fn say(file: &mut File, suspect: bool) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// The path with an extension appended to the file name.
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +78,15 @@ mod tests {
         assert!(said.contains(&format!("in use by another heald (pid {})", std::process::id())), "{said}");
         drop(first);
         Lock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_fifo_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heald.db");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, beside(&path, ".lock"), fifo, mode, 0).unwrap();
+        assert!(matches!(Lock::take(&path), Err(StoreError::Io { source, .. }) if source.to_string().contains("FIFO")));
     }
 
     #[test]

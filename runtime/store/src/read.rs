@@ -276,6 +276,14 @@ pub(crate) fn entries_since(connection: &Connection, since: Moment) -> rusqlite:
     rows.map(|row| row.map(|row| row.entry)).collect()
 }
 
+/// The moves of plug-ins that are in the journal, oldest first. This reads every row.
+pub(crate) fn plugin_moves(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+    let sql = format!("SELECT {} FROM journal WHERE kind = 'plugin-moved' ORDER BY seq", row::COLUMNS);
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], row::read)?;
+    rows.map(|row| row.map(|row| row.entry)).collect()
+}
+
 /// The whole catalog.
 pub(crate) fn catalog(connection: &Connection) -> rusqlite::Result<Catalog> {
     crate::project::read_catalog(connection, false)

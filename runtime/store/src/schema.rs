@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::{StoreError, is_damage};
-use crate::lock::beside;
+use crate::files::beside;
 
 /// The migrations. Each brings the schema from its index to index + 1, once and in one transaction. A released migration
 /// is never edited.
@@ -63,6 +63,13 @@ pub(crate) fn open(path: &Path, suspect: bool) -> Result<Database, StoreError> {
 fn attempt(path: &Path, suspect: bool) -> Result<Database, StoreError> {
     let failed = |source| StoreError::Database { path: path.into(), source };
     let size = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            // SQLite would open a FIFO or a device. It says what is wrong with a folder.
+            return Err(StoreError::Io {
+                path: path.into(),
+                source: std::io::Error::other("it is not a regular file"),
+            });
+        }
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(source) => return Err(StoreError::Io { path: path.into(), source }),

@@ -91,3 +91,16 @@ async fn changes_at_the_same_time_are_all_kept() {
     }
     assert_eq!(DesiredStateFile::open(&path).file.all().len(), 20);
 }
+
+#[tokio::test]
+async fn a_fifo_in_place_of_the_file_is_unreadable_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("heald.desired.json");
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+    let opened = DesiredStateFile::open(&path);
+    assert!(opened.unreadable && opened.file.halted());
+    assert!(opened.notes[0].contains("it is a FIFO"), "{:?}", opened.notes);
+    opened.file.set_desired(&name("web"), Desired::Stopped).await.unwrap();
+    assert_eq!(DesiredStateFile::open(&path).file.desired(&name("web")), Desired::Stopped);
+}

@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod crash;
 mod halt;
+mod damaged_files;
 mod health_api;
 mod house;
 mod illness;

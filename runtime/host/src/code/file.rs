@@ -1,10 +1,14 @@
 //! Reads a component's file, and bounds its size.
 //!
-//! It refuses a file that is too large, and looks at nothing else.
+//! It refuses what is not a regular file (opening a FIFO would wait for its writer) and a file that is too large, and looks
+//! at nothing else.
 
-use std::fs::File;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// Bytes of a component. Those with a Python interpreter in them have 18 MB.
 const LIMIT: u64 = 64 << 20;
@@ -43,7 +47,16 @@ pub enum FileError {
 /// The bytes of a file, at most one more than is allowed.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let broken = |source| FileError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(broken)?;
+    let regular = |metadata: Metadata| match metadata.is_file() {
+        true if metadata.len() > LIMIT => Err(FileError::TooLarge { size: metadata.len(), limit: LIMIT }),
+        true => Ok(()),
+        false => Err(broken(io::Error::other("it is not a regular file"))),
+    };
+    // Looking first leaves a device untouched; looking at what was opened is what counts.
+    regular(std::fs::metadata(path).map_err(broken)?)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(broken)?;
+    regular(file.metadata().map_err(broken)?)?;
     let mut bytes = Vec::new();
     // The extra byte shows that a file is too large, whatever size its file system reports.
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
@@ -54,4 +67,21 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 pub(crate) fn judge_size(bytes: &[u8]) -> Result<(), FileError> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if size > LIMIT { Err(FileError::TooLarge { size, limit: LIMIT }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifo_a_device_and_a_huge_file_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, huge) = (folder.path().join("x.wasm"), folder.path().join("huge.wasm"));
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::File::create(&huge).unwrap().set_len(20 << 30).unwrap();
+        assert!(matches!(read(&fifo), Err(FileError::Read { .. })));
+        assert!(matches!(read(Path::new("/dev/zero")), Err(FileError::Read { .. })));
+        assert!(matches!(read(&huge), Err(FileError::TooLarge { .. })));
+    }
 }

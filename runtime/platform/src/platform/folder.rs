@@ -4,6 +4,9 @@
 //! the services that the plug-in serves. heald reads a file only when it has not changed for a moment, so that a file that is still
 //! being copied is not taken for a broken one. heald scans the folder twice a second: that works on every file system, for moved files,
 //! and for the links of a mounted configuration map.
+//!
+//! What is not a regular file (a FIFO, a device) or is too large is refused with an incident about the plug-in, and is not opened. A folder
+//! that does not answer holds up nothing: its plug-ins come when it answers.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -23,6 +26,10 @@ use crate::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin};
 
 /// The period of the scans; also how long a file must stay unchanged.
 const PERIOD: Duration = Duration::from_millis(500);
+/// The longest that the start waits for the folder, which may be on a network that does not answer.
+const SCAN: Duration = Duration::from_secs(3);
+/// The most that is read of a `NAME.toml`.
+const TABLE_LIMIT: u64 = 1 << 20;
 
 /// A plug-in of the folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,15 +37,18 @@ pub(super) struct Dropped {
     pub(super) table: PluginConfig,
     file: PathBuf,
     services: Option<Vec<ServiceName>>,
-    /// Why its `NAME.toml` cannot be read.
+    /// Why its `NAME.toml` cannot be read, or why its component is no file.
     pub(super) problem: Option<String>,
 }
 
 impl Dropped {
     pub(super) fn register(self, plugin_override: PluginOverride) -> RegisteredPlugin {
         let services = self.services.map(|services| services.into_iter().collect());
+        // What stays out in any case need not be repaired first.
+        let why = plugin_override.withheld().or(self.problem);
         RegisteredPlugin {
             services,
+            why,
             ..RegisteredPlugin::new(self.table, PluginOrigin::Folder { file: self.file }, plugin_override)
         }
     }
@@ -73,41 +83,48 @@ fn stamps(folder: &Path) -> std::io::Result<Stamps> {
         }
         // A file that vanished since the listing is skipped.
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_file() {
-            let beside = std::fs::metadata(path.with_extension("toml")).ok();
-            found.insert(path, (stamp(&metadata), beside.as_ref().map(stamp)));
-        }
+        let beside = std::fs::metadata(path.with_extension("toml")).ok();
+        found.insert(path, (stamp(&metadata), beside.as_ref().map(stamp)));
     }
     Ok(found)
 }
 
 /// The plug-ins of the folder, and the stamps by which a change is noticed.
-pub(super) fn scan(folder: Option<&Path>) -> (Stamps, Vec<Dropped>) {
+pub(super) async fn scan(folder: Option<PathBuf>) -> (Stamps, Vec<Dropped>) {
     let Some(folder) = folder else { return Default::default() };
-    match stamps(folder) {
-        Ok(found) => {
+    let looking = {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || {
+            let found = stamps(&folder)?;
             let dropped = found.keys().filter_map(|path| read(path)).collect();
-            (found, dropped)
-        }
-        Err(error) => {
-            tracing::error!(folder = %folder.display(), "the folder of plug-ins cannot be read: {error}");
-            Default::default()
-        }
-    }
+            Ok::<_, std::io::Error>((found, dropped))
+        })
+    };
+    let why = match tokio::time::timeout(SCAN, looking).await {
+        Ok(Ok(Ok(found))) => return found,
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not answer; its plug-ins are loaded when it does".into(),
+    };
+    tracing::error!(folder = %folder.display(), "the folder of plug-ins cannot be read: {why}");
+    Default::default()
 }
 
 fn read(path: &Path) -> Option<Dropped> {
     let name = path.file_stem()?.to_str()?;
     let beside = path.with_extension("toml");
     let broken = |why: String| format!("{}: {why}", beside.display());
-    let said = match std::fs::read_to_string(&beside) {
+    let said = match heald_store::read_text(&beside, TABLE_LIMIT) {
         Ok(text) => toml::from_str(&text).map_err(|error| broken(error.to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Beside::default()),
         Err(error) => Err(broken(error.to_string())),
     };
     let whole = |said: Beside| {
         let table = table(name, path, said.table).map_err(|error| broken(error.to_string()))?;
-        Ok(Dropped { table, file: path.to_owned(), services: said.services, problem: None })
+        // The host looks again when it reads the component; here nothing is opened.
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let problem = (!is_file).then(|| format!("{}: it is not a regular file", path.display()));
+        Ok(Dropped { table, file: path.to_owned(), services: said.services, problem })
     };
     let file = path.to_owned();
     said.and_then(whole)
@@ -174,7 +191,11 @@ impl Platform {
 
     /// Loads a file that is new or has changed.
     async fn take_in(&self, path: &Path) {
-        let Some(dropped) = read(path) else { return };
+        let reading = {
+            let path = path.to_owned();
+            tokio::task::spawn_blocking(move || read(&path)).await
+        };
+        let Ok(Some(dropped)) = reading else { return };
         let name = dropped.table.name.clone();
         let _turn = self.changing.lock().await;
         let mut registry = self.registry();
@@ -184,8 +205,9 @@ impl Platform {
                 format!("{}: the configuration has a plug-in of that name; give the file another", path.display());
             return self.reject(&name, why);
         }
-        let plugin_override = self.override_of(&name);
-        let problem = dropped.problem.clone().or_else(|| trial_problem(&dropped.table, &registry));
+        let plugin_override = self.override_of(&dropped.table);
+        let withheld = plugin_override.withheld();
+        let problem = withheld.or(dropped.problem.clone()).or_else(|| trial_problem(&dropped.table, &registry));
         let mut candidate = dropped.register(plugin_override);
         match problem {
             Some(problem) => candidate.why = Some(problem),
@@ -211,8 +233,12 @@ impl Platform {
                 self.keep_old(&name, why, "folder");
             }
             (false, _) => {
+                let disabled = candidate.disabled();
                 self.list_unused(registry, candidate);
-                self.reject(&name, why);
+                // Whoever disabled a plug-in need not hear what else is wrong with it.
+                if !disabled {
+                    self.reject(&name, why);
+                }
             }
             (true, old) => {
                 let reference = candidate.reference();
@@ -222,6 +248,7 @@ impl Platform {
                     Ok(()) => {
                         self.restart_trial(&name, &registered);
                         let to = if old.is_some() { "reloaded" } else { "loaded" };
+                        self.gone(&reference, "another file was loaded");
                         self.tell(reference, to, "folder", path.display().to_string());
                     }
                     Err(why) if old.as_ref().is_some_and(|old| old.plugin.is_some()) => {
@@ -244,7 +271,13 @@ impl Platform {
         let _turn = self.changing.lock().await;
         let mut registry = self.registry();
         let its = |registered: &&RegisteredPlugin| matches!(&registered.origin, PluginOrigin::Folder { file } if file == path);
-        let Some(registered) = registry.values().find(its).cloned() else { return };
+        let Some(registered) = registry.values().find(its).cloned() else {
+            // A file that was refused because the configuration has a plug-in of its name.
+            if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
+                self.gone(&nameless(&name.into()), "the file was removed");
+            }
+            return;
+        };
         registry.remove(&registered.table.name);
         if let Err(why) = self.change(registry, None).await {
             tracing::error!(plugin = %registered.table.name, "cannot be unloaded: {why}");
@@ -254,6 +287,7 @@ impl Platform {
             ports.healer.plugins().end_trial(&registered.table.name);
         }
         self.tell(registered.reference(), "unloaded", "folder", "its file was taken away");
+        self.gone(&registered.reference(), "the plug-in was removed");
     }
 
     /// Lists a plug-in that is not used: it is loading, or could not be loaded.

@@ -23,8 +23,8 @@ use crate::action_executor::ActionExecutor;
 use crate::chain_resolver::ChainResolver;
 use crate::components::{Components, components_dir};
 use crate::consult::Consultants;
-use crate::overrides::{OverrideFile, OverrideKind, PluginOverride};
-use crate::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, Use};
+use crate::overrides::{OverrideFile, OverrideKind, Overrides, PluginOverride};
+use crate::registry::{PluginOrigin, PluginRegistry, RegisteredPlugin, Use, nameless};
 use crate::self_test;
 
 /// The longest time that heald's start waits for plug-ins. Loading one from the cache takes some milliseconds. Compiling one with an
@@ -39,8 +39,7 @@ pub struct Platform {
     store: Arc<Store>,
     components: Components,
     override_file: OverrideFile,
-    /// The override of each plug-in by name. It holds also while the plug-in's file is away.
-    overrides: Mutex<BTreeMap<PluginName, PluginOverride>>,
+    overrides: Mutex<Overrides>,
     registry: RwLock<PluginRegistry>,
     /// The plug-ins that were still loading when heald began.
     late: Mutex<Vec<(PluginName, Fetching)>>,
@@ -87,7 +86,15 @@ impl Platform {
     /// `idle` no plug-in is loaded: heald died repeatedly, and plug-ins might be why.
     pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, ChainResolver, Vec<String>) {
         let Parts { host, config, clock, store } = parts;
-        let (override_file, known, note) = OverrideFile::open(override_path(&config.store));
+        let (override_file, mut overrides, note) = OverrideFile::open(override_path(&config.store));
+        if let Some(note) = &note {
+            tracing::error!("{note}");
+            match store.plugin_moves().await {
+                Ok(moves) if override_file.is_broken() => overrides.recall(&moves),
+                Ok(_) => {}
+                Err(error) => tracing::error!("nor does the journal tell what was decided about plug-ins: {error}"),
+            }
+        }
         let platform = Self {
             host,
             components: Components::at(components_dir(&config.store)),
@@ -95,7 +102,7 @@ impl Platform {
             clock,
             store,
             override_file,
-            overrides: Mutex::new(known.clone()),
+            overrides: Mutex::new(overrides.clone()),
             late: Mutex::default(),
             scanned: Mutex::default(),
             idle,
@@ -106,27 +113,33 @@ impl Platform {
         };
         let mut registry = PluginRegistry::new();
         for table in &platform.config.plugin {
-            let plugin_override = known.get(&table.name).cloned().unwrap_or_default();
+            let plugin_override = overrides.of(table);
             registry.insert(
                 table.name.clone(),
                 RegisteredPlugin::new(table.clone(), PluginOrigin::Configuration, plugin_override),
             );
         }
-        let (scanned, found) = folder::scan(platform.config.plugins.folder.as_deref());
+        let (scanned, found) = folder::scan(platform.config.plugins.folder.clone()).await;
         *platform.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scanned;
+        let mut clashes = Vec::new();
         for dropped in found {
             let name = dropped.table.name.clone();
-            if let Some(known) = registry.get_mut(&name) {
-                let why = "the watched folder has a file of that name too, which is not used";
-                tracing::error!(plugin = %name, "{why}");
-                known.why = Some(why.into());
+            if registry.contains_key(&name) {
+                clashes.push(name);
                 continue;
             }
-            let (plugin_override, why) = (known.get(&name).cloned().unwrap_or_default(), dropped.problem.clone());
-            registry.insert(name, RegisteredPlugin { why, ..dropped.register(plugin_override) });
+            let plugin_override = overrides.of(&dropped.table);
+            registry.insert(name, dropped.register(plugin_override));
         }
         if !idle {
             platform.load_all(&mut registry).await;
+        }
+        for name in clashes {
+            let why = "the watched folder has a file of that name too, which is not used";
+            tracing::error!(plugin = %name, "{why}");
+            if let Some(registered) = registry.get_mut(&name) {
+                registered.why.get_or_insert(why.into());
+            }
         }
         let resolved = ChainResolver::of(&platform.config, &registry).await;
         for (name, why) in &resolved.faults {
@@ -143,8 +156,25 @@ impl Platform {
     /// Reports the plug-ins that could not be loaded, watches the folder and judges trials. Returns the tasks.
     pub fn start(self: &Arc<Self>, ports: PlatformPorts) -> Vec<tokio::task::JoinHandle<()>> {
         for registered in self.registry().values() {
-            let Some(why) = &registered.why else { continue };
+            // Whoever disabled a plug-in need not hear what else is wrong with it.
+            let Some(why) = registered.why.as_ref().filter(|_| !registered.disabled()) else { continue };
             ports.healer.plugins().faulted(None, &registered.reference(), &Fault::new(FaultCause::Load, why.clone()));
+        }
+        let plugins = ports.healer.plugins();
+        if self.override_file.is_broken()
+            && let Some(why) = self.overrides.lock().unwrap_or_else(PoisonError::into_inner).unknown()
+        {
+            let why = format!("the decisions about plug-ins cannot be read: {why}");
+            plugins.faulted(None, &nameless(&self.override_file.name()), &Fault::new(FaultCause::Load, why));
+        } else {
+            plugins.gone(&nameless(&self.override_file.name()), "the decisions about plug-ins can be read again");
+        }
+        // What was removed from the configuration or the folder while heald was away.
+        let known = self.registry();
+        for name in plugins.with_incident() {
+            if name != self.override_file.name() && !known.contains_key(&name) {
+                plugins.gone(&nameless(&name), "the plug-in was removed");
+            }
         }
         // Only `start` sets it, and it is called once.
         let _ = self.ports.set(ports);
@@ -301,16 +331,29 @@ impl Platform {
     ) -> std::io::Result<()> {
         let all = {
             let mut overrides = self.overrides.lock().unwrap_or_else(PoisonError::into_inner);
-            overrides.insert(name.clone(), plugin_override.clone());
+            overrides.set(name.clone(), plugin_override.clone());
             overrides.clone()
         };
         let file = self.override_file.clone();
-        tokio::task::spawn_blocking(move || file.write(all)).await.map_err(std::io::Error::other)?
+        let was_broken = file.is_broken();
+        tokio::task::spawn_blocking(move || file.write(&all)).await.map_err(std::io::Error::other)??;
+        if was_broken {
+            let why = "the file was set aside, and a new one has what is decided from now on";
+            self.gone(&nameless(&self.override_file.name()), why);
+        }
+        Ok(())
     }
 
-    /// The override of the plug-in of that name.
-    fn override_of(&self, name: &PluginName) -> PluginOverride {
-        self.overrides.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    /// The override of the plug-in of this table.
+    fn override_of(&self, table: &PluginConfig) -> PluginOverride {
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner).of(table)
+    }
+
+    /// What was wrong with a plug-in is over: its incident is resolved.
+    fn gone(&self, plugin: &PluginRef, why: &str) {
+        if let Some(ports) = self.ports.get() {
+            ports.healer.plugins().gone(plugin, why);
+        }
     }
 
     /// Records a move of a plug-in in the journal and logs it.

@@ -33,6 +33,9 @@ impl Plugins for Platform {
         let mut registry = self.registry();
         let mut candidate = registered(&registry, name)?.clone();
         let before = candidate.plugin.clone();
+        if let Some(why) = candidate.plugin_override.withheld() {
+            return Err(self.keep_old(&candidate.table.name, why, by));
+        }
         self.mark_loading(&candidate.table.name, true);
         self.load(&mut candidate).await;
         self.mark_loading(&candidate.table.name, false);
@@ -51,7 +54,10 @@ impl Plugins for Platform {
             true => self.restart_trial(&plugin, &registered),
             false => self.follow_trial(&plugin, &registered),
         }
-        self.tell(reference, "reloaded", by, if another { "another version" } else { "the same version" });
+        self.tell(reference.clone(), "reloaded", by, if another { "another version" } else { "the same version" });
+        if another {
+            self.gone(&reference, "another version was loaded");
+        }
         self.status(name)
     }
 
@@ -73,6 +79,7 @@ impl Plugins for Platform {
         let enabled = candidate.clone();
         let status = self.commit(&mut registry, candidate, "enabled", by, "as it is configured".into()).await?;
         self.restart_trial(&enabled.table.name, &enabled);
+        self.gone(&enabled.reference(), "the plug-in was enabled");
         Ok(status)
     }
 
@@ -84,7 +91,10 @@ impl Plugins for Platform {
             return Err(PluginError::NothingToDo(format!("{name} is disabled already")));
         }
         candidate.decide(OverrideKind::Disabled, by, self.now(), "an operator ordered it");
-        self.commit(&mut registry, candidate, "disabled", by, "an operator ordered it".into()).await
+        let reference = candidate.reference();
+        let status = self.commit(&mut registry, candidate, "disabled", by, "an operator ordered it".into()).await?;
+        self.gone(&reference, &format!("the plug-in is disabled ({by})"));
+        Ok(status)
     }
 
     async fn promote(&self, name: &str, by: &str) -> Result<PluginStatus, PluginError> {
@@ -162,7 +172,7 @@ impl Platform {
         let name = candidate.table.name.clone();
         let (reference, used) = (candidate.reference(), candidate.used());
         registry.insert(name.clone(), candidate.clone());
-        let before = self.override_of(&name);
+        let before = self.override_of(&candidate.table);
         let kept = self.keep_override(&name, &candidate.plugin_override).await;
         // An order that makes things safer is carried out even if it cannot be written down, and without a self-test.
         let safer = matches!(to, "disabled" | "rolled-back" | "revoked");
