@@ -115,6 +115,12 @@ impl ServiceState {
             incident.opened = incident.opened.min(now);
             incident.updated = incident.updated.min(now);
             incident.resolved = incident.resolved.map(|resolved| resolved.min(now));
+            incident.reset = incident.reset.map(|reset| reset.min(now));
+            incident.concerns.iter_mut().for_each(|concern| concern.since = concern.since.min(now));
+            for attempt in &mut incident.attempts {
+                attempt.intent.at = attempt.intent.at.min(now);
+                attempt.receipt.iter_mut().for_each(|receipt| receipt.at = receipt.at.min(now));
+            }
             if incident.is_open() {
                 // What was down is taken to be down until a check says otherwise, and what a detector said stands until it answers
                 // again.
