@@ -28,7 +28,9 @@ pub fn correlate(incidents: &[&Incident], concerns: &[Concern], now: Moment, reo
     let mut opened: Vec<&str> = Vec::new();
     for concern in concerns.iter().filter(|concern| concern.finding.severity > Severity::Info) {
         let condition = concern.finding.condition.as_str();
-        let newest = incidents.iter().filter(|incident| incident.condition == condition).max_by_key(|i| i.updated);
+        // An open one comes first: where a wall clock was ahead, one that is over can seem as new.
+        let of_condition = incidents.iter().filter(|incident| incident.condition == condition);
+        let newest = of_condition.max_by_key(|incident| (incident.is_open(), incident.updated));
         match newest {
             Some(incident) if incident.is_open() => {
                 let known = incident.concerns.iter().find(|known| known.finding.key() == concern.finding.key());
@@ -148,6 +150,21 @@ mod tests {
         assert_eq!(changes, vec![Change::Reopen(known.id, 1, down.clone())]);
         let late = Moment::from_millis(1_000_000);
         assert_eq!(correlate(&[&known], std::slice::from_ref(&down), late, WITHIN), vec![Change::Open(down)]);
+    }
+
+    #[test]
+    fn an_open_incident_is_not_passed_over_for_one_that_is_over_and_seems_as_new() {
+        let down = concern("down", None, Severity::Critical);
+        let open = incident(&down);
+        let over = Incident {
+            id: IncidentId(Uuid::max()),
+            stage: Stage::Resolved,
+            resolved: Some(Moment::EPOCH),
+            ..incident(&down)
+        };
+        for both in [[&open, &over], [&over, &open]] {
+            assert_eq!(correlate(&both, std::slice::from_ref(&down), Moment::EPOCH, WITHIN), vec![]);
+        }
     }
 
     #[test]

@@ -35,7 +35,12 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
                 relapsed.extend(attempt.map(|attempt| (id, attempt.clone())));
                 (id, Record::Opened { condition: concern.finding.condition.clone(), concern, parent, reopened })
             }
-            Change::Concern(id, concern) => (id, Record::Concerned { concern }),
+            Change::Concern(id, concern) => {
+                // Of several checks that see the same fault, another one may have been the first to find it this time.
+                let attempt = state.incidents.get(&id).and_then(|incident| relapse(incident, &concern, parent));
+                relapsed.extend(attempt.map(|attempt| (id, attempt.clone())));
+                (id, Record::Concerned { concern })
+            }
             Change::Clear(id, condition, subject) => (id, Record::Cleared { condition, subject }),
         };
         if let Record::Opened { .. } = record {
@@ -71,9 +76,14 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
 
 /// The attempt that had healed what is back now, if no other cause explains it.
 fn relapse<'a>(incident: &'a Incident, concern: &Concern, cause: Option<IncidentId>) -> Option<&'a Attempt> {
-    let attempt = incident.last_settled()?;
+    // A message that was sent since heals nothing and spoils nothing.
+    let counts = |attempt: &&Attempt| {
+        let since_reset = incident.reset.is_none_or(|reset| attempt.intent.at > reset);
+        since_reset && attempt.intent.class != Class::Message && attempt.ending != Ending::Unsettled
+    };
+    let attempt = incident.attempts.iter().rev().find(counts)?;
     let same = attempt.intent.signature.as_ref() == Some(&concern.finding.signature());
-    let healed = attempt.ending == Ending::Verified(Outcome::Healed) && attempt.intent.class != Class::Message;
+    let healed = attempt.ending == Ending::Verified(Outcome::Healed);
     (same && healed && cause.is_none()).then_some(attempt)
 }
 
@@ -101,9 +111,11 @@ pub(crate) fn recovered(ctx: &Context, service: &Service) {
     }
 }
 
-/// The open incident of a dependency that explains what is wrong here.
+/// The open incident of a dependency that explains what is wrong here. One that is paused or to be stopped explains nothing: nobody
+/// is told of it.
 pub(crate) fn cause(ctx: &Context, service: &Service) -> Option<IncidentId> {
-    service.spec().depends_on.iter().find_map(|name| ctx.services.get(name)?.snapshot().critical)
+    let needed = |name| ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running);
+    service.spec().depends_on.iter().find_map(|name| needed(name)?.snapshot().critical)
 }
 
 /// The services that need this one, also by way of others.
@@ -143,7 +155,7 @@ pub(crate) fn resolve_if_quiet(ctx: &Context, service: &Service) {
     let over: Vec<Entry> = state
         .incidents
         .values()
-        .filter(|incident| incident.is_open() && incident.concerns.is_empty() && incident.unsettled().is_none())
+        .filter(|incident| incident.is_open() && incident.concerns.is_empty() && !is_acted_on(incident))
         .filter_map(|incident| {
             let held = state.held.get(&incident.id).copied().unwrap_or(Moment::NEVER);
             let shown = state.passed.is_some_and(|passed| passed > held || held == Moment::NEVER);
@@ -163,11 +175,17 @@ pub(crate) fn resolve_if_quiet(ctx: &Context, service: &Service) {
     }
 }
 
+/// True while an action is under way; a message holds up nothing.
+fn is_acted_on(incident: &Incident) -> bool {
+    let acts = |attempt: &&Attempt| attempt.intent.class != Class::Message;
+    incident.attempts.iter().filter(acts).any(|attempt| attempt.ending == Ending::Unsettled)
+}
+
 /// Ends every open incident of a service for this reason, but for those with an action under way.
 pub(crate) fn close_all(ctx: &Context, service: &Service, why: &str) {
     let now = ctx.now();
     let mut state = service.lock();
-    let over = state.open().into_iter().filter(|incident| incident.unsettled().is_none());
+    let over = state.open().into_iter().filter(|incident| !is_acted_on(incident));
     let entries = over.map(|incident| resolved(now, service, incident.id, why)).collect();
     ctx.enter(&mut state, entries);
     drop(state);

@@ -4,8 +4,8 @@
 //! They never fail and never take long, so a slot always has an answer in the same tick.
 
 use heald_model::{
-    Alternative, Attempt, Choice, Decision, Ending, Fact, Finding, Outcome, Proposal, Question, Role, Sample, Series,
-    Severity, Source,
+    Alternative, Attempt, Choice, Class, Decision, Ending, Fact, Finding, Outcome, Proposal, Question, Role, Sample,
+    Series, Severity, Source,
 };
 use serde_json::json;
 
@@ -46,14 +46,18 @@ fn down(series: &Series) -> Option<Finding> {
 pub fn decide(question: &Question) -> Decision {
     let incident = &question.incident;
     let healed = |attempt: &&Attempt| attempt.ending == Ending::Verified(Outcome::Healed);
-    let failed = incident.attempts.iter().rev().take_while(|attempt| !healed(attempt)).count();
+    let remedies = incident.attempts.iter().rev().filter(|attempt| attempt.intent.class != Class::Message);
+    let failed = remedies.take_while(|attempt| !healed(attempt)).count();
     let restart = question.offers.iter().find(|offer| offer.action.name == "restart");
     let (choice, reason) = match restart {
         _ if incident.condition != CONDITION => {
             (Choice::Escalate, format!("no policy knows what to do about {}", incident.condition))
         }
         None => (Choice::Escalate, "nothing can restart this service".into()),
-        Some(_) if failed >= ATTEMPTS => (Choice::Escalate, format!("{failed} restarts did not heal it")),
+        // Bringing back the dead has no last attempt.
+        Some(_) if failed >= ATTEMPTS && question.service.running >= question.service.wanted => {
+            (Choice::Escalate, format!("{failed} restarts did not heal it"))
+        }
         Some(_) => {
             let proposal = Proposal { action: "restart".into(), parameters: json!({}), verify_within: None };
             (Choice::Act(proposal), "it is down".into())

@@ -8,7 +8,8 @@ use std::time::Duration;
 use heald_model::time::text;
 use heald_model::{
     Breaker, Choice, Class, Decision, Dependency, Desired, Ending, Entry, Incident, IncidentId, Intent, IntentId,
-    Moment, Offer, Outcome, Proposal, Receipt, Record, Replica, Ruling, ServiceName, ServiceSpec, Source, Stage,
+    Moment, Offer, Outcome, Proposal, Receipt, Record, Replica, Ruling, ServiceName, ServiceSpec, Severity, Source,
+    Stage,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::context::{Context, Rest};
 use crate::guard::{self, Case, Hold, Judgement, Permit};
 use crate::incidents;
-use crate::ledger::instance;
+use crate::ledger::{Account, instance};
 use crate::ports::{ActionError, Durability};
 use crate::prove;
 use crate::service::Service;
@@ -189,7 +190,16 @@ fn stale(
     returned: Option<Moment>,
     now: Moment,
 ) -> Option<String> {
-    let judged_on = service.lock().judged_on();
+    let (judged_on, unseen) = {
+        let state = service.lock();
+        (state.judged_on(), state.unseen(incident).map(str::to_owned))
+    };
+    if let Some(check) = unseen {
+        return Some(format!(
+            "{check} has not looked at {} since heald came back; it is looked at first",
+            service.name
+        ));
+    }
     if let Some((ended, bound)) = judged_on {
         let age = now.since(ended);
         // While the circuit is open no check is made: what it opened on grows old.
@@ -203,11 +213,17 @@ fn stale(
     let fell_ill = incident.concerns.iter().map(|concern| concern.since).min()?;
     service.spec().depends_on.iter().find_map(|name| {
         let needed = ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running)?;
-        let (ended, _) = needed.lock().judged_on()?;
-        (ended < fell_ill).then(|| {
-            ask_for_look(ctx, &needed);
-            format!("{name} was not checked since {} fell ill; it is looked at first", service.name)
-        })
+        let (judged_on, undecided) = {
+            let state = needed.lock();
+            (state.judged_on(), state.undecided())
+        };
+        let why = match judged_on {
+            Some((ended, _)) if ended < fell_ill => format!("{name} was not checked since {} fell ill", service.name),
+            Some(_) if undecided => format!("{name} fails its checks, too, and may be down"),
+            _ => return None,
+        };
+        ask_for_look(ctx, &needed);
+        Some(format!("{why}; it is looked at first"))
     })
 }
 
@@ -264,7 +280,7 @@ pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, ac
     Rest {
         until: hold.until.unwrap_or(Moment::NEVER),
         for_budget: hold.rule == guard::BUDGET,
-        for_look: hold.rule == guard::STALE,
+        for_look: hold.rule == guard::STALE || hold.rule == guard::FLAPPING,
     }
 }
 
@@ -315,14 +331,19 @@ fn some_of(names: &[ServiceName]) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// After people were told about a process that does not stay up, it is still brought back at the longest back-off, where the
-/// decision is to escalate.
+/// Telling people brings back no process. After they were told of one that does not stay up, it is still brought back at the
+/// longest back-off, where the decision is to escalate; and where the decision is a message that was sent, it is brought back now.
 pub(crate) fn insist(ctx: &Context, service: &Service, incident: &Incident, decision: &Decision) -> Option<Decision> {
     let due = decision.choice == Choice::Escalate
         && incident.stage == Stage::Escalated
         && ctx.has_died(service)
         && ctx.now().since(incident.updated) >= ctx.config.backoff.max;
-    due.then(|| Decision {
+    let said = match &decision.choice {
+        Choice::Act(proposal) => was_said(ctx, service, incident, &proposal.action),
+        Choice::Escalate | Choice::NoAction | Choice::Pass => false,
+    };
+    let dead = said && incident.severity == Severity::Critical && ctx.has_died(service);
+    (due || dead).then(|| Decision {
         choice: Choice::Act(Proposal { action: "restart".into(), parameters: json!({}), verify_within: None }),
         confidence: 0.1,
         reason: "people were told; a dead process is still tried now and then".into(),
@@ -331,6 +352,12 @@ pub(crate) fn insist(ctx: &Context, service: &Service, incident: &Incident, deci
         again_in: None,
         source: Source::Native,
     })
+}
+
+/// True if the action is a message, and people were told it in this incident.
+fn was_said(ctx: &Context, service: &Service, incident: &Incident, action: &str) -> bool {
+    let said = |account: &Account| account.told.contains_key(&(action.to_owned(), Some(incident.id)));
+    disruptive(ctx, service, action) == Some(false) && ctx.ledger().account(&service.name).is_some_and(said)
 }
 
 /// The lives that a diagnosis is about: an action touches these, or none.
@@ -356,20 +383,25 @@ pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit, 
     if intend(ctx, service, &permit).await.is_err() {
         return;
     }
-    if intent.class != Class::Message && Diagnosed::now(ctx, service).of(&intent) != diagnosed.of(&intent) {
+    if Diagnosed::now(ctx, service).of(&intent) != diagnosed.of(&intent) {
         let why = "the processes are not those that were diagnosed".to_owned();
         return prove::settle(ctx, service, &intent, Ending::Withheld(why));
     }
     match perform(ctx, service, permit).await {
-        Ok(receipt) if intent.class == Class::Message => {
-            prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
-            tracing::debug!(service = %intent.service, "{}", receipt.summary);
-        }
         Ok(receipt) => {
             prove::verify(ctx, service, &intent, Some(&receipt)).await;
         }
         // The level is looked at again: the guard spaces what fails.
         Err(_) => {}
+    }
+}
+
+/// Delivers a message whose intent is on record. That it was delivered is all there is to prove.
+pub(crate) async fn deliver(ctx: &Context, service: &Service, permit: Permit) {
+    let intent = permit.intent().clone();
+    if let Ok(receipt) = perform(ctx, service, permit).await {
+        prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
+        tracing::debug!(service = %intent.service, "{}", receipt.summary);
     }
 }
 
