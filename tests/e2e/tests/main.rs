@@ -16,5 +16,6 @@ mod plugin_faults;
 mod plugin_life;
 mod readme;
 mod replay;
+mod safe_mode;
 mod setup;
 mod survivors;
