@@ -43,7 +43,8 @@ pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "status": "ok",
         "service": "orchestrator",
-        "health": "healthy",
+        "health": if api.safe_mode.borrow().is_some() { "degraded" } else { "healthy" },
+        "safe_mode": safe_mode(&api),
         "state": "UP",
         "timestamp": time::plain(time::now()),
         "nodes": u8::from(ready),
@@ -53,6 +54,18 @@ pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
         "version": api.version,
         "uptime": api.started.elapsed().as_secs_f64(),
     }))
+}
+
+/// Safe mode as programs see it; null outside it.
+fn safe_mode(api: &Api) -> Value {
+    api.safe_mode.borrow().as_ref().map_or(Value::Null, |period| {
+        json!({
+            "why": period.why,
+            "until": time::full(period.until),
+            "times": period.times,
+            "plugins": if period.ending { "coming back" } else { "not used" },
+        })
+    })
 }
 
 /// `GET /health/live`: 200 as long as heald lives.
@@ -126,13 +139,16 @@ fn report(api: &Api) -> Value {
     let pulses = api.board.pulses();
     let services = api.control.services().into_iter();
     let stopped = services.filter(|service| service.desired == Desired::Stopped).map(|service| service.name);
-    let overall = overall(&pulses, &stopped.collect());
+    let overall = match overall(&pulses, &stopped.collect()) {
+        "healthy" if api.safe_mode.borrow().is_some() => "degraded",
+        word => word,
+    };
     let services: Map<String, Value> =
         pulses.into_iter().map(|(name, pulse)| (name.to_string(), json!(CheckReport::from(pulse)))).collect();
-    json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall})
+    json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall, "safe_mode": safe_mode(api)})
 }
 
-/// Healthy if all services are, unhealthy if none is (also before the first check), else degraded. Services that the
+/// Healthy if all services are (and heald is not in safe mode), unhealthy if none is (also before the first check), else degraded. Services that the
 /// operator has stopped do not count.
 fn overall(pulses: &[(ServiceName, ProbeStatus)], stopped: &BTreeSet<ServiceName>) -> &'static str {
     let wanted = || pulses.iter().filter(|(name, _)| !stopped.contains(name));

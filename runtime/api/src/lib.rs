@@ -33,6 +33,7 @@ use std::time::Instant;
 use heald_control::Plugins;
 use heald_control::{Consult, Control};
 use heald_control::{History, ProbeBoard};
+use heald_model::Moment;
 use tokio::sync::watch;
 
 pub use crate::config::{BindError, ServerConfig};
@@ -49,6 +50,19 @@ pub enum Phase {
     Ready,
     /// heald is ending: streams end, and nothing new should come.
     Draining,
+}
+
+/// heald died repeatedly, so it uses no plug-in for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SafeMode {
+    /// Why it began.
+    pub why: String,
+    /// When the plug-ins begin to come back, if heald does not die again.
+    pub until: Moment,
+    /// The how manieth in a row it is, from 1. Each lasts twice as long as the one before.
+    pub times: u32,
+    /// The plug-ins are coming back now, one by one.
+    pub ending: bool,
 }
 
 /// Everything that the API shows and calls.
@@ -68,6 +82,8 @@ pub struct Api {
     pub phase: watch::Receiver<Phase>,
     /// Whether the journal can be written.
     pub database: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Safe mode, while it lasts.
+    pub safe_mode: watch::Receiver<Option<SafeMode>>,
     /// heald's version.
     pub version: &'static str,
     /// When heald started.

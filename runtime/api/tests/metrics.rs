@@ -79,6 +79,7 @@ async fn every_figure_of_heald_and_its_services_is_there() {
         ("heald_ready", 1.0),
         ("heald_halted", 0.0),
         ("heald_journal_writable", 1.0),
+        ("heald_safe_mode", 0.0),
         (r#"heald_service_up{service="writer"}"#, 1.0),
         (r#"heald_service_open_incidents{service="writer"}"#, 0.0),
         (r#"heald_service_running_processes{service="backend"}"#, 1.0),
@@ -94,8 +95,12 @@ async fn every_figure_of_heald_and_its_services_is_there() {
     face.heald.halted.store(true, Ordering::SeqCst);
     face.database.store(false, Ordering::SeqCst);
     face.phase.send(Phase::Draining).unwrap();
+    let until = heald_model::Moment::NEVER;
+    face.safe_mode.send_replace(Some(heald_api::SafeMode { why: String::new(), until, times: 1, ending: false }));
     let text = face.get("/metrics").await.text;
-    for (series, expected) in [("heald_ready", 0.0), ("heald_halted", 1.0), ("heald_journal_writable", 0.0)] {
+    for (series, expected) in
+        [("heald_ready", 0.0), ("heald_halted", 1.0), ("heald_journal_writable", 0.0), ("heald_safe_mode", 1.0)]
+    {
         assert!((value(&text, series) - expected).abs() < 1e-9, "{series}");
     }
 }

@@ -50,6 +50,26 @@ async fn every_older_client_finds_its_word_for_well() {
 }
 
 #[tokio::test]
+async fn safe_mode_is_shown_with_why_and_until_when() {
+    let face = face().await;
+    assert_eq!(face.get("/health").await.json()["safe_mode"], Value::Null);
+    assert_eq!(face.get("/health/status").await.json()["safe_mode"], Value::Null);
+    let until = Moment::from_nanos(1_795_341_600_000_000_000);
+    let period = heald_api::SafeMode { why: "it died 3 times".into(), until, times: 2, ending: false };
+    face.safe_mode.send_replace(Some(period.clone()));
+    let expected = json!({
+        "why": "it died 3 times", "until": "2026-11-22T10:00:00.000000+00:00", "times": 2, "plugins": "not used",
+    });
+    let body = face.get("/health").await.json();
+    assert_eq!((&body["health"], &body["safe_mode"]), (&json!("degraded"), &expected));
+    let body = face.get("/health/status").await.json();
+    assert_eq!(body["safe_mode"], expected);
+    assert_ne!(body["overall_health"], "healthy");
+    face.safe_mode.send_replace(Some(heald_api::SafeMode { ending: true, ..period }));
+    assert_eq!(face.get("/health").await.json()["safe_mode"]["plugins"], "coming back");
+}
+
+#[tokio::test]
 async fn readiness_follows_the_phase() {
     let face = face().await;
     assert_eq!(face.get("/health/ready").await.status, 200);

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use heald_api::SafeMode;
 use heald_engine::ports::{Clock, DesiredStates, Entropy, Journal, Processes};
 use heald_engine::{Healer, Past, Ports, ServiceList, ServiceSetup};
 use heald_host::{Compiler, Host, Options, ProcessAccess, Trust};
@@ -14,10 +15,11 @@ use heald_model::{Desired, Entry, PluginName, Record, ServiceName, ServiceSpec};
 use heald_probe::{Prober, ProberPorts, ServiceProbes};
 use heald_store::{DesiredStateFile, NodeIdentity, OpenedDesiredState, Store};
 use heald_supervisor::{Found, ProcessEvent, SupervisedService, Supervisor};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::desired_states::KeptDesiredStates;
+use crate::safe_mode;
 use heald_config::{Config, ServiceConfig, chain};
 use heald_platform::action_executor::ActionExecutor;
 use heald_platform::{
@@ -46,6 +48,8 @@ pub struct Assembled {
     pub consultants: Arc<Consultants>,
     /// The processes heald runs; None without a keeper.
     pub supervisor: Option<Supervisor>,
+    /// Safe mode, while it lasts.
+    pub safe_mode: watch::Receiver<Option<SafeMode>>,
     /// Services, dependencies before their dependents.
     pub order: Vec<ServiceName>,
     /// The task of the healer; it ends by itself only when the task of a service fails.
@@ -61,7 +65,6 @@ pub struct Assembled {
 pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Result<Assembled> {
     let clock: Arc<dyn Clock> = SystemClock::start();
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let safe_mode = keeper.as_ref().is_some_and(|keeper| keeper.safe_mode);
 
     let opened = Store::open(&config.store, NodeIdentity::alone("local")).context("cannot open the journal")?;
     let (store, mut notes) = (Arc::new(opened.store), opened.notes);
@@ -78,7 +81,9 @@ pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Resu
     let order = order(&config.service);
     let (supervisor, found) = attach(&config, keeper, clock.as_ref()).await?;
     let desired_states = Arc::new(KeptDesiredStates::new(file, unreadable, supervisor.clone()));
+    let safe_mode = found.as_ref().and_then(|(found, _)| found.safe_mode.clone());
     if let Some((found, _)) = &found {
+        notes.extend(safe_mode.iter().map(|safe_mode| safe_mode::announcement(safe_mode, clock.now())));
         notes.extend(process_events::tell(found));
         notes.extend(take_up_halt(&desired_states, found.halted).await);
     }
@@ -103,11 +108,10 @@ pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Resu
         ProcessAccess { processes: Some(Arc::clone(&executor) as _), control: Some(Arc::clone(&executor) as _) };
     let host = host(&config, reach)?;
     let parts = Parts { host, config: Arc::clone(&config), clock: Arc::clone(&clock), store: Arc::clone(&store) };
-    if safe_mode {
-        tracing::error!("safe mode: heald died repeatedly; native rules only, no plug-in is loaded");
-    }
-    // In safe mode the runtimes before this one died soon after their start. Plug-ins might be why, so none is loaded.
-    let (platform, mut resolved, told) = Platform::open(parts, safe_mode).await;
+    let suspects = found.iter().flat_map(|(found, _)| &found.suspects);
+    let suspects = suspects.map(|name| PluginName::from(name.as_str())).collect();
+    // In safe mode the runtimes before this one died. Plug-ins might be why, so none is loaded.
+    let (platform, mut resolved, told) = Platform::open(parts, safe_mode.is_some(), suspects).await;
     told.iter().for_each(|note| tracing::warn!("{note}"));
     notes.extend(told);
     executor.offer(resolved.actions);
@@ -140,14 +144,24 @@ pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Resu
     let past = past(&store, &config, clock.now()).await?;
     let healer = Healer::new(config.healing.clone(), ports, Arc::clone(&services), setups, past);
     healer.witness(Entry::of_heald(clock.now(), Record::Started { version: env!("CARGO_PKG_VERSION").into(), notes }));
-    let platform_ports = PlatformPorts { healer: Arc::clone(&healer), executor, consultants: Arc::clone(&consultants) };
+    let platform_ports = PlatformPorts {
+        healer: Arc::clone(&healer),
+        executor,
+        consultants: Arc::clone(&consultants),
+        supervisor: supervisor.clone(),
+    };
     let platform_tasks = platform.start(platform_ports);
+    let (safe_mode_state, safe_mode_now) = watch::channel(safe_mode.as_ref().map(safe_mode::shown));
     for (service, desired) in desired_states.file().all() {
         heald_engine::ports::Probes::hold(&prober, &service, desired == Desired::Stopped);
     }
 
     let mut witnesses = platform_tasks;
     witnesses.push(tokio::spawn(process_events::witness_changes(changed, Arc::clone(&healer), supervisor.clone())));
+    if let Some(safe_mode) = &safe_mode {
+        let (healer, platform, clock) = (Arc::clone(&healer), Arc::clone(&platform), Arc::clone(&clock));
+        witnesses.push(tokio::spawn(safe_mode::leave(safe_mode.until, safe_mode_state, healer, platform, clock)));
+    }
     let healing = Arc::clone(&healer);
     let healing = tokio::spawn(async move { healing.run().await });
     if let (Some(supervisor), Some((found, events))) = (&supervisor, found) {
@@ -163,7 +177,8 @@ pub async fn assemble(config: Config, keeper: Option<Inherited>) -> anyhow::Resu
         witnesses.push(tokio::spawn(process_events.clone().witness_processes(events)));
         witnesses.push(tokio::spawn(process_events.take_over(found, order.clone(), desired_states, unreadable)));
     }
-    Ok(Assembled { healer, prober, store, platform, consultants, supervisor, order, healing, witnesses })
+    let safe_mode = safe_mode_now;
+    Ok(Assembled { healer, prober, store, platform, consultants, supervisor, safe_mode, order, healing, witnesses })
 }
 
 /// Halts all healing if the keeper remembers a halt that the file does not know: the file could not be written then, or was

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod narrate;
 mod plugin_check;
 pub mod run;
+pub mod safe_mode;
 
 use std::process::ExitCode;
 

@@ -170,6 +170,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
         history: Arc::clone(&assembled.store) as Arc<dyn History>,
         phase: phases.clone(),
         database: Arc::new(move || store.degraded().is_none()),
+        safe_mode: assembled.safe_mode.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started,
     };

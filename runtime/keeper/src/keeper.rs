@@ -2,6 +2,7 @@
 //!
 //! It has one thread and blocks on nothing but writes to log files. It makes no decision about a service.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -20,9 +21,9 @@ use crate::link::LinkError;
 use crate::options::{KeeperError, Options};
 use crate::poll::{Poll, PollSource};
 use crate::protocol::{
-    End, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, RuntimeEnd, RuntimeRequest, VERSION,
+    End, Hello, KeeperCommand, KeeperMessage, KeeperRefusal, KeeperReply, RuntimeEnd, RuntimeRequest, SafeMode, VERSION,
 };
-use crate::restart_policy::{RestartLimits, RuntimeRestartPolicy, RuntimeStart};
+use crate::restart_policy::{RestartLimits, RuntimeRestartPolicy};
 use crate::runtime::{Runtime, RuntimeProcess};
 
 /// A wake-up this late means that the keeper itself was stopped or starved. The runtime is then not blamed for its
@@ -111,9 +112,12 @@ struct Keeper {
     restart_policy: RuntimeRestartPolicy,
     phase: KeeperPhase,
     runtime: Option<RuntimeProcess>,
-    next_start: Option<RuntimeStart>,
+    next_start_us: Option<u64>,
     runtime_starts: u64,
-    safe_mode: bool,
+    /// Why the newest safe mode began.
+    safe_mode_why: String,
+    /// What runtimes tried when they died.
+    suspects: BTreeSet<String>,
     previous: Option<RuntimeEnd>,
     absent_since_us: Option<u64>,
 }
@@ -126,6 +130,7 @@ impl Keeper {
             backoff_max_us: us(options.backoff_max),
             crashes: options.crashes,
             window_us: us(options.window),
+            safe_mode_max_us: us(options.safe_mode_max),
         });
         let now = now_us();
         Self {
@@ -137,9 +142,10 @@ impl Keeper {
             restart_policy,
             phase: KeeperPhase::Keeping,
             runtime: None,
-            next_start: Some(RuntimeStart { at_us: now, safe_mode: false }),
+            next_start_us: Some(now),
             runtime_starts: 0,
-            safe_mode: false,
+            safe_mode_why: String::new(),
+            suspects: BTreeSet::new(),
             previous: None,
             absent_since_us: Some(now),
         }
@@ -186,8 +192,8 @@ impl Keeper {
             }
             _ => None,
         };
-        let start = self.next_start.map(|start| start.at_us);
-        let deadlines = [farewell, silence, absence, start, self.children.next_deadline(), Some(now + COMPLAINTS_US)];
+        let deadlines =
+            [farewell, silence, absence, self.next_start_us, self.children.next_deadline(), Some(now + COMPLAINTS_US)];
         deadlines.into_iter().flatten().min().unwrap_or(now)
     }
 
@@ -239,10 +245,8 @@ impl Keeper {
             warn!(pid = runtime.pid(), "the runtime was silent for too long and is killed");
             self.kill();
         }
-        if let Some(start) = self.next_start
-            && start.at_us <= now
-        {
-            self.start(start, now)?;
+        if self.next_start_us.is_some_and(|at| at <= now) {
+            self.start(now)?;
         }
         if self.absent_since_us.is_some_and(|since| since.saturating_add(us(self.options.absence)) <= now) {
             self.children.apply_fallbacks(now);
@@ -250,10 +254,11 @@ impl Keeper {
         Ok(())
     }
 
-    fn start(&mut self, start: RuntimeStart, now: u64) -> Result<(), KeeperError> {
-        self.next_start = None;
+    fn start(&mut self, now: u64) -> Result<(), KeeperError> {
+        self.next_start_us = None;
+        let safe_mode = self.restart_policy.safe_mode(now).is_some();
         let started = match &mut self.options.runtime {
-            Runtime::Process(image) => RuntimeProcess::start(image, start.safe_mode, now),
+            Runtime::Process(image) => RuntimeProcess::start(image, safe_mode, now),
             Runtime::Connected(fd) => {
                 fd.try_clone().and_then(|fd| RuntimeProcess::connected(UnixStream::from(fd), now))
             }
@@ -264,15 +269,14 @@ impl Keeper {
         });
         match watched {
             Ok(runtime) => {
-                info!(pid = runtime.pid(), safe_mode = start.safe_mode, "the runtime was started");
-                self.safe_mode = start.safe_mode;
+                info!(pid = runtime.pid(), safe_mode, "the runtime was started");
                 self.runtime_starts += 1;
                 self.runtime = Some(runtime);
             }
             Err(source) if self.runtime_starts == 0 => return to("start the runtime", Err(source)),
             Err(error) => {
                 warn!(%error, "cannot start the runtime");
-                self.next_start = Some(self.restart_policy.crashed(now, now));
+                self.next_start_us = Some(self.restart_policy.crashed(now, now, false).start_us);
             }
         }
         Ok(())
@@ -343,10 +347,16 @@ impl Keeper {
         match self.phase {
             KeeperPhase::Keeping if end == End::Code(0) || hopeless => self.stop(code, false, now),
             KeeperPhase::Keeping => {
-                let start = self.restart_policy.crashed(runtime.started_us, now);
-                let wait_ms = start.at_us.saturating_sub(now) / 1000;
-                error!(%end, wait_ms, safe_mode = start.safe_mode, "the runtime died and will be started again");
-                self.next_start = Some(start);
+                let after = self.restart_policy.crashed(runtime.started_us, now, runtime.trying.is_some());
+                let wait_ms = after.start_us.saturating_sub(now) / 1000;
+                let safe_mode = self.restart_policy.safe_mode(now).is_some();
+                error!(%end, wait_ms, safe_mode, "the runtime died and will be started again");
+                if let Some(crashes) = after.safe_mode_begins {
+                    self.safe_mode_why = why_safe_mode(crashes, &self.options, end, runtime.trying.as_deref());
+                    error!("safe mode begins: {}", self.safe_mode_why);
+                }
+                self.suspects.extend(runtime.trying);
+                self.next_start_us = Some(after.start_us);
                 self.absent_since_us.get_or_insert(now);
             }
             // A runtime that the signal killed by its default action has still ended in order.
@@ -357,7 +367,7 @@ impl Keeper {
 
     /// The runtime has ended and will not be restarted: stops the children.
     fn stop(&mut self, code: i32, leave_children: bool, now: u64) {
-        self.next_start = None;
+        self.next_start_us = None;
         if leave_children || self.children.is_empty() {
             self.phase = KeeperPhase::Ended { code };
             return;
@@ -437,6 +447,10 @@ impl Keeper {
                 self.children.hold_restarts(hold);
                 Ok(KeeperReply::Noted)
             }
+            KeeperCommand::Trying { what } => {
+                self.note_try(what);
+                Ok(KeeperReply::Noted)
+            }
             KeeperCommand::Shutdown { leave_children } => {
                 let until_us = now_us().saturating_add(us(self.options.farewell));
                 if matches!(self.phase, KeeperPhase::Keeping | KeeperPhase::StoppingRuntime { .. }) {
@@ -448,6 +462,15 @@ impl Keeper {
         self.send(KeeperMessage::Answer { id, answer })
     }
 
+    /// The runtime tries something, or what it tried went well.
+    fn note_try(&mut self, what: Option<String>) {
+        if let Some(runtime) = &mut self.runtime
+            && let Some(survived) = std::mem::replace(&mut runtime.trying, what)
+        {
+            self.suspects.remove(&survived);
+        }
+    }
+
     /// Puts the runtime in charge.
     fn attach(&mut self) -> Result<(), LinkError> {
         let (exits, exits_dropped) = self.children.unacknowledged();
@@ -456,7 +479,12 @@ impl Keeper {
             boot: self.boot.clone(),
             keeper: std::process::id(),
             runtime_starts: self.runtime_starts,
-            safe_mode: self.safe_mode,
+            safe_mode: self.restart_policy.safe_mode(now_us()).map(|period| SafeMode {
+                why: self.safe_mode_why.clone(),
+                until_us: period.until_us,
+                times: period.times,
+            }),
+            suspects: self.suspects.clone(),
             halted: self.children.halted(),
             previous: self.previous.clone(),
             children: self.children.living(),
@@ -493,5 +521,14 @@ impl Keeper {
             let result = self.send(KeeperMessage::Notice { text });
             self.after_talk(result);
         }
+    }
+}
+
+/// Why safe mode begins, for the operator.
+fn why_safe_mode(crashes: usize, options: &Options, end: End, trying: Option<&str>) -> String {
+    match trying {
+        Some(what) => format!("the runtime died ({end}) while it took {what} into use"),
+        None if crashes < options.crashes => format!("the runtime died ({end}) just after safe mode had ended"),
+        None => format!("the runtime died {crashes} times within {} s, last of {end}", options.window.as_secs()),
     }
 }

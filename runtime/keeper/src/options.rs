@@ -27,8 +27,11 @@ pub struct Options {
     pub backoff_max: Duration,
     /// This many crashes within [`window`](Self::window) lead to safe mode. 3.
     pub crashes: usize,
-    /// See [`crashes`](Self::crashes); a runtime that lives this long ends safe mode. 60 s.
+    /// See [`crashes`](Self::crashes). The first safe mode ends after as long a calm, each further one lasts twice as long.
+    /// 60 s.
     pub window: Duration,
+    /// The longest safe mode. After as long without one, the next lasts as long as the first. 1 h.
+    pub safe_mode_max: Duration,
     /// How long a runtime that was told to end has before it is killed. 30 s.
     pub farewell: Duration,
     /// Exit codes of a runtime that must not be started again, such as a mistake on the command line or in the
@@ -50,6 +53,7 @@ impl Options {
             backoff_max: Duration::from_secs(5),
             crashes: 3,
             window: Duration::from_secs(60),
+            safe_mode_max: Duration::from_secs(3600),
             farewell: Duration::from_secs(30),
             hopeless: vec![2, 64, 78],
         }

@@ -78,6 +78,12 @@ pub enum KeeperCommand {
     },
     /// From now on this is what is not started again while there is no runtime. It replaces what was said before.
     HoldRestarts(RestartHold),
+    /// The runtime is about to do something that may end it, such as taking a plug-in back into use after safe mode; `None`
+    /// once that went well. If the runtime ends meanwhile, the next ones are told in [`Hello::suspects`].
+    Trying {
+        /// The name of what is tried.
+        what: Option<String>,
+    },
     /// The runtime is about to exit and must not be started again.
     Shutdown {
         /// Leave the children running for the next keeper, which adopts them without their output. Otherwise they are
@@ -236,8 +242,10 @@ pub struct Hello {
     pub keeper: u32,
     /// How many runtimes the keeper has started, this one included.
     pub runtime_starts: u64,
-    /// Whether this runtime was started in safe mode.
-    pub safe_mode: bool,
+    /// Safe mode, if the runtime is to begin with native rules only.
+    pub safe_mode: Option<SafeMode>,
+    /// What earlier runtimes [tried](KeeperCommand::Trying) when they died. What went well later is not in it.
+    pub suspects: BTreeSet<String>,
     /// Whether all healing was halted when a runtime last said so.
     pub halted: bool,
     /// How the previous runtime ended, if there was one.
@@ -250,6 +258,18 @@ pub struct Hello {
     pub exits_dropped: u64,
     /// The newest incarnation of each slot, empty slots included.
     pub incarnations: Vec<IncarnationCount>,
+}
+
+/// Safe mode: the runtime died repeatedly, so the next one begins with native rules only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SafeMode {
+    /// Why it began.
+    pub why: String,
+    /// When it ends if no runtime dies meanwhile, on the monotonic clock, in microseconds.
+    pub until_us: u64,
+    /// The how manieth in a row it is, from 1. Each lasts twice as long as the one before.
+    pub times: u32,
 }
 
 /// How a runtime ended.

@@ -63,6 +63,8 @@ pub(crate) struct RuntimeProcess {
     pub(crate) heard_us: u64,
     /// It has attached and is in charge.
     pub(crate) attached: bool,
+    /// What it tries that may end it.
+    pub(crate) trying: Option<String>,
     /// When it closed its end of the link. It should end soon.
     pub(crate) closed_us: Option<u64>,
     /// The keeper killed it, because it was silent or broke the protocol.
@@ -97,6 +99,7 @@ impl RuntimeProcess {
             started_us: now_us,
             heard_us: now_us,
             attached: false,
+            trying: None,
             closed_us: None,
             killed: false,
         })

@@ -21,4 +21,4 @@ pub use connection::ConnectionError;
 pub use event::{Ended, ProcessEvent, ReplicaProcess};
 pub use heald_keeper::protocol::{ChildOrigin, End, RestartHold};
 pub use supervisor::Supervisor;
-pub use terms::{Found, Options, Started, SupervisedService, SupervisorError, Which};
+pub use terms::{Found, Options, SafeMode, Started, SupervisedService, SupervisorError, Which};

@@ -17,7 +17,7 @@ pub(crate) struct ClockAnchor {
 }
 
 impl ClockAnchor {
-    fn moment(&self, us: u64) -> Moment {
+    pub(crate) fn moment(&self, us: u64) -> Moment {
         let nanos = self.moment.nanos();
         let away = us.abs_diff(self.monotonic_us).saturating_mul(1000);
         let then = if us < self.monotonic_us { nanos.saturating_sub(away) } else { nanos.saturating_add(away) };
@@ -180,7 +180,8 @@ mod tests {
             boot: String::new(),
             keeper: 1,
             runtime_starts: 1,
-            safe_mode: false,
+            safe_mode: None,
+            suspects: BTreeSet::new(),
             halted: false,
             previous: None,
             children,

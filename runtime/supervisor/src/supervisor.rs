@@ -24,7 +24,7 @@ use self::request::{digest, spawn_id};
 use crate::connection::{self, ConnectionError, Heartbeat, KeeperConnection};
 use crate::event::{ProcessEvent, ReplicaProcess};
 use crate::process_table::{ClockAnchor, ProcessTable};
-use crate::terms::{Found, Options, Started, SupervisedService, SupervisorError, Which};
+use crate::terms::{Found, Options, SafeMode, Started, SupervisedService, SupervisorError, Which};
 
 /// How long a killed process may take to end. A process that the kernel does not let go (a dead disk, a dead mount) is
 /// reported as stuck, and nothing is started beside it.
@@ -105,7 +105,12 @@ impl Supervisor {
             alive,
             ended,
             ends_forgotten: hello.exits_dropped,
-            safe_mode: hello.safe_mode,
+            safe_mode: hello.safe_mode.map(|period| SafeMode {
+                why: period.why,
+                until: clock_anchor.moment(period.until_us),
+                times: period.times,
+            }),
+            suspects: hello.suspects,
             halted: hello.halted,
             previous: hello.previous,
             runtime_starts: hello.runtime_starts,
@@ -242,6 +247,12 @@ impl Supervisor {
     /// too, until it is replaced.
     pub async fn hold_restarts(&self, hold: RestartHold) -> Result<(), SupervisorError> {
         self.ask(KeeperCommand::HoldRestarts(hold)).await.map(drop)
+    }
+
+    /// Tells the keeper what this runtime is about to try that may end it, or that the last try went well. The next runtime
+    /// learns of a try that did not.
+    pub async fn trying(&self, what: Option<String>) -> Result<(), SupervisorError> {
+        self.ask(KeeperCommand::Trying { what }).await.map(drop)
     }
 
     /// Tells the keeper that this runtime is about to end, and whether the children keep running.

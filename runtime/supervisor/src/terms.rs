@@ -1,5 +1,6 @@
 //! What a supervisor is given and what it returns. Plain data.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +58,10 @@ pub struct Found {
     pub ends_forgotten: u64,
     /// The processes of `alive` that are not configured any more: neither the service nor the replica.
     pub strangers: Vec<ReplicaProcess>,
-    /// Only native rules may run, because the previous runtimes crashed.
-    pub safe_mode: bool,
+    /// Only native rules may run for a while, because the previous runtimes died.
+    pub safe_mode: Option<SafeMode>,
+    /// What earlier runtimes [tried](crate::Supervisor::trying) when they died.
+    pub suspects: BTreeSet<String>,
     /// All healing was halted when a runtime last told the keeper.
     pub halted: bool,
     /// How the previous runtime ended, if there was one.
@@ -67,6 +70,17 @@ pub struct Found {
     pub runtime_starts: u64,
     /// The keeper's PID.
     pub keeper: u32,
+}
+
+/// Safe mode, as the keeper has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SafeMode {
+    /// Why it began.
+    pub why: String,
+    /// When it ends, if no runtime dies meanwhile.
+    pub until: Moment,
+    /// The how manieth in a row it is, from 1.
+    pub times: u32,
 }
 
 /// Which replicas.

@@ -21,6 +21,7 @@ pub(super) struct HealdMetrics {
     ready: bool,
     halted: bool,
     journal: bool,
+    safe_mode: bool,
 }
 
 impl HealdMetrics {
@@ -31,6 +32,7 @@ impl HealdMetrics {
             ready: *api.phase.borrow() == Phase::Ready,
             halted: api.control.halted(),
             journal: (api.database)(),
+            safe_mode: api.safe_mode.borrow().is_some(),
         }
     }
 }
@@ -42,6 +44,8 @@ impl Collector for HealdMetrics {
         family("uptime", "Since it came up.").of(&Unit::Seconds).levels(out, [(BARE, self.uptime.as_secs_f64())])?;
         family("ready", "1 between start and end.").levels(out, [(BARE, one(self.ready))])?;
         family("halted", "1 while an operator has stopped all healing.").levels(out, [(BARE, one(self.halted))])?;
+        family("safe_mode", "1 while heald uses no plug-in, because it died repeatedly.")
+            .levels(out, [(BARE, one(self.safe_mode))])?;
         family("journal_writable", "1 while the journal can be written.").levels(out, [(BARE, one(self.journal))])
     }
 }

@@ -153,20 +153,55 @@ fn a_runtime_that_talks_nonsense_is_killed_and_replaced() {
     assert_eq!(hello.children, [child]);
 }
 
+/// Waits until this time on the monotonic clock.
+fn await_time(us: u64) {
+    let now = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+    };
+    until("the time has come", || now() > us);
+}
+
 #[test]
 fn three_crashes_within_the_window_are_answered_with_safe_mode_and_a_calm_ends_it() {
     let rig = TestRig::new(&["window=700"]);
     for _ in 0..3 {
         let (runtime, hello) = rig.attached();
-        assert!(!runtime.safe_mode && !hello.safe_mode);
+        assert!(!runtime.safe_mode && hello.safe_mode.is_none());
         runtime.die();
     }
     let (runtime, hello) = rig.attached();
-    assert!(runtime.safe_mode && hello.safe_mode);
-    std::thread::sleep(Duration::from_millis(750));
+    let first = hello.safe_mode.unwrap();
+    assert!(runtime.safe_mode && first.times == 1);
+    assert!(first.why.contains("died 3 times") && first.why.contains("signal 9"), "{}", first.why);
+    await_time(first.until_us);
+    // The calm is over, and so is safe mode. A death right after it begins the next, which lasts twice as long.
     runtime.die();
-    let (runtime, _) = rig.attached();
-    assert!(!runtime.safe_mode);
+    let (runtime, hello) = rig.attached();
+    let second = hello.safe_mode.unwrap();
+    assert!(second.times == 2 && second.until_us >= first.until_us + 1_400_000);
+    await_time(second.until_us + 700_000);
+    runtime.die();
+    let (runtime, hello) = rig.attached();
+    assert!(!runtime.safe_mode && hello.safe_mode.is_none());
+}
+
+#[test]
+fn what_a_runtime_tried_when_it_died_is_suspected_until_it_goes_well() {
+    let rig = TestRig::new(&[]);
+    let (mut runtime, hello) = rig.attached();
+    assert!(hello.suspects.is_empty());
+    runtime.ask(KeeperCommand::Trying { what: Some("fine".into()) }).unwrap();
+    runtime.ask(KeeperCommand::Trying { what: Some("deadly".into()) }).unwrap();
+    runtime.die();
+    let (mut runtime, hello) = rig.attached();
+    assert_eq!(hello.suspects, ["deadly".to_owned()].into());
+    assert!(hello.safe_mode.unwrap().why.contains("deadly"));
+    runtime.ask(KeeperCommand::Trying { what: Some("deadly".into()) }).unwrap();
+    runtime.ask(KeeperCommand::Trying { what: None }).unwrap();
+    runtime.die();
+    let (_runtime, hello) = rig.attached();
+    assert!(hello.suspects.is_empty());
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod folder;
 mod orders;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use heald_engine::{Healer, PluginChain, PluginSlot};
 use heald_host::{Capability, Host, HostError, Plugin, PluginConfig, SectionError};
 use heald_model::{Entry, Fault, FaultCause, Moment, PluginName, PluginRef, Record, ServiceName};
 use heald_store::{Store, StoreConfig};
+use heald_supervisor::Supervisor;
 
 use heald_config::{Config, chain};
 
@@ -31,6 +33,9 @@ use crate::self_test;
 /// interpreter in it takes seconds, once; the native rules answer until then.
 const HASTE: Duration = Duration::from_secs(3);
 
+/// After safe mode a plug-in is in use for this long before the next one is taken back: a few looks at every service.
+const TRIED: Duration = Duration::from_secs(3);
+
 /// The plug-ins of a running heald.
 pub struct Platform {
     host: Host,
@@ -45,8 +50,10 @@ pub struct Platform {
     late: Mutex<Vec<(PluginName, Fetching)>>,
     /// The watched folder as it was at the first look.
     scanned: Mutex<folder::Stamps>,
-    /// True: no plug-in is ever loaded.
-    idle: bool,
+    /// Safe mode: no plug-in is loaded by heald itself. [`come_back`](Self::come_back) ends it.
+    idle: AtomicBool,
+    /// Plug-ins of which heald may have died. They are left out until an operator takes them into use again.
+    suspects: Mutex<BTreeSet<PluginName>>,
     /// Whoever changes plug-ins holds it: there is one change at a time.
     changing: tokio::sync::Mutex<()>,
     /// The plug-ins that each service has now: a service whose plug-ins stay the same is left alone.
@@ -62,6 +69,8 @@ pub struct PlatformPorts {
     pub executor: Arc<ActionExecutor>,
     /// The consultants answer questions from outside.
     pub consultants: Arc<Consultants>,
+    /// Tells the keeper which plug-in is tried, in case heald dies of it; None without a keeper.
+    pub supervisor: Option<Supervisor>,
 }
 
 /// What a platform is made of.
@@ -83,8 +92,13 @@ fn override_path(store: &StoreConfig) -> std::path::PathBuf {
 
 impl Platform {
     /// Loads every plug-in of the configuration and of the folder. One that cannot be loaded is in the registry with the reason. With
-    /// `idle` no plug-in is loaded: heald died repeatedly, and plug-ins might be why.
-    pub async fn open(parts: Parts, idle: bool) -> (Arc<Self>, ChainResolver, Vec<String>) {
+    /// `idle` no plug-in is loaded: heald died repeatedly, and plug-ins might be why. The `suspects` are left out in any case: heald
+    /// died when it took them into use.
+    pub async fn open(
+        parts: Parts,
+        idle: bool,
+        suspects: BTreeSet<PluginName>,
+    ) -> (Arc<Self>, ChainResolver, Vec<String>) {
         let Parts { host, config, clock, store } = parts;
         let (override_file, mut overrides, note) = OverrideFile::open(override_path(&config.store));
         if let Some(note) = &note {
@@ -105,7 +119,8 @@ impl Platform {
             overrides: Mutex::new(overrides.clone()),
             late: Mutex::default(),
             scanned: Mutex::default(),
-            idle,
+            idle: AtomicBool::new(idle),
+            suspects: Mutex::new(suspects.clone()),
             registry: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             in_use: Mutex::default(),
@@ -130,6 +145,15 @@ impl Platform {
             }
             let plugin_override = overrides.of(&dropped.table);
             registry.insert(name, dropped.register(plugin_override));
+        }
+        for name in suspects {
+            if let Some(registered) = registry.get_mut(&name) {
+                let why = format!(
+                    "heald died when it took {name} into use, so it is left out; `heald plugin reload {name}` tries it again"
+                );
+                tracing::error!(plugin = %name, "{why}");
+                registered.why = Some(why);
+            }
         }
         if !idle {
             platform.load_all(&mut registry).await;
@@ -178,9 +202,65 @@ impl Platform {
         }
         // Only `start` sets it, and it is called once.
         let _ = self.ports.set(ports);
-        if self.idle {
-            return Vec::new();
+        if self.is_idle() { Vec::new() } else { self.start_tasks() }
+    }
+
+    /// True in safe mode: plug-ins are not loaded by heald itself.
+    fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Takes the plug-ins back into use after safe mode, one by one, and starts the tasks that look after them. The keeper knows which
+    /// one is tried: if heald dies of it, it is left out from then on.
+    pub async fn come_back(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+        let names: Vec<PluginName> = self.registry().into_keys().collect();
+        for name in names {
+            self.trying(Some(&name)).await;
+            if self.take_back(&name).await {
+                tokio::time::sleep(TRIED).await;
+            }
         }
+        self.trying(None).await;
+        self.idle.store(false, Ordering::Relaxed);
+        self.start_tasks()
+    }
+
+    /// Loads a plug-in that was left out in safe mode, and takes it into use; false if there is nothing to do.
+    async fn take_back(&self, name: &PluginName) -> bool {
+        let _turn = self.changing.lock().await;
+        let registry = self.registry();
+        let left_out = |registered: &&RegisteredPlugin| registered.plugin.is_none() && registered.why.is_none();
+        let Some(mut candidate) = registry.get(name).filter(left_out).cloned() else { return false };
+        self.load(&mut candidate).await;
+        self.take_into_use(registry, candidate, "safe mode has ended").await;
+        true
+    }
+
+    /// Tells the keeper which plug-in is tried, or that the last one did no harm.
+    async fn trying(&self, name: Option<&PluginName>) {
+        let Some(supervisor) = self.ports.get().and_then(|ports| ports.supervisor.as_ref()) else { return };
+        if let Err(error) = supervisor.trying(name.map(ToString::to_string)).await {
+            tracing::warn!("the keeper does not know which plug-in is tried: {error}");
+        }
+    }
+
+    /// An operator takes a plug-in into use of which heald may have died before. The keeper knows that it is tried; once it did no harm
+    /// for a while it is suspected no more.
+    async fn try_suspect(self: &Platform, name: &PluginName) {
+        let suspected = self.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let supervisor = self.ports.get().and_then(|ports| ports.supervisor.clone()).filter(|_| suspected);
+        let Some(supervisor) = supervisor else { return };
+        self.trying(Some(name)).await;
+        tokio::spawn(async move {
+            tokio::time::sleep(TRIED).await;
+            if let Err(error) = supervisor.trying(None).await {
+                tracing::warn!("the keeper still suspects a plug-in: {error}");
+            }
+        });
+    }
+
+    /// Watches the folder, judges trials, and loads what was late.
+    fn start_tasks(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         for (name, registered) in self.registry() {
             self.follow_trial(&name, &registered);
         }
@@ -222,29 +302,35 @@ impl Platform {
         for (name, fetch) in late {
             let fetched = joined(fetch.await);
             let _turn = self.changing.lock().await;
-            let mut registry = self.registry();
+            let registry = self.registry();
             // An operator may have reloaded it, or somebody taken it away.
             let Some(mut candidate) = registry.get(&name).filter(|registered| registered.loading).cloned() else {
                 continue;
             };
             candidate.loading = false;
             self.settle(&mut candidate, fetched).await;
-            let (reference, why, registered) = (candidate.reference(), candidate.why.clone(), candidate.clone());
-            registry.insert(name.clone(), candidate);
-            let refused = match why {
-                None => self.change(registry.clone(), Some(&name)).await.err(),
-                why => why,
-            };
-            match refused {
-                None => {
-                    self.follow_trial(&name, &registered);
-                    self.tell(reference, "loaded", "heald", "it took longer than the start");
-                }
-                Some(why) => {
-                    let failed = RegisteredPlugin { plugin: None, why: Some(why.clone()), ..registered };
-                    self.list_unused(registry, failed);
-                    self.reject(&name, why);
-                }
+            self.take_into_use(registry, candidate, "it took longer than the start").await;
+        }
+    }
+
+    /// Takes a plug-in into use that was loaded after the start. The caller holds `changing`.
+    async fn take_into_use(&self, mut registry: PluginRegistry, candidate: RegisteredPlugin, why: &str) {
+        let (name, reference, registered) = (candidate.table.name.clone(), candidate.reference(), candidate.clone());
+        let failed = candidate.why.clone();
+        registry.insert(name.clone(), candidate);
+        let refused = match failed {
+            None => self.change(registry.clone(), Some(&name)).await.err(),
+            failed => failed,
+        };
+        match refused {
+            None => {
+                self.follow_trial(&name, &registered);
+                self.tell(reference, "loaded", "heald", why);
+            }
+            Some(why) => {
+                let failed = RegisteredPlugin { plugin: None, why: Some(why.clone()), ..registered };
+                self.list_unused(registry, failed);
+                self.reject(&name, why);
             }
         }
     }

@@ -36,6 +36,7 @@ impl Plugins for Platform {
         if let Some(why) = candidate.plugin_override.withheld() {
             return Err(self.keep_old(&candidate.table.name, why, by));
         }
+        self.try_suspect(&candidate.table.name).await;
         self.mark_loading(&candidate.table.name, true);
         self.load(&mut candidate).await;
         self.mark_loading(&candidate.table.name, false);
@@ -71,6 +72,7 @@ impl Plugins for Platform {
                 format!("{name} is neither disabled, nor rolled back, nor promoted, and nothing was revoked from it");
             return Err(PluginError::NothingToDo(why));
         }
+        self.try_suspect(&candidate.table.name).await;
         // It is loaded again: a loaded plug-in never regains a revoked capability, and old faults no longer count.
         self.load(&mut candidate).await;
         if candidate.plugin.is_none() {

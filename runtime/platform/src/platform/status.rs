@@ -19,7 +19,7 @@ impl Platform {
         PluginStatus {
             name: name.clone(),
             state: registered.state(),
-            why: registered.why.clone().or_else(|| {
+            why: registered.why.clone().or_else(|| self.left_out(registered)).or_else(|| {
                 let decided = registered.plugin_override.decided.as_ref()?;
                 registered.plugin_override.word(&reference.digest).map(|_| format!("{}: {}", decided.by, decided.why))
             }),
@@ -50,6 +50,12 @@ impl Platform {
                 .map(|trial| trial.agreement),
             schema: plugin.map(|plugin| plugin.metadata().config.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Why it is not loaded although nothing is wrong with it.
+    fn left_out(&self, registered: &RegisteredPlugin) -> Option<String> {
+        let left_out = self.is_idle() && registered.plugin.is_none();
+        left_out.then(|| "safe mode: heald died repeatedly, so no plug-in is used until safe mode ends".to_owned())
     }
 
     pub(super) fn divergence_of(&self, registered: &RegisteredPlugin) -> Result<Divergence, PluginError> {
