@@ -51,6 +51,8 @@ pub(super) fn check(
         check.service(service);
     }
     check.rings();
+    check.bounds();
+    check.built_in();
     problems.append(&mut check.problems);
     warnings.append(&mut check.warnings);
 }
@@ -119,7 +121,7 @@ impl<'a> Check<'a> {
             self.wrong(&["breaker", problem.field], problem.message);
         }
         let keeper = &config.keeper;
-        if keeper.heartbeat.is_zero() || keeper.silence < keeper.heartbeat * 2 {
+        if keeper.heartbeat.is_zero() || keeper.silence < keeper.heartbeat.saturating_mul(2) {
             self.wrong(&["keeper", "heartbeat"], "must be longer than 0s and at most half of keeper.silence");
         }
     }
@@ -251,7 +253,9 @@ impl<'a> Check<'a> {
                 self.wrong(&path("id"), message);
             }
             for problem in heald_probe::validate(probe) {
-                if problem.fatal {
+                // A program may be installed later, and a variable set to another address. What the file itself says stays.
+                let stays = problem.field != "command" && !self.has_variable(&path(problem.field));
+                if problem.fatal || stays {
                     self.wrong(&path(problem.field), problem.message);
                 } else {
                     self.warn(&path(problem.field), problem.message);
@@ -270,6 +274,29 @@ impl<'a> Check<'a> {
             if !services.iter().any(|known| known == needed.as_str()) {
                 let known: Vec<&str> = services.iter().map(String::as_str).collect();
                 self.wrong(&path, format!("no service is named `{needed}`{}", alternatives(needed.as_str(), &known)));
+            }
+        }
+    }
+
+    /// True if a variable has a part in what stands there.
+    fn has_variable(&self, path: &[&str]) -> bool {
+        let place = self.tree.place_of(path);
+        place.file.text.get(place.span.clone()).is_some_and(|text| text.contains("${"))
+    }
+
+    fn bounds(&mut self) {
+        for (path, message) in super::bounds::broken(self.config) {
+            self.wrong(&path.iter().map(String::as_str).collect::<Vec<_>>(), message);
+        }
+    }
+
+    fn built_in(&mut self) {
+        for found in super::builtin::check(self.config) {
+            let path: Vec<&str> = found.path.iter().map(String::as_str).collect();
+            if found.fatal {
+                self.wrong(&path, found.message);
+            } else {
+                self.warn(&path, found.message);
             }
         }
     }

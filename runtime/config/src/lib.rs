@@ -9,6 +9,8 @@
 //! opens a port, loads a plug-in or looks at the process's environment.
 #![forbid(unsafe_code)]
 
+mod bounds;
+mod builtin;
 mod chain;
 mod check;
 mod config;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 use heald_model::PluginName;
 
+pub use builtin::NATIVE_ACTIONS;
 pub use chain::{chain, complain};
 pub use config::{Config, ConsultConfig, KeeperConfig, LogConfig, LogLevel, ProbeDefaults, ServiceConfig};
 pub use environment::Environment;

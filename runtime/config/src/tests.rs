@@ -224,6 +224,106 @@ fn every_kind_of_problem_is_named_with_its_line() {
 }
 
 #[test]
+fn what_would_overflow_or_means_nothing_is_refused_with_what_is_allowed() {
+    let service = |rest: &str| format!("[[service]]\nname = \"a\"\n{rest}\n");
+    let probe = |rest: &str| service(&format!("[[service.probe]]\nkind = \"tcp\"\naddress = \"h:1\"\n{rest}"));
+    let process = |rest: &str| service(&format!("[service.process]\ncommand = [\"x\"]\n{rest}"));
+    one(&process("replicas = 0"), 5, &["replicas", "is 0", "at least 1"]);
+    one(&process("stop_grace = \"2d\""), 5, &["stop_grace", "at most 1d"]);
+    one(&process("log = { keep = 4294967295 }"), 5, &["at most 10000"]);
+    one(&probe("period = \"213503d\""), 6, &["service.a.probe.0.period", "is 213503d", "at most 1d"]);
+    one(&probe("timeout = \"2h\""), 6, &["at most 1h"]);
+    one(&probe("initial_delay = \"584y\"".replace("584y", "213503d").as_str()), 6, &["at most 1d"]);
+    one(&probe("success_threshold = 4294967295"), 6, &["is 4294967295", "at most 1000"]);
+    one(&probe("failure_threshold = 4294967295"), 6, &["at most 1000"]);
+    one("[probe]\nperiod = \"213503d\"\n", 2, &["probe.period", "at most 1d"]);
+    one("[probe]\nsuccess_threshold = 4294967295\n", 2, &["probe.success_threshold", "at most 1000"]);
+    one(&format!("{}[probe]\nperiod = \"2d\"\n", probe("")), 8, &["probe.period", "at most 1d"]);
+    one(&service("startup = \"213503d\""), 3, &["at most 1d"]);
+    one(&service("breaker = { success_threshold = 4294967295 }"), 3, &["at most 1000"]);
+    one("[breaker]\nfailure_threshold = 4294967295\n", 2, &["at most 1000"]);
+    one("[breaker]\nopen_max = \"213503d\"\n", 2, &["at most 1d"]);
+    one("[breaker]\ngrowth = 1e300\n", 2, &["at most 100"]);
+    one("[keeper]\nheartbeat = \"2h\"\nsilence = \"5h\"\n", 2, &["keeper.heartbeat", "at most 1h"]);
+    // Twice the heartbeat is more than a duration can be.
+    assert_eq!(problems("[keeper]\nheartbeat = \"213503d\"\nsilence = \"213503d\"\n").len(), 3);
+    one("[keeper]\nbackoff_max = \"213503d\"\n", 2, &["at most 1d"]);
+    one("[store]\nretention = \"213503d\"\n", 2, &["store.retention", "at most 3650d"]);
+    for field in ["cooldown", "dependency_hold", "reopen_within", "verify_max"] {
+        one(&format!("[healing]\n{field} = \"213503d\"\n"), 2, &[field, "is 213503d", "is allowed"]);
+    }
+    one("[healing]\nattempts = 4294967295\n", 2, &["at most 1000"]);
+    one("[healing.backoff]\nmax = \"213503d\"\n", 2, &["at most 1d"]);
+    one("[healing.backoff]\nsteps = 4294967295\n", 2, &["at most 1000"]);
+    one("[healing.start_limit]\nwithin = \"2d\"\n", 2, &["at most 1d"]);
+    one("[healing.start_limit]\ncount = 4294967295\n", 2, &["at most 1000"]);
+    one("[[plugin]]\nname = \"rules\"\nlimits = { memory_mib = 4096 }\n", 3, &["at most 256"]);
+    one("[[plugin]]\nname = \"rules\"\nlimits = { cpu = \"2d\" }\n", 3, &["at most 1d"]);
+}
+
+#[test]
+fn an_action_that_does_not_exist_is_named_with_those_that_do() {
+    let rules = |rest: &str| format!("[[plugin]]\nname = \"rules\"\n[plugin.config]\n{rest}\n");
+    one(
+        &rules("rules = [{ do = \"restrat\" }]"),
+        4,
+        &["there is no action `restrat`", "did you mean `restart`?", "clear-cache, no-action"],
+    );
+    one(&rules("rules = [{ do = \"restart\", then = [\"escalat\"] }]"), 4, &["`escalat`", "did you mean `escalate`?"]);
+    one(
+        &rules("rules = [{ do = \"restart\", then = [{ do = \"scale\" }] }]"),
+        4,
+        &["`scale`", "allowed: restart, start, stop"],
+    );
+    one(&rules("otherwise = { do = \"nothing\" }"), 4, &["`nothing`"]);
+    let service = "[[service]]\nname = \"a\"\nconfig.rules = { rules = [{ do = \"webhok\" }] }\n";
+    one(service, 3, &["service.a.config.rules.rules.0.do", "`webhok`"]);
+    // A plug-in of the folder may offer it.
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        format!("[plugins]\nfolder = \"{}\"\n{}", folder.path().display(), rules("rules = [{ do = \"linger\" }]"));
+    let loaded = parse(own(&text), &env(&[]), &BUILTIN).unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].headline().contains("a plug-in must offer it"), "{}", loaded.warnings[0]);
+}
+
+#[test]
+fn a_percentage_in_place_of_a_ratio_is_refused() {
+    for (text, line) in [
+        ("error_rate = 5", 4),
+        ("error_rate = { limit = 30 }", 4),
+        ("error_rate = [{ limit = 0.3 }, { below = -1 }]", 4),
+    ] {
+        one(&format!("[[plugin]]\nname = \"threshold\"\n[plugin.config]\n{text}\n"), line, &["a ratio from 0 to 1"]);
+    }
+    let refused = parse(None, &env(&[("ERROR_RATE_THRESHOLD", "5")]), &BUILTIN).unwrap_err();
+    assert!(
+        refused.0.iter().all(|problem| problem.headline().contains("is 5; it is a ratio from 0 to 1")),
+        "{refused:?}"
+    );
+    assert!(!refused.0.is_empty());
+}
+
+#[test]
+fn a_check_that_cannot_be_made_is_named() {
+    let probe = |rest: &str| format!("[[service]]\nname = \"a\"\n[[service.probe]]\n{rest}\n");
+    let warned = |text: &str| {
+        let found = parse(own(text), &env(&[]), &BUILTIN).unwrap().warnings;
+        found.iter().map(ConfigProblem::headline).collect::<Vec<_>>()
+    };
+    // A program may be installed later.
+    let found = warned(&probe("kind = \"exec\"\ncommand = [\"nosuchtool\"]"));
+    assert!(found.len() == 1 && found[0].contains("there is no program `nosuchtool` in PATH"), "{found:?}");
+    let found = warned(&probe("kind = \"exec\"\ncommand = [\"/no/such/tool\"]"));
+    assert!(found.len() == 1 && found[0].contains("there is no file `/no/such/tool`"), "{found:?}");
+    assert_eq!(warned(&probe("kind = \"exec\"\ncommand = [\"sh\", \"-c\", \"true\"]")), Vec::<String>::new());
+    // A URL of the file stays what it is; one of a variable may be set right.
+    one(&probe("kind = \"http\"\nurl = \"ftp://h/\""), 5, &["is no URL that can be checked"]);
+    one(&probe("kind = \"tcp\"\naddress = \"nowhere\""), 5, &["HOST:PORT"]);
+    assert_eq!(warned(&probe("kind = \"http\"\nurl = \"${X:-nowhere}\"")).len(), 1);
+}
+
+#[test]
 fn a_ring_of_dependencies_is_found_once() {
     let text = "[[service]]\nname = \"a\"\ndepends_on = [\"b\"]\n[[service]]\nname = \"b\"\ndepends_on = [\"c\"]\n[[service]]\nname = \"c\"\ndepends_on = [\"b\"]\n";
     one(text, 6, &["b → c → b is a cycle"]);

@@ -173,7 +173,11 @@ impl Plugin {
         if let Some(known) = cache.get(&settings.text) {
             return Ok(known);
         }
-        let problems = schema::check(&metadata.config, &Value::Object(config.clone()));
+        let flaws = schema::flaws(&metadata.config);
+        let problems = match flaws.is_empty() {
+            true => schema::check(&metadata.config, &Value::Object(config.clone())),
+            false => flaws,
+        };
         if !problems.is_empty() {
             return Err(SetupError::Config { plugin: plugin.reference.name.clone(), problems }.into());
         }

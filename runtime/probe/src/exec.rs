@@ -5,9 +5,12 @@
 //! before its leader is reaped, so that the group id cannot belong to another process yet. No shell is involved.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -31,6 +34,28 @@ pub(crate) struct ExecCommand {
     pub(crate) program: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// Why the command cannot be run now; None if it can. A program without a slash is looked up in PATH.
+pub(crate) fn missing(command: &ExecCommand) -> Option<String> {
+    let program = &command.program;
+    if program.contains('/') {
+        let path = Path::new(program);
+        return match path.is_file() {
+            false => Some(format!("there is no file `{program}`; the check cannot be made until there is")),
+            true if !is_executable(path) => {
+                Some(format!("`{program}` may not be executed; the check cannot be made until it may"))
+            }
+            true => None,
+        };
+    }
+    let own = command.environment.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+    let found = std::env::split_paths(&own.unwrap_or_default()).any(|folder| is_executable(&folder.join(program)));
+    (!found).then(|| format!("there is no program `{program}` in PATH; the check cannot be made until there is"))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Runs the command once. Dropping the future kills the process group.

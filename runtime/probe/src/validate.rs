@@ -5,6 +5,7 @@
 use heald_model::PROCESS_PROBE;
 
 use crate::config::{ProbeConfig, ProbeKind, ProbeProblem};
+use crate::exec;
 use crate::prepared::PreparedCheck;
 use crate::status::StatusSet;
 
@@ -51,6 +52,11 @@ pub fn validate(config: &ProbeConfig) -> Vec<ProbeProblem> {
         }
     }
     match PreparedCheck::new(config) {
+        Ok(PreparedCheck::Exec(command)) => problems.extend(exec::missing(&command).map(|message| ProbeProblem {
+            field: "command",
+            message,
+            fatal: false,
+        })),
         Ok(_) => {}
         Err(problem) => problems.push(problem),
     }

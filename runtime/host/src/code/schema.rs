@@ -53,6 +53,42 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Vec<ValueProblem> {
     checker.problems
 }
 
+/// The kinds of values that a schema may name.
+const KINDS: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
+/// The keywords with schemas by name, with one schema, and with a list of schemas.
+const BY_NAME: [&str; 3] = ["properties", "$defs", "definitions"];
+const ONE: [&str; 3] = ["items", "additionalProperties", "not"];
+const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// Every `type` of a schema that is no type, at most ten. A misspelt one would let everything through.
+pub(crate) fn flaws(schema: &Value) -> Vec<ValueProblem> {
+    let mut flaws = Vec::new();
+    let mut open = vec![(String::new(), schema)];
+    while let Some((at, schema)) = open.pop() {
+        let Value::Object(schema) = schema else { continue };
+        let kinds = match schema.get("type") {
+            None => Vec::new(),
+            Some(Value::Array(kinds)) => kinds.iter().collect(),
+            Some(kind) => vec![kind],
+        };
+        for kind in kinds.into_iter().filter(|kind| !kind.as_str().is_some_and(|kind| KINDS.contains(&kind))) {
+            let message = format!("the schema says type {kind}, which is none of {}", KINDS.join(", "));
+            flaws.push(ValueProblem { at: at.clone(), message });
+        }
+        for keyword in BY_NAME {
+            let schemas = schema.get(keyword).and_then(Value::as_object).into_iter().flatten();
+            open.extend(schemas.map(|(name, each)| (format!("{at}/{keyword}/{name}"), each)));
+        }
+        open.extend(ONE.into_iter().filter_map(|keyword| Some((format!("{at}/{keyword}"), schema.get(keyword)?))));
+        for keyword in LISTS {
+            let schemas = schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
+            open.extend(schemas.enumerate().map(|(index, each)| (format!("{at}/{keyword}/{index}"), each)));
+        }
+    }
+    flaws.truncate(REPORTED);
+    flaws
+}
+
 struct Checker<'s> {
     root: &'s Value,
     problems: Vec<ValueProblem>,
@@ -301,6 +337,19 @@ mod tests {
             assert_eq!(said(schema.clone(), good.clone()), Vec::<String>::new(), "{schema} {good}");
             assert!(!said(schema.clone(), bad.clone()).is_empty(), "{schema} {bad}");
         }
+    }
+
+    #[test]
+    fn a_type_that_is_none_is_a_flaw_of_the_schema_wherever_it_stands() {
+        let found = |schema: Value| flaws(&schema).iter().map(ValueProblem::to_string).collect::<Vec<_>>();
+        let schema = json!({"type": "object", "properties": {"a": {"anyOf": [{"type": ["string", "nummer"]}]}}});
+        let told =
+            "the schema says type \"nummer\", which is none of null, boolean, number, integer, string, array, object";
+        assert_eq!(found(schema), [format!("at /properties/a/anyOf/0: {told}")]);
+        // A property may be called `type`, and an example may hold anything.
+        let sound = json!({"properties": {"type": {"type": "string"}}, "default": {"type": "nummer"}});
+        assert_eq!(found(sound), Vec::<String>::new());
+        assert_eq!(found(Value::Null), Vec::<String>::new());
     }
 
     #[test]
