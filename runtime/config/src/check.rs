@@ -254,7 +254,7 @@ impl<'a> Check<'a> {
             }
             for problem in heald_probe::validate(probe) {
                 // A program may be installed later, and a variable set to another address. What the file itself says stays.
-                let stays = problem.field != "command" && !self.from_variable(&path(problem.field));
+                let stays = problem.field != "command" && !self.has_variable(&path(problem.field));
                 if problem.fatal || stays {
                     self.wrong(&path(problem.field), problem.message);
                 } else {
@@ -279,7 +279,7 @@ impl<'a> Check<'a> {
     }
 
     /// True if a variable has a part in what stands there.
-    fn from_variable(&self, path: &[&str]) -> bool {
+    fn has_variable(&self, path: &[&str]) -> bool {
         let place = self.tree.place_of(path);
         place.file.text.get(place.span.clone()).is_some_and(|text| text.contains("${"))
     }
