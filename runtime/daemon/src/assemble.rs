@@ -255,7 +255,7 @@ fn probes(config: &Config, service: &ServiceConfig) -> ServiceProbes {
     ServiceProbes {
         service: service.name.clone(),
         probes: service.probe.clone(),
-        breaker: config.breaker(service).clone(),
+        breaker: config.breaker(service),
         process: service.process.is_some().then_some(PROCESS_PERIOD),
         replicas: service.process.as_ref().map_or(1, |process| process.replicas),
         startup: service.startup,
