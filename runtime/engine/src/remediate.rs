@@ -297,11 +297,13 @@ pub(crate) fn not_on_offer(
 ) -> Rest {
     let offers = ctx.ports.actions.offers(&service.name);
     let offered: Vec<&str> = offers.iter().map(|offer| offer.action.name.as_str()).collect();
-    let why = match service.spec().supervised {
-        true => format!("{} asks for {action}, which nobody offers", decision.source),
-        false => format!("{} asks for {action}, but heald does not run {}", decision.source, service.name),
+    let of_a_process = starts(action) || matches!(action, "stop" | "signal");
+    let why = match of_a_process && !service.spec().supervised {
+        true => format!("heald does not run {}", service.name),
+        false => format!("no plug-in among the `actions` of {} offers it", service.name),
     };
-    let why = format!("{why}; it is offered {}", offered.join(", "));
+    let offered = if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") };
+    let why = format!("{} asks for {action}, which is not on offer: {why}; on offer: {offered}", decision.source);
     let hold = Hold { rule: "not-on-offer", until: None, why, escalate: true };
     withhold(ctx, service, incident, action, &hold)
 }
