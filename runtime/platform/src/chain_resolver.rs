@@ -139,7 +139,7 @@ impl ChainResolver {
 
     async fn consult(&mut self, config: &Config, registry: &PluginRegistry) {
         for (name, consult) in &config.consult {
-            let mut profile = Profile { detectors: Vec::new(), policies: Vec::new() };
+            let mut profile = Profile { detectors: Vec::new(), policies: Vec::new(), service: None };
             for plugin in consult.detectors.iter().filter_map(|name| answering(registry, name, PluginRole::Detector)) {
                 match plugin.1.detector(&settings(config, plugin.0, None)).await {
                     Ok(detector) => profile.detectors.push(detector),
