@@ -17,6 +17,7 @@ use crate::context::{Context, Rest};
 use crate::guard::{self, Case, Hold, Judgement, Permit};
 use crate::incidents;
 use crate::ledger::instance;
+use crate::looks::{ask_for_look, unclear_dependency};
 use crate::ports::{ActionError, Durability};
 use crate::prove;
 use crate::service::Service;
@@ -189,7 +190,8 @@ fn stale(
     returned: Option<Moment>,
     now: Moment,
 ) -> Option<String> {
-    let judged_on = service.lock().judged_on();
+    let spec = service.spec();
+    let judged_on = service.lock().judged_on(&spec.probes);
     if let Some((ended, bound)) = judged_on {
         let age = now.since(ended);
         // While the circuit is open no check is made: what it opened on grows old.
@@ -199,30 +201,10 @@ fn stale(
             return Some(format!("{} was last checked {age} ago; it is looked at first", service.name));
         }
     }
-    // What it needs may have failed first, and not have been looked at since.
-    let fell_ill = incident.concerns.iter().map(|concern| concern.since).min()?;
-    service.spec().depends_on.iter().find_map(|name| {
-        let needed = ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running)?;
-        let (ended, _) = needed.lock().judged_on()?;
-        (ended < fell_ill).then(|| {
-            ask_for_look(ctx, &needed);
-            format!("{name} was not checked since {} fell ill; it is looked at first", service.name)
-        })
-    })
-}
-
-/// Has the service looked at now, through an open circuit too; a look that is under way is waited for.
-fn ask_for_look(ctx: &Context, service: &Service) {
-    /// A look that never ends is asked for again.
-    const LOOK: Duration = Duration::from_secs(5);
-    let now = ctx.now();
-    let mut state = service.lock();
-    if state.look_asked.is_some_and(|asked| now.since(asked) < LOOK) {
-        return;
+    if returned.is_some_and(|returned| !service.lock().failed_enough_since(returned)) {
+        return Some(format!("what {} needs is back; it may take a moment to notice", service.name));
     }
-    state.look_asked = Some(now);
-    drop(state);
-    ctx.ports.probes.expect(&service.name, None);
+    unclear_dependency(ctx, service, incident, now)
 }
 
 /// Asks the guard. An admitted intent gets its id and is in flight from this moment: judging and entering happen under one lock.
@@ -258,11 +240,9 @@ pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, ac
         let record = Record::Ruled { action: action.to_owned(), ruling: hold.ruling() };
         ctx.record(service, vec![Entry::of_incident(ctx.now(), service.name.clone(), incident.id, record)]);
     }
-    if hold.escalate {
-        escalate(ctx, service, incident, &hold.why);
-    }
+    let again = if hold.escalate { escalate(ctx, service, incident, &hold.why) } else { Moment::NEVER };
     Rest {
-        until: hold.until.unwrap_or(Moment::NEVER),
+        until: hold.until.unwrap_or(Moment::NEVER).min(again),
         for_budget: hold.rule == guard::BUDGET,
         for_look: hold.rule == guard::STALE,
     }
@@ -274,6 +254,9 @@ pub(crate) fn escalate(ctx: &Context, service: &Service, incident: &Incident, wh
     let now = ctx.now();
     let explained = incidents::cause(ctx, service).is_some();
     if incident.stage != Stage::Escalated && !explained {
+        if unclear_dependency(ctx, service, incident, now).is_some() {
+            return now + guard::LOOK;
+        }
         let dependents = incidents::dependents(ctx, &service.name);
         let why = match dependents.as_slice() {
             [] => why.to_owned(),

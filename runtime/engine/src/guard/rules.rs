@@ -338,9 +338,10 @@ fn too_many_at_once(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Int
 /// The rule that asks for a look before anything is done on an old verdict.
 pub const STALE: &str = "stale-verdict";
 
+/// A look takes some milliseconds; what it saw is judged soon after.
+pub const LOOK: Duration = Duration::from_millis(250);
+
 fn stale(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
-    /// A look takes some milliseconds; what it saw is judged soon after.
-    const LOOK: Duration = Duration::from_millis(250);
     if intent.class != Class::Disrupt || is_order(intent) {
         return None;
     }
