@@ -9,6 +9,8 @@ mod crash;
 mod health_api;
 mod house;
 mod illness;
+mod operator_words;
+mod ordinary_day;
 mod own_death;
 mod plugin_commands;
 mod plugin_faults;
