@@ -57,7 +57,7 @@ impl Climb {
     /// Moves on to the first rung that can be had. One that is withheld gives way to the next; if all that are left are
     /// withheld or words, the first that was not refused outright is proposed all the same, and the guard makes it wait.
     fn settle(&mut self, question: &Question, rungs: &[&Rung]) {
-        let mut waiting = None;
+        let (mut waiting, mut missing) = (None, None);
         for (place, rung) in rungs.iter().enumerate().skip(self.place) {
             let mut leave_out = |why: String| self.left_out.push((rung.action.clone(), why));
             if rung.is_word() {
@@ -65,7 +65,10 @@ impl Climb {
             }
             match question.offer(&rung.action) {
                 None if question.offers.is_empty() => return self.move_to(place),
-                None => leave_out("not on offer".to_owned()),
+                None => {
+                    leave_out("not on offer".to_owned());
+                    missing.get_or_insert(place);
+                }
                 Some(offer) => match &offer.blocked {
                     None => return self.move_to(place),
                     Some(why) => {
@@ -78,10 +81,13 @@ impl Climb {
             }
         }
         let word = rungs.iter().enumerate().skip(self.place).find(|(_, rung)| rung.is_word()).map(|(place, _)| place);
-        if let Some(place) = waiting {
+        // Where nothing was tried and nothing can be had, the first wish is told as it is: heald says what is not on offer, and why.
+        let wish = missing.filter(|_| waiting.is_none() && word.is_none() && self.place == 0 && self.used == 0);
+        let proposed = waiting.or(wish);
+        if let Some(place) = proposed {
             self.left_out.retain(|(action, _)| rungs.get(place).is_none_or(|rung| rung.action != *action));
         }
-        self.move_to(waiting.or(word).unwrap_or(rungs.len()));
+        self.move_to(proposed.or(word).unwrap_or(rungs.len()));
     }
 
     fn move_to(&mut self, place: usize) {

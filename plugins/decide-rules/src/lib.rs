@@ -21,7 +21,7 @@
 //! A rung is an action's name, or `no-action`, `escalate`, `pass`. An attempt that was verified and did not heal uses a rung
 //! up; one that healed sets the ladder back to its foot. A rung that is not on offer is left out, and one that the guard
 //! would withhold now gives way to the next; if all that is left is withheld, the first of it is proposed all the same, as
-//! waiting is the guard's business. Above the last rung is `escalate`.
+//! waiting is the guard's business. So is the first if nothing is on offer at all: heald says why it is not. Above the last rung is `escalate`.
 //!
 //! It weighs nothing: what rules say is not compared with what the catalog learned, which only lends its confidence.
 #![deny(unsafe_code)]

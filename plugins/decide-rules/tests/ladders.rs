@@ -109,9 +109,14 @@ fn when_all_is_withheld_the_first_waits_for_the_guard() {
 }
 
 #[test]
-fn nothing_on_offer_that_could_help_is_said_to_a_person() {
+fn what_nobody_offers_is_asked_for_so_that_heald_says_why_it_is_not_on_offer() {
     let finding = Finding::new("service-down", Severity::Critical, "");
-    assert_eq!(word(&decide("{}", question(finding).offer("notify"))), "escalate");
+    assert_eq!(word(&decide("{}", question(finding).offer("notify"))), "restart");
+    // After something was tried, people are asked.
+    let finding = Finding::new("memory-pressure", Severity::Error, "");
+    let asked = question(finding).offer("clear-cache");
+    let asked = asked.tried("clear-cache", not_healed()).tried("clear-cache", not_healed());
+    assert_eq!(word(&decide(LADDER, asked)), "escalate");
 }
 
 #[test]

@@ -169,6 +169,8 @@ impl Cause {
                 Some(word) => format!("says it is {word:?}"),
                 None => "does not say how it is".to_owned(),
             },
+            "check" if status < 0 => format!("its check was killed by signal {}", status.unsigned_abs()),
+            "check" => format!("its check exits with {status}"),
             "exit" => format!("exited with {status}"),
             "signal" => format!("killed by signal {}", status.unsigned_abs()),
             "missing" => "no such process".to_owned(),

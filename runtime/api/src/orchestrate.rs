@@ -31,6 +31,9 @@ const PERCENT: f64 = 100.0;
 pub(crate) struct OrchestrateRequest {
     metrics: Option<BTreeMap<String, f64>>,
     service: Option<ServiceName>,
+    /// The action is carried out although healing is halted, or the service paused or only observed.
+    #[serde(default)]
+    force: bool,
 }
 
 /// `POST /orchestrate`.
@@ -64,7 +67,7 @@ pub(crate) async fn orchestrate(
                 action: proposal.action.clone(),
                 parameters: proposal.parameters.clone(),
                 by: PROFILE.into(),
-                force: false,
+                force: ask.force,
             };
             let done = api.control.order(order).await?;
             if let Some(answer) = answer.as_object_mut() {

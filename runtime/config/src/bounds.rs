@@ -133,7 +133,7 @@ impl Bounds {
         self.count(&format!("{at} failure_threshold"), breaker.failure_threshold, 0, IN_A_ROW);
         self.count(&format!("{at} success_threshold"), breaker.success_threshold, 0, IN_A_ROW);
         self.most(&format!("{at} open"), breaker.open, DAY);
-        self.most(&format!("{at} open_max"), breaker.open_max, DAY);
+        self.most(&format!("{at} open_max"), breaker.open_max.unwrap_or_default(), DAY);
         if breaker.growth.is_finite() && breaker.growth > 100.0 {
             self.say(&format!("{at} growth"), format!("is {}; at most 100 is allowed", breaker.growth));
         }

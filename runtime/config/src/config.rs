@@ -262,9 +262,13 @@ impl Config {
         service.actions.as_deref().unwrap_or(&self.healing.actions)
     }
 
-    /// The circuit breaker of a service.
-    pub fn breaker<'a>(&'a self, service: &'a ServiceConfig) -> &'a BreakerConfig {
-        service.breaker.as_ref().unwrap_or(&self.breaker)
+    /// The circuit breaker of a service. Where nothing else is said, a service that heald runs or that others need is looked at again
+    /// within some seconds: somebody waits for its recovery.
+    pub fn breaker(&self, service: &ServiceConfig) -> BreakerConfig {
+        const SOON: Duration = Duration::from_secs(4);
+        let own = service.breaker.as_ref().unwrap_or(&self.breaker).clone();
+        let needed = self.service.iter().any(|other| other.depends_on.contains(&service.name));
+        if service.process.is_some() || needed { own.or_longest(SOON) } else { own }
     }
 
     /// How decisions about a service are treated.

@@ -77,7 +77,7 @@ fn variables_get_their_meaning_from_the_default_file() {
     assert_eq!((config.log.level, config.log.file.to_str()), (LogLevel::Debug, Some("x.log")));
     let seconds = Duration::from_secs;
     let BreakerConfig { failure_threshold, success_threshold, open, open_max, .. } = config.breaker;
-    assert_eq!((failure_threshold, success_threshold, open, open_max), (7, 1, seconds(3), seconds(3)));
+    assert_eq!((failure_threshold, success_threshold, open, open_max), (7, 1, seconds(3), Some(seconds(3))));
     let probe = &config.service[0].probe[0];
     assert_eq!((probe.period, probe.timeout), (seconds(2), Duration::from_millis(1_500)));
     assert_eq!(config.plugin("threshold").unwrap().config["cpu"], 50);
@@ -164,7 +164,7 @@ fn the_health_monitor_example_is_the_older_systems_defaults() {
     assert_eq!((writer.period, writer.timeout), (Duration::from_secs(2), Duration::from_secs(5)));
     let BreakerConfig { failure_threshold, success_threshold, open, open_max, .. } = config.breaker;
     let minute = Duration::from_secs(60);
-    assert_eq!((failure_threshold, success_threshold, open, open_max), (5, 2, minute, minute));
+    assert_eq!((failure_threshold, success_threshold, open, open_max), (5, 2, minute, Some(minute)));
     assert_eq!(config.mode(&config.service[0]), Mode::Observe);
     assert!(config.service.iter().all(|service| service.process.is_none()));
 }
@@ -212,7 +212,11 @@ fn every_kind_of_problem_is_named_with_its_line() {
     one(&service("process = { command = [] }"), 3, &["command is empty"]);
     one(&service("process = { command = [\"x\"], stop_signal = \"X\" }"), 3, &["stop_signal `X` is none of"]);
     one(&service("process = { command = [\"x\"], startup = \"1s\" }\nstartup = \"2s\""), 4, &["say it once"]);
-    one(&service("breaker = { open = \"2m\" }"), 3, &["service.a.breaker.open_max", "at least as long as open"]);
+    one(
+        &service("breaker = { open = \"2m\", open_max = \"1m\" }"),
+        3,
+        &["service.a.breaker.open_max", "at least as long as open"],
+    );
     one(&probe("kind = \"htpp\""), 4, &["did you mean `http`?", "allowed: http, tcp, exec"]);
     one(&probe("kind = \"http\""), 3, &["url", "is missing"]);
     one(&probe("kind = \"exec\"\ncommand = []"), 5, &["command"]);

@@ -23,8 +23,8 @@ use crate::safe_mode;
 use heald_config::{Config, ServiceConfig, chain};
 use heald_platform::action_executor::ActionExecutor;
 use heald_platform::{
-    ChainResolver, Consultants, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, RegisteredPlugin,
-    builtins, process_events,
+    ChainResolver, Consultants, Parts, Platform, PlatformPorts, PluginOrigin, PluginRegistry, Profile,
+    RegisteredPlugin, builtins, process_events,
 };
 
 /// How often a supervised process is measured.
@@ -192,15 +192,27 @@ async fn take_up_halt(desired_states: &KeptDesiredStates, halted: bool) -> Optio
     Some(format!("all healing is halted: the keeper remembers it, and the desired-state file does not{durable}"))
 }
 
-/// The consultants alone, for a question without a runtime.
+/// The consultants alone, for a question without a runtime. With a service, a profile of its name is what that service is asked.
 ///
 /// # Errors
-/// When the plug-in host cannot be started.
-pub async fn consultants(config: &Config) -> anyhow::Result<Consultants> {
+/// When the plug-in host cannot be started, or there is no such service.
+pub async fn consultants(config: &Config, asked: Option<&ServiceName>) -> anyhow::Result<Consultants> {
+    let service = match asked {
+        None => None,
+        Some(name) => Some(config.service.iter().find(|service| service.name == *name).with_context(|| {
+            let known: Vec<&str> = config.service.iter().map(|service| service.name.as_str()).collect();
+            format!("no service is named `{name}`; configured: {}", known.join(", "))
+        })?),
+    };
     let host = host(config, ProcessAccess::default())?;
     let mut registry = PluginRegistry::new();
     let faults = load_all(&host, config, &mut registry).await;
-    let resolved = ChainResolver::of(&Config { service: Vec::new(), ..config.clone() }, &registry).await;
+    let only = service.cloned().into_iter().collect();
+    let mut resolved = ChainResolver::of(&Config { service: only, ..config.clone() }, &registry).await;
+    if let Some(service) = service {
+        let chain = resolved.chains.remove(&service.name).unwrap_or_default();
+        resolved.profiles.insert(service.name.to_string(), Profile::of(&chain, &spec(config, service)));
+    }
     for (plugin, why) in faults.iter().chain(&resolved.faults) {
         tracing::error!(plugin = %plugin, "cannot be used: {why}");
     }
@@ -285,7 +297,7 @@ fn probes(config: &Config, service: &ServiceConfig) -> ServiceProbes {
     ServiceProbes {
         service: service.name.clone(),
         probes: service.probe.clone(),
-        breaker: config.breaker(service).clone(),
+        breaker: config.breaker(service),
         process: service.process.is_some().then_some(PROCESS_PERIOD),
         replicas: service.process.as_ref().map_or(1, |process| process.replicas),
         startup: service.startup,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use heald_control::{Consult, Consultation, Metrics};
-use heald_model::{Fact, Finding};
+use heald_model::{Fact, Finding, PluginName, ServiceName};
 use serde_json::{Map, Value, json};
 
 use heald_platform::builtins;
@@ -30,6 +30,9 @@ pub struct DecideArgs {
     /// The profile of [consult] that answers
     #[arg(long, value_name = "NAME", default_value = "orchestrate")]
     pub policy: String,
+    /// The service whose detectors and policies answer instead, as they are configured for it; error_rate is a ratio then
+    #[arg(long, value_name = "NAME", conflicts_with = "policy")]
+    pub service: Option<ServiceName>,
     /// The configuration file; heald.toml if it is there
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -51,7 +54,7 @@ pub fn decide(args: DecideArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(args.config.as_deref(), &directory, &real, &builtins::names())?.config;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Box::pin(async {
-        let consultants = assemble::consultants(&config).await?;
+        let consultants = assemble::consultants(&config, args.service.as_ref()).await?;
         ask(&args, &config, &consultants, &mut stdout(), &mut stderr()).await
     }))?;
     Ok(ExitCode::SUCCESS)
@@ -67,16 +70,30 @@ async fn ask(
     err: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let plain = ConsultConfig::default();
-    let profile = config.consult.get(&args.policy).unwrap_or(&plain);
+    let (name, profile) = match &args.service {
+        Some(service) => (service.as_str(), &plain),
+        None => (args.policy.as_str(), config.consult.get(&args.policy).unwrap_or(&plain)),
+    };
     let seen = read(&args.metrics)?;
+    let strange = strange(&seen, &asked_plugins(config, args.service.as_ref(), profile));
     let mut asked = seen.clone();
     if let Some(rate) = asked.values.get_mut("error_rate").filter(|_| profile.error_rate_percent) {
         *rate /= PERCENT;
     }
-    let answer = consult.consult(&args.policy, asked).await?;
+    let answer = consult.consult(name, asked).await?;
+    for metric in &strange {
+        let known = MEASURED.join(", ");
+        writeln!(
+            err,
+            "`{metric}` is no metric that heald measures ({known}), and none of the plug-ins asked is configured for it"
+        )?;
+    }
     let action = spelled(profile, answer.decision.verb());
     if args.json {
         let mut whole = brief(&action, &answer);
+        if !strange.is_empty() {
+            whole.insert("unknown_metrics".to_owned(), json!(strange));
+        }
         if args.explain {
             whole.extend(details(profile, &seen, &answer));
         }
@@ -90,6 +107,43 @@ async fn ask(
         writeln!(out, "{action}")?;
     }
     Ok(())
+}
+
+/// What heald measures by itself, or that every probe may bring.
+const MEASURED: [&str; 6] = ["cpu", "memory", "memory_bytes", "disk", "error_rate", "latency_ms"];
+
+/// The configurations of the plug-ins that answer.
+fn asked_plugins(config: &Config, service: Option<&ServiceName>, profile: &ConsultConfig) -> Vec<Map<String, Value>> {
+    let service = service.and_then(|name| config.service.iter().find(|service| service.name == *name));
+    let (detectors, policies): (&[PluginName], &[PluginName]) = match service {
+        Some(service) => (config.detectors(service), config.policies(service)),
+        None => (&profile.detectors, &profile.policies),
+    };
+    let plugins = detectors.iter().chain(policies).filter_map(|name| config.plugin(name.as_str()));
+    plugins
+        .map(|plugin| service.map_or_else(|| plugin.config.clone(), |service| config.plugin_for(plugin, service)))
+        .collect()
+}
+
+/// The metrics that nobody who is asked knows. A plug-in knows what its configuration names.
+fn strange(seen: &Metrics, plugins: &[Map<String, Value>]) -> Vec<String> {
+    fn names(value: &Value, metric: &str) -> bool {
+        match value {
+            Value::Object(members) => {
+                members.contains_key(metric) || members.values().any(|value| names(value, metric))
+            }
+            Value::Array(list) => list.iter().any(|value| names(value, metric)),
+            Value::String(text) => text == metric,
+            _ => false,
+        }
+    }
+    let known = |metric: &str| {
+        MEASURED.contains(&metric)
+            || plugins
+                .iter()
+                .any(|config| config.contains_key(metric) || config.values().any(|value| names(value, metric)))
+    };
+    seen.values.keys().filter(|metric| !known(metric)).cloned().collect()
 }
 
 /// Numbers by name; `status` (or `reported`) is the service's own word.

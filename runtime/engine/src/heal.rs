@@ -99,6 +99,7 @@ impl Healer {
             let incidents = known.remove(&setup.spec.name).unwrap_or_default();
             healer.add(setup, incidents);
         }
+        healer.ctx.services.is_complete();
         healer.orphans = known.into_values().flatten().filter(Incident::is_open).collect();
         Arc::new(healer)
     }

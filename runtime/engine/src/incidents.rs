@@ -10,6 +10,7 @@ use heald_model::{
 use crate::context::Context;
 use crate::correlate::{Change, correlate};
 use crate::ledger::instance;
+use crate::looks::unclear_dependency;
 use crate::service::Service;
 use crate::service::inbox::News;
 
@@ -62,15 +63,16 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
     let critical = state.concerns.iter().any(|concern| concern.finding.severity == Severity::Critical);
     let up = (wanted == Desired::Running && (critical || state.passed.is_some())).then_some(!critical);
     let before = std::mem::replace(&mut state.up, up);
+    state.uncounted = (state.uncounted || before == Some(true)) && up == Some(false);
+    let uncounted = state.leading().filter(|_| state.uncounted).cloned();
     drop(state);
     service.publish();
-    match (before, up) {
-        (Some(true), Some(false)) => fell_ill(ctx, service, parent.is_some()),
-        (Some(false), Some(true)) => {
-            recovered(ctx, service);
-            dependency_returned(ctx, &service.name);
-        }
-        _ => {}
+    if let Some(incident) = uncounted {
+        fell_ill(ctx, service, &incident, parent.is_some());
+    }
+    if (before, up) == (Some(false), Some(true)) {
+        recovered(ctx, service);
+        dependency_returned(ctx, &service.name);
     }
 }
 
@@ -87,7 +89,12 @@ fn relapse<'a>(incident: &'a Incident, concern: &Concern, cause: Option<Incident
     (same && healed && cause.is_none()).then_some(attempt)
 }
 
-fn fell_ill(ctx: &Context, service: &Service, explained: bool) {
+/// Counts a service that was well and fell ill, unless what it needs explains that. While that is not clear, it is not counted yet.
+fn fell_ill(ctx: &Context, service: &Service, incident: &Incident, explained: bool) {
+    if !explained && unclear_dependency(ctx, service, incident, ctx.now()).is_some() {
+        return;
+    }
+    service.lock().uncounted = false;
     if explained {
         return;
     }

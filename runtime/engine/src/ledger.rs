@@ -34,6 +34,8 @@ pub struct Lives {
     pub death: Option<Death>,
     /// Unwanted ends, each within `reopen_within` of the one before.
     pub deaths: u32,
+    /// The first of these.
+    pub dying_since: Option<Moment>,
     /// When this life began.
     began: Option<Moment>,
     /// The newest life that is known to have ended.
@@ -273,6 +275,7 @@ impl Ledger {
         for lives in self.account_mut(service).lives.values_mut() {
             lives.streak = 0;
             lives.deaths = 0;
+            lives.dying_since = None;
             lives.starts.clear();
             lives.death = None;
         }
@@ -331,6 +334,7 @@ impl Lives {
         }
         let again = self.death.is_some_and(|before| at.since(before.at) <= config.reopen_within);
         self.deaths = if again { self.deaths.saturating_add(1) } else { 1 };
+        self.dying_since = self.dying_since.filter(|_| again).or(Some(at));
         self.death = Some(Death { at, lived });
     }
 }

@@ -15,6 +15,7 @@ pub mod heal;
 mod incidents;
 pub mod learn;
 pub mod ledger;
+mod looks;
 pub mod native;
 pub mod operator;
 mod outage;

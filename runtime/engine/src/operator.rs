@@ -176,6 +176,10 @@ async fn order(ctx: &Context, order: Order) -> Result<OrderOutcome, OrderError> 
 /// When there is no such service, the wish cannot be kept, or what it takes cannot be done.
 async fn set_desired(ctx: &Context, name: &ServiceName, desired: Desired, by: &str) -> Result<(), OrderError> {
     let service = find(ctx, name)?;
+    if desired == Desired::Stopped && !service.spec().supervised {
+        let why = format!("heald does not run {name}, so it cannot stop it; `heald pause {name}` leaves it alone");
+        return Err(OrderError::NothingToDo(why));
+    }
     let before = ctx.ports.desired_states.desired(name);
     ctx.ports.desired_states.set_desired(name, desired).await?;
     let record = Record::DesiredChanged { desired, by: by.to_owned() };

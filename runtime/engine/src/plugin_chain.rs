@@ -29,7 +29,8 @@ impl<T: ?Sized> PluginSlot<T> {
         Self { plugin, part: SlotMode::Active, trial: None, against: None }
     }
 
-    pub(crate) fn is_active(&self) -> bool {
+    /// True if its answers count.
+    pub fn is_active(&self) -> bool {
         self.part == SlotMode::Active
     }
 }

@@ -18,6 +18,7 @@ use crate::context::{Context, Rest};
 use crate::guard::{self, Case, Hold, Judgement, Permit};
 use crate::incidents;
 use crate::ledger::{Account, instance};
+use crate::looks::{ask_for_look, unclear_dependency};
 use crate::ports::{ActionError, Durability};
 use crate::prove;
 use crate::service::Service;
@@ -190,9 +191,10 @@ fn stale(
     returned: Option<Moment>,
     now: Moment,
 ) -> Option<String> {
+    let spec = service.spec();
     let (judged_on, unseen) = {
         let state = service.lock();
-        (state.judged_on(), state.unseen(incident).map(str::to_owned))
+        (state.judged_on(&spec.probes), state.unseen(incident).map(str::to_owned))
     };
     if let Some(check) = unseen {
         return Some(format!(
@@ -209,36 +211,10 @@ fn stale(
             return Some(format!("{} was last checked {age} ago; it is looked at first", service.name));
         }
     }
-    // What it needs may have failed first, and not have been looked at since.
-    let fell_ill = incident.concerns.iter().map(|concern| concern.since).min()?;
-    service.spec().depends_on.iter().find_map(|name| {
-        let needed = ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running)?;
-        let (judged_on, undecided) = {
-            let state = needed.lock();
-            (state.judged_on(), state.undecided())
-        };
-        let why = match judged_on {
-            Some((ended, _)) if ended < fell_ill => format!("{name} was not checked since {} fell ill", service.name),
-            Some(_) if undecided => format!("{name} fails its checks, too, and may be down"),
-            _ => return None,
-        };
-        ask_for_look(ctx, &needed);
-        Some(format!("{why}; it is looked at first"))
-    })
-}
-
-/// Has the service looked at now, through an open circuit too; a look that is under way is waited for.
-fn ask_for_look(ctx: &Context, service: &Service) {
-    /// A look that never ends is asked for again.
-    const LOOK: Duration = Duration::from_secs(5);
-    let now = ctx.now();
-    let mut state = service.lock();
-    if state.look_asked.is_some_and(|asked| now.since(asked) < LOOK) {
-        return;
+    if returned.is_some_and(|returned| !service.lock().failed_enough_since(returned)) {
+        return Some(format!("what {} needs is back; it may take a moment to notice", service.name));
     }
-    state.look_asked = Some(now);
-    drop(state);
-    ctx.ports.probes.expect(&service.name, None);
+    unclear_dependency(ctx, service, incident, now)
 }
 
 /// Asks the guard. An admitted intent gets its id and is in flight from this moment: judging and entering happen under one lock.
@@ -274,11 +250,9 @@ pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, ac
         let record = Record::Ruled { action: action.to_owned(), ruling: hold.ruling() };
         ctx.record(service, vec![Entry::of_incident(ctx.now(), service.name.clone(), incident.id, record)]);
     }
-    if hold.escalate {
-        escalate(ctx, service, incident, &hold.why);
-    }
+    let again = if hold.escalate { escalate(ctx, service, incident, &hold.why) } else { Moment::NEVER };
     Rest {
-        until: hold.until.unwrap_or(Moment::NEVER),
+        until: hold.until.unwrap_or(Moment::NEVER).min(again),
         for_budget: hold.rule == guard::BUDGET,
         for_look: hold.rule == guard::STALE || hold.rule == guard::FLAPPING,
     }
@@ -290,6 +264,9 @@ pub(crate) fn escalate(ctx: &Context, service: &Service, incident: &Incident, wh
     let now = ctx.now();
     let explained = incidents::cause(ctx, service).is_some();
     if incident.stage != Stage::Escalated && !explained {
+        if unclear_dependency(ctx, service, incident, now).is_some() {
+            return now + guard::LOOK;
+        }
         let dependents = incidents::dependents(ctx, &service.name);
         let why = match dependents.as_slice() {
             [] => why.to_owned(),
@@ -313,11 +290,13 @@ pub(crate) fn not_on_offer(
 ) -> Rest {
     let offers = ctx.ports.actions.offers(&service.name);
     let offered: Vec<&str> = offers.iter().map(|offer| offer.action.name.as_str()).collect();
-    let why = match service.spec().supervised {
-        true => format!("{} asks for {action}, which nobody offers", decision.source),
-        false => format!("{} asks for {action}, but heald does not run {}", decision.source, service.name),
+    let of_a_process = starts(action) || matches!(action, "stop" | "signal");
+    let why = match of_a_process && !service.spec().supervised {
+        true => format!("heald does not run {}", service.name),
+        false => format!("no plug-in among the `actions` of {} offers it", service.name),
     };
-    let why = format!("{why}; it is offered {}", offered.join(", "));
+    let offered = if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") };
+    let why = format!("{} asks for {action}, which is not on offer: {why}; on offer: {offered}", decision.source);
     let hold = Hold { rule: "not-on-offer", until: None, why, escalate: true };
     withhold(ctx, service, incident, action, &hold)
 }

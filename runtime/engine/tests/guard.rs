@@ -403,15 +403,17 @@ fn a_poison_pill_stops_the_remedy_and_slows_the_restores() {
 
 #[test]
 fn five_slow_deaths_are_told_and_hold_nothing() {
-    let mut entries = Vec::new();
-    for death in 0..5_u64 {
-        let at = Moment::from_millis(NOW.millis() - (5 - death) * 120_000);
-        let incarnation = death + 1;
-        let begun = Record::ProcessStarted { replica: Replica::from("0"), incarnation, pid: 1 };
-        let ended =
-            Record::ProcessExited { replica: Replica::from("0"), incarnation, pid: 1, status: Some(1), wanted: false };
-        entries.extend([entry(at - Duration::from_secs(100), "web", begun), entry(at, "web", ended)]);
-    }
+    let deaths = |seconds_apart: u64| -> Vec<Entry> {
+        let each = (0..5_u64).flat_map(|death| {
+            let (replica, incarnation) = (Replica::from("0"), death + 1);
+            let at = Moment::from_millis(NOW.millis() - (5 - death) * seconds_apart * 1_000);
+            let begun = Record::ProcessStarted { replica: replica.clone(), incarnation, pid: 1 };
+            let ended = Record::ProcessExited { replica, incarnation, pid: 1, status: Some(1), wanted: false };
+            [entry(at - Duration::from_secs(100), "web", begun), entry(at, "web", ended)]
+        });
+        each.collect()
+    };
+    let entries = deaths(120);
     let notice = |entries: &[Entry]| match judge(
         &HealingConfig::default(),
         &ledger(entries),
@@ -423,6 +425,7 @@ fn five_slow_deaths_are_told_and_hold_nothing() {
     };
     assert_eq!(notice(&entries[..8]), None);
     assert!(notice(&entries).is_some_and(|why| why.contains("died 5 times")));
+    assert_eq!(notice(&deaths(1)), None, "quick deaths are the start limit's");
 }
 
 #[test]

@@ -25,7 +25,7 @@ const NO_ANSWER_GRACE: Duration = Duration::from_millis(500);
 const NO_ANSWER: [&str; 2] = ["timeout", "unreachable"];
 
 /// The names of heald's own actions. A plug-in's action of such a name is not offered.
-const NATIVE: [&str; 5] = heald_config::NATIVE_ACTIONS;
+pub(crate) const NATIVE: [&str; 5] = heald_config::NATIVE_ACTIONS;
 
 /// Performs the actions of every service.
 pub struct ActionExecutor {

@@ -7,6 +7,7 @@ use heald_engine::ports::{Detector, Policy};
 use heald_engine::{PluginChain, PluginSlot};
 use heald_model::SlotMode;
 
+use crate::action_executor::NATIVE;
 use crate::consult::Profile;
 use heald_host::{HostError, Plugin, PluginActions, PluginRole};
 use heald_model::{PluginName, ServiceName};
@@ -24,7 +25,7 @@ pub struct ChainResolver {
     pub actions: BTreeMap<ServiceName, Vec<Arc<PluginActions>>>,
     /// The profiles that can be consulted.
     pub profiles: BTreeMap<String, Profile>,
-    /// The plug-ins that refused their configuration or failed during set-up, each with its role and the reason.
+    /// The plug-ins that refused their configuration, failed during set-up, or offer what cannot be used, each with the reason.
     pub faults: Vec<(PluginName, String)>,
 }
 
@@ -119,7 +120,16 @@ impl ChainResolver {
             {
                 let Some(plugin) = slot.registered.plugin.as_ref() else { continue };
                 match plugin.actions(&settings(config, slot.registered, Some(service))).await {
-                    Ok(offered) => actions.push(offered),
+                    Ok(offered) => {
+                        for info in offered.infos().iter().filter(|info| NATIVE.contains(&info.name.as_str())) {
+                            let action = &info.name;
+                            let text = format!(
+                                "its action `{action}` has the name of heald's own action, which is never replaced; give it another name"
+                            );
+                            self.fault(slot.registered, text);
+                        }
+                        actions.push(offered);
+                    }
                     Err(error) => self.refused(slot.registered, "as an action", &error),
                 }
             }
@@ -129,7 +139,7 @@ impl ChainResolver {
 
     async fn consult(&mut self, config: &Config, registry: &PluginRegistry) {
         for (name, consult) in &config.consult {
-            let mut profile = Profile { detectors: Vec::new(), policies: Vec::new() };
+            let mut profile = Profile { detectors: Vec::new(), policies: Vec::new(), service: None };
             for plugin in consult.detectors.iter().filter_map(|name| answering(registry, name, PluginRole::Detector)) {
                 match plugin.1.detector(&settings(config, plugin.0, None)).await {
                     Ok(detector) => profile.detectors.push(detector),
@@ -147,7 +157,10 @@ impl ChainResolver {
     }
 
     fn refused(&mut self, registered: &RegisteredPlugin, role: &str, error: &HostError) {
-        let text = format!("{role}: {}", chain(error));
+        self.fault(registered, format!("{role}: {}", chain(error)));
+    }
+
+    fn fault(&mut self, registered: &RegisteredPlugin, text: String) {
         let fault = (registered.table.name.clone(), text);
         if !self.faults.contains(&fault) {
             self.faults.push(fault);

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use heald_model::{
-    Choice, Decision, Finding, Incident, IncidentId, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceView,
-    Severity, Signature, Source, Stage,
+    Choice, Decision, Finding, Incident, IncidentId, Moment, ProbeId, Role, Sample, Series, ServiceName, ServiceSpec,
+    ServiceView, Severity, Signature, Source, Stage,
 };
 use serde_json::json;
 
 use heald_control::{Consult, ConsultError, Consultation, Metrics};
-use heald_engine::native;
 use heald_engine::ports::{Clock, Detector, Entropy, Policy};
+use heald_engine::{PluginChain, native};
 use heald_model::{Observation, Question};
 
 /// Which plug-ins a consultation asks.
@@ -22,6 +22,25 @@ pub struct Profile {
     pub detectors: Vec<Arc<dyn Detector>>,
     /// In this order.
     pub policies: Vec<Arc<dyn Policy>>,
+    /// The service as they are shown it; None: one that has nothing but the profile's name.
+    pub service: Option<ServiceView>,
+}
+
+impl Profile {
+    /// What is asked about a service.
+    pub fn of(chain: &PluginChain, spec: &ServiceSpec) -> Self {
+        let service = ServiceView {
+            tags: spec.tags.clone(),
+            wanted: spec.replicas,
+            running: spec.replicas,
+            ready: spec.replicas,
+            metadata: spec.metadata.clone(),
+            ..subject(spec.name.as_str())
+        };
+        let detectors = chain.detectors.iter().filter(|slot| slot.is_active()).map(|slot| Arc::clone(&slot.plugin));
+        let policies = chain.policies.iter().filter(|slot| slot.is_active()).map(|slot| Arc::clone(&slot.plugin));
+        Self { detectors: detectors.collect(), policies: policies.collect(), service: Some(service) }
+    }
 }
 
 /// The plug-ins, asked about metrics that somebody sends. Needs no running healer.
@@ -56,7 +75,7 @@ impl Consult for Consultants {
     async fn consult(&self, profile: &str, metrics: Metrics) -> Result<Consultation, ConsultError> {
         let asked = self.profile(profile)?;
         let now = self.clock.now();
-        let service = subject(profile);
+        let service = asked.service.clone().unwrap_or_else(|| subject(profile));
         let series = vec![snapshot(&service.name, metrics, now)];
         let mut findings: Vec<Finding> = Vec::new();
         let mut unanswered = asked.detectors.is_empty();

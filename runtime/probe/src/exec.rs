@@ -64,7 +64,7 @@ pub(crate) async fn check(command: &ExecCommand) -> CheckResult {
     let mut running = match RunningCommand::spawn(command) {
         Ok(running) => running,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            return CheckResult::failed("missing", format!("Cannot run {}: {error}", command.program));
+            return CheckResult::unable(&format!("running {}", command.program), &error);
         }
         Err(error) => return CheckResult::unable("running the command", &error),
     };
@@ -81,7 +81,8 @@ fn judge(status: ExitStatus, output: &str) -> CheckResult {
     }
     let end = ending(status);
     let message = if output.is_empty() { end } else { format!("{end}: {output}") };
-    CheckResult { status: Some(status), ..CheckResult::failed(if status > 0 { "exit" } else { "signal" }, message) }
+    // The end of the check's own process says nothing about the life of the service's.
+    CheckResult { status: Some(status), ..CheckResult::failed("check", message) }
 }
 
 /// A started command.

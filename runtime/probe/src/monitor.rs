@@ -4,8 +4,8 @@
 //! - Every failed check counts towards the circuit. A passed check counts only while no other check of the service fails, so
 //!   that a healthy port does not hide a failing page. The process probe and exits never count, because they put no load on
 //!   the service. Startup probes never count either, because they are expected to fail for a while.
-//! - When a connection is refused and the previous check had passed, the check is repeated at once. Both refusals become
-//!   samples, but they count once. If the repetition passes, the first refusal is a sample without a verdict.
+//! - When a connection is refused and the previous check had passed, the check is repeated at once. The second look replaces the
+//!   first, which becomes a sample without a verdict: one check is one failure.
 //! - While a service starts, a failed check is a sample without a verdict. This ends with the check's first success or at the
 //!   startup deadline.
 //! - A check that began before an action, or before a new incarnation, becomes a sample and changes nothing else.
@@ -151,8 +151,7 @@ impl MonitoredService {
         }
         let at = self.ports.clock.now();
         let again = probe.check.run(probe.timeout).await;
-        let ok = if again.ok == Some(true) { None } else { result.ok };
-        self.send(self.sample(probe, &started, CheckResult { ok, ..result }));
+        self.send(self.sample(probe, &started, CheckResult { ok: None, ..result }));
         self.finish(probe, FinishedCheck { started: StartedCheck { at, ..started }, result: again });
     }
 

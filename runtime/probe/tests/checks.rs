@@ -203,8 +203,8 @@ async fn the_response_time_is_the_services_own() {
 async fn a_command_says_by_its_exit_how_it_is() {
     for (script, ok, fault, message, status) in [
         ("exit 0", true, None, None, 0),
-        ("echo; echo '  queue full '; echo more; exit 3", false, Some("exit"), Some("Exit code 3: queue full"), 3),
-        ("echo bad >&2; exit 1", false, Some("exit"), Some("Exit code 1: bad"), 1),
+        ("echo; echo '  queue full '; echo more; exit 3", false, Some("check"), Some("Exit code 3: queue full"), 3),
+        ("echo bad >&2; exit 1", false, Some("check"), Some("Exit code 1: bad"), 1),
         ("kill -9 $$", false, Some("signal"), Some("Killed by signal 9 (SIGKILL)"), -9),
     ] {
         let (sample, _) = look(exec(script)).await;
@@ -213,7 +213,7 @@ async fn a_command_says_by_its_exit_how_it_is() {
     }
     let missing = ProbeConfig { command: Some(vec!["/no/such/program".into()]), ..exec("") };
     let (sample, _) = look(missing).await;
-    assert_eq!((sample.ok, sample.fault.as_deref()), (Some(false), Some("missing")));
+    assert_eq!((sample.ok, sample.fault.as_deref()), (None, Some("unable")), "that says nothing about the service");
 }
 
 #[tokio::test]

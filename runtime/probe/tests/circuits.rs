@@ -134,8 +134,8 @@ async fn a_refusal_is_tried_again_at_once_and_counts_once() {
         let expected = if checks < 5 { Breaker::Closed } else { Breaker::Open };
         assert_eq!(pulse.breaker, expected, "after {checks}");
         let verdicts: Vec<_> = rig.seen().iter().map(|sample| sample.ok).collect();
-        // Two samples when it is news, so that a threshold of two is reached in the first check.
-        let again = if checks == 1 { vec![Some(false); 2] } else { vec![Some(false)] };
+        // Two samples when it is news, of which one is the verdict: a check is one failure.
+        let again = if checks == 1 { vec![None, Some(false)] } else { vec![Some(false)] };
         assert_eq!(verdicts, again, "check {checks}");
     }
 }

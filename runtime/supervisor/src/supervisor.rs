@@ -90,8 +90,10 @@ impl Supervisor {
         services: Vec<SupervisedService>,
         options: Options,
     ) -> Result<(Self, Found), SupervisorError> {
-        let (stream, hello) = connection::attach(stream).await?;
+        // Before the keeper is asked: whatever that takes would make every end of a process seem earlier than it was, and an end that
+        // an action brought about would seem to come before the action.
         let clock_anchor = ClockAnchor { moment: options.now, monotonic_us: monotonic_us() };
+        let (stream, hello) = connection::attach(stream).await?;
         let services: BTreeMap<_, _> = services.into_iter().map(|service| (service.name.clone(), service)).collect();
         let digests = services.values().map(|service| (service.name.clone(), digest(&service.config))).collect();
         let mut table = ProcessTable::new(clock_anchor, digests);

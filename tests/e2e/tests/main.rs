@@ -11,6 +11,8 @@ mod halt;
 mod health_api;
 mod house;
 mod illness;
+mod operator_words;
+mod ordinary_day;
 mod own_death;
 mod plugin_commands;
 mod plugin_faults;

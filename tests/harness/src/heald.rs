@@ -52,6 +52,11 @@ impl Heald {
         self.ready();
     }
 
+    /// What it is started with next time.
+    pub fn set_env(&mut self, env: Vec<(String, String)>) {
+        self.launch.env = env;
+    }
+
     /// Starts it without waiting for anything.
     pub fn boot(&mut self) {
         let file = self.path("heald.toml");

@@ -13,6 +13,8 @@ pub enum Mode {
     Status(u16),
     /// Answers 200 with this body.
     Body(String),
+    /// Answers 200 with the first body, and each time after so many requests with the second.
+    EachNth(String, u64, String),
     /// Accepts and never answers.
     Hang,
 }
@@ -85,11 +87,13 @@ fn answer(mut stream: TcpStream, mode: &Mutex<Mode>, hits: &AtomicU64, over: &At
             _ => return,
         }
     }
-    hits.fetch_add(1, Ordering::SeqCst);
+    let hit = hits.fetch_add(1, Ordering::SeqCst) + 1;
     let mode = mode.lock().unwrap().clone();
     let (status, body) = match mode {
         Mode::Status(status) => (status, "{}".to_owned()),
         Mode::Body(body) => (200, body),
+        Mode::EachNth(_, nth, other) if hit.is_multiple_of(nth) => (200, other),
+        Mode::EachNth(body, ..) => (200, body),
         Mode::Hang => {
             // Until the other side gives up, or the stub is over.
             let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));

@@ -265,9 +265,14 @@ fn start_limit(config: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent:
     slowly(config, ledger, case, intent, "start-limit", &why).map(Hold::and_escalate)
 }
 
-/// The start limit's slow form: a process that dies again and again, each time within `reopen_within` of the last.
+/// The start limit's slow form: a process that dies again and again, each time within `reopen_within` of the last. Deaths in quick
+/// succession are the start limit's own: this counts from its time on.
 fn dies_again_and_again(config: &HealingConfig, ledger: &Ledger, _: &Case<'_>, intent: &Intent) -> Option<String> {
-    let deaths = lives(ledger, intent).map(|lives| lives.deaths).max()?;
+    let goes_on = |lives: &Lives| {
+        let (since, last) = (lives.dying_since?, lives.death?.at);
+        (last.since(since) >= config.start_limit.within).then_some(lives.deaths)
+    };
+    let deaths = lives(ledger, intent).filter_map(goes_on).max()?;
     let within = text::format(config.reopen_within);
     let why = || format!("it died {deaths} times, each within {within} of the last; it is still started again");
     (intent.class == Class::Restore && !is_order(intent) && deaths >= SLOW_DEATHS).then(why)
@@ -336,9 +341,10 @@ fn too_many_at_once(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Int
 /// The rule that asks for a look before anything is done on an old verdict.
 pub const STALE: &str = "stale-verdict";
 
+/// A look takes some milliseconds; what it saw is judged soon after.
+pub const LOOK: Duration = Duration::from_millis(250);
+
 fn stale(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
-    /// A look takes some milliseconds; what it saw is judged soon after.
-    const LOOK: Duration = Duration::from_millis(250);
     if intent.class != Class::Disrupt || is_order(intent) {
         return None;
     }

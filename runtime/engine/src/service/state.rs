@@ -50,6 +50,17 @@ pub(crate) struct QuestionKey {
     pub(crate) generation: u64,
 }
 
+/// How the checks of a service stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checks {
+    /// When the oldest of the newest verdicts was given.
+    pub(crate) ended: Moment,
+    /// Whether one of them is a failure.
+    pub(crate) failing: bool,
+    /// Within this time from its first failure a service that fails is found to be down.
+    pub(crate) judged_within: Duration,
+}
+
 /// What is known of a service now.
 #[derive(Default)]
 pub(crate) struct ServiceState {
@@ -88,6 +99,8 @@ pub(crate) struct ServiceState {
     pub(crate) passed: Option<Moment>,
     /// When a look was last asked for.
     pub(crate) look_asked: Option<Moment>,
+    /// It fell ill, and whether it counts among those that did at once is not known yet.
+    pub(crate) uncounted: bool,
     /// Whether its checks pass and fail in turn.
     pub(crate) flapping: Flapping,
     /// What each detector last found, in outline; and each shadow's side by side with the others'.
@@ -228,17 +241,6 @@ impl ServiceState {
         recalled.clone()
     }
 
-    /// True while a check fails, and has not failed often enough to say that the service is down, or the detectors have not looked
-    /// at that yet.
-    pub(crate) fn undecided(&self) -> bool {
-        let checks = self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE);
-        checks.filter(|series| series.role == Role::Liveness).any(|series| {
-            let verdicts = series.samples.iter().rev().filter_map(|sample| sample.ok);
-            let failures = verdicts.take_while(|ok| !ok).count();
-            failures > 0 && (failures < series.failure_threshold as usize || series.fresh > 0)
-        })
-    }
-
     /// The check that found something of the incident when heald was last there and has given no verdict since.
     pub(crate) fn unseen(&self, incident: &Incident) -> Option<&str> {
         let recalled = self.recalled.iter().map(|concern| &concern.finding);
@@ -258,17 +260,52 @@ impl ServiceState {
     }
 
     /// The end and the bound of the oldest failing verdict, or, where no check fails, of the newest one: after `bound` it is stale.
-    pub(crate) fn judged_on(&self) -> Option<(Moment, Duration)> {
+    pub(crate) fn judged_on(&self, probes: &[ProbeSpec]) -> Option<(Moment, Duration)> {
         let verdicts =
             self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE).filter_map(|series| {
                 let sample = series.samples.iter().rev().find(|sample| sample.ok.is_some())?;
-                let ended = sample.at + sample.latency.unwrap_or_default();
-                Some((sample.ok, ended, series.period.saturating_mul(3)))
+                let probe = probes.iter().find(|probe| probe.id == series.probe);
+                let timeout = probe.map(|probe| probe.timeout).unwrap_or_default();
+                // A check that got no answer has no latency: it took as long as it may.
+                let unanswered = sample.fault.as_deref() == Some("timeout");
+                let took = sample.latency.unwrap_or(if unanswered { timeout } else { Duration::ZERO });
+                let bound = series.period.saturating_mul(3).max(series.period.saturating_add(timeout));
+                Some((sample.ok, sample.at + took, bound))
             });
         let verdicts: Vec<_> = verdicts.collect();
         let failing = verdicts.iter().filter(|(ok, ..)| *ok == Some(false)).min_by_key(|(_, ended, _)| *ended);
         let (_, ended, bound) = failing.or_else(|| verdicts.iter().max_by_key(|(_, ended, _)| *ended))?;
         Some((*ended, *bound))
+    }
+
+    /// How these checks stand, for whoever needs the service; None: none of them says whether it lives.
+    pub(crate) fn checks(&self, probes: &[ProbeSpec]) -> Option<Checks> {
+        let liveness = |probe: &&ProbeSpec| probe.role == Role::Liveness && probe.id.as_str() != PROCESS_PROBE;
+        let each = probes.iter().filter(liveness).map(|probe| {
+            let its = self.series.values().filter(|series| series.probe == probe.id);
+            let newest = its.filter_map(|series| series.samples.iter().rev().find(|sample| sample.ok.is_some())).next();
+            Checks {
+                ended: newest.map_or(Moment::EPOCH, |sample| sample.at + sample.latency.unwrap_or_default()),
+                failing: newest.is_some_and(|sample| sample.ok == Some(false)),
+                judged_within: probe.period.saturating_mul(probe.failure_threshold.saturating_add(2)),
+            }
+        });
+        each.reduce(|one, other| Checks {
+            ended: one.ended.min(other.ended),
+            failing: one.failing || other.failing,
+            judged_within: one.judged_within.max(other.judged_within),
+        })
+    }
+
+    /// Whether a check failed as often as it takes since then, or none fails.
+    pub(crate) fn failed_enough_since(&self, since: Moment) -> bool {
+        let mut checks = self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE);
+        let enough = |series: &Series| {
+            let verdicts = series.samples.iter().rev().filter(|sample| sample.ok.is_some());
+            let failures = verdicts.take_while(|sample| sample.ok == Some(false) && sample.at >= since).count();
+            failures >= series.failure_threshold.max(1) as usize
+        };
+        checks.any(enough) || self.verdict() != Some(false)
     }
 
     /// A newer look at an incident, if it is still open and something of it still holds.

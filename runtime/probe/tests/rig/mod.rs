@@ -164,7 +164,7 @@ pub(crate) fn service(name: &str, probes: Vec<ProbeConfig>) -> ServiceProbes {
 }
 
 pub(crate) fn fixed(open: Duration) -> BreakerConfig {
-    BreakerConfig { open, open_max: open, ..BreakerConfig::default() }
+    BreakerConfig { open, open_max: Some(open), ..BreakerConfig::default() }
 }
 
 pub(crate) fn http(url: impl Into<String>) -> ProbeConfig {
