@@ -1,6 +1,7 @@
 //! Whether heald and its services are well: `/`, `/health` and below. It makes no check itself, except on request.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -43,7 +44,8 @@ pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
     Json(json!({
         "status": "ok",
         "service": "orchestrator",
-        "health": if api.safe_mode.borrow().is_some() { "degraded" } else { "healthy" },
+        "health": if is_impaired(&api) { "degraded" } else { "healthy" },
+        "keeper": (api.keeper_silent)().map_or_else(|| "connected".to_owned(), keeper_silent),
         "safe_mode": safe_mode(&api),
         "state": "UP",
         "timestamp": time::plain(time::now()),
@@ -54,6 +56,16 @@ pub(crate) async fn alive(State(api): State<Api>) -> Json<Value> {
         "version": api.version,
         "uptime": api.started.elapsed().as_secs_f64(),
     }))
+}
+
+/// True while heald cannot do all of its work.
+fn is_impaired(api: &Api) -> bool {
+    api.safe_mode.borrow().is_some() || (api.keeper_silent)().is_some()
+}
+
+/// That the keeper is silent, in words.
+fn keeper_silent(silence: Duration) -> String {
+    format!("silent for {} s: no process can be started or stopped", silence.as_secs())
 }
 
 /// Safe mode as programs see it; null outside it.
@@ -73,12 +85,15 @@ pub(crate) async fn live() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// `GET /health/ready`: 503 while heald starts or ends.
+/// `GET /health/ready`: 503 while heald starts or ends, or can start and stop nothing.
 pub(crate) async fn ready(State(api): State<Api>) -> Response {
     let (word, why) = match *api.phase.borrow() {
-        Phase::Ready => return Json(json!({"status": "ready"})).into_response(),
-        Phase::Starting => ("starting", "heald is starting"),
-        Phase::Draining => ("draining", "heald is ending"),
+        Phase::Ready => match (api.keeper_silent)() {
+            None => return Json(json!({"status": "ready"})).into_response(),
+            Some(silence) => ("keeper-silent", keeper_silent(silence)),
+        },
+        Phase::Starting => ("starting", "heald is starting".to_owned()),
+        Phase::Draining => ("draining", "heald is ending".to_owned()),
     };
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, why).with("status", word).into_response()
 }
@@ -140,7 +155,7 @@ fn report(api: &Api) -> Value {
     let services = api.control.services().into_iter();
     let stopped = services.filter(|service| service.desired == Desired::Stopped).map(|service| service.name);
     let overall = match overall(&pulses, &stopped.collect()) {
-        "healthy" if api.safe_mode.borrow().is_some() => "degraded",
+        "healthy" if is_impaired(api) => "degraded",
         word => word,
     };
     let services: Map<String, Value> =
@@ -148,7 +163,7 @@ fn report(api: &Api) -> Value {
     json!({"timestamp": time::plain(time::now()), "services": services, "overall_health": overall, "safe_mode": safe_mode(api)})
 }
 
-/// Healthy if all services are (and heald is not in safe mode), unhealthy if none is (also before the first check), else degraded. Services that the
+/// Healthy if all services are (and heald itself is not impaired), unhealthy if none is (also before the first check), else degraded. Services that the
 /// operator has stopped do not count.
 fn overall(pulses: &[(ServiceName, ProbeStatus)], stopped: &BTreeSet<ServiceName>) -> &'static str {
     let wanted = || pulses.iter().filter(|(name, _)| !stopped.contains(name));

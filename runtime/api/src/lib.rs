@@ -28,7 +28,7 @@ mod view;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heald_control::Plugins;
 use heald_control::{Consult, Control};
@@ -82,6 +82,8 @@ pub struct Api {
     pub phase: watch::Receiver<Phase>,
     /// Whether the journal can be written.
     pub database: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// For how long nothing was heard of the keeper, if that is too long: heald can then start and stop nothing.
+    pub keeper_silent: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
     /// Safe mode, while it lasts.
     pub safe_mode: watch::Receiver<Option<SafeMode>>,
     /// heald's version.

@@ -70,6 +70,18 @@ async fn safe_mode_is_shown_with_why_and_until_when() {
 }
 
 #[tokio::test]
+async fn a_silent_keeper_is_shown_and_heald_is_not_ready() {
+    let face = face().await;
+    assert_eq!(face.get("/health").await.json()["keeper"], "connected");
+    face.keeper_silent.store(true, Ordering::SeqCst);
+    let answer = face.get("/health/ready").await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (503, &json!("keeper-silent")));
+    let body = face.get("/health").await.json();
+    assert!(body["keeper"].as_str().unwrap().contains("silent for 4 s"), "{body}");
+    assert_eq!((&body["health"], &body["status"]), (&json!("degraded"), &json!("ok")));
+}
+
+#[tokio::test]
 async fn readiness_follows_the_phase() {
     let face = face().await;
     assert_eq!(face.get("/health/ready").await.status, 200);

@@ -141,10 +141,14 @@ pub(super) fn status(
     if halted["halted"].as_bool() == Some(true) {
         text.push_str("ALL HEALING IS STOPPED; `heald resume --all` resumes it\n");
     }
-    if let Some(why) = health["safe_mode"]["why"].as_str() {
-        let until = health["safe_mode"]["until"].as_str().unwrap_or("it is calm");
+    let of_safe_mode = |member: &str| health["safe_mode"].get(member).and_then(Value::as_str);
+    if let Some(why) = of_safe_mode("why") {
+        let until = of_safe_mode("until").unwrap_or("it is calm");
         let _ =
             writeln!(text, "SAFE MODE until {}: no plug-in is used, native rules heal; {}", plain(until), plain(why));
+    }
+    if let Some(word) = health["keeper"].as_str().filter(|word| *word != "connected") {
+        let _ = writeln!(text, "THE KEEPER is {}", plain(word));
     }
     if health["database"].as_str().is_some_and(|word| word != "connected") {
         text.push_str("the journal cannot be written\n");
@@ -508,6 +512,9 @@ batch  stopped
         let none = json!({"services": []});
         let halted = status(&health, &none, &json!({"halted": true}), &json!([]), "http://h:1").unwrap();
         assert!(halted.contains("ALL HEALING IS STOPPED") && halted.contains("no services"), "{halted}");
+        let deaf = json!({"health": "degraded", "keeper": "silent for 4 s: no process can be started or stopped"});
+        let deaf = status(&deaf, &none, &json!({"halted": false}), &json!([]), "http://h:1").unwrap();
+        assert!(deaf.contains("THE KEEPER is silent for 4 s: no process"), "{deaf}");
         let safe = json!({"health": "degraded", "safe_mode": {"why": "it died 3 times", "until": "10 o'clock"}});
         let safe = status(&safe, &none, &json!({"halted": false}), &json!([]), "http://h:1").unwrap();
         let line = "SAFE MODE until 10 o'clock: no plug-in is used, native rules heal; it died 3 times\n";

@@ -12,12 +12,14 @@ use clap::Args;
 use heald_api::{Api, Phase};
 use heald_control::{Consult, Control};
 use heald_control::{History, ProbeBoard};
+use heald_engine::Healer;
 use heald_keeper::{Image, Options, Runtime};
 use heald_model::{Entry, Moment, Record};
 use heald_supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::assemble::{Assembled, assemble};
 use crate::control::RunningControl;
@@ -33,6 +35,12 @@ pub const MISTAKE: u8 = 2;
 /// The number of threads that judge. Probes and journal have threads of their own. A guest that uses up its budget blocks one of these
 /// for some milliseconds.
 const JUDGES: usize = 2;
+
+/// The keeper answers every heartbeat. It may be silent for so much longer than a beat.
+const KEEPER_SILENT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at whether the keeper is silent.
+const KEEPER_LOOK: Duration = Duration::from_millis(500);
 
 /// `heald run`.
 #[derive(Clone, Debug, Default, Args)]
@@ -158,10 +166,16 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
         .map(|address| format!("http://{address}"))
         .collect();
     let server = config.server.clone();
+    let longest_silence = config.keeper.heartbeat + KEEPER_SILENT;
     let started = Instant::now();
     let mut assembled = assemble(config, Some(inherited)).await?;
     let (phase, phases) = watch::channel(Phase::Starting);
     let store = Arc::clone(&assembled.store);
+    let keeper_silent = keeper_silence(assembled.supervisor.clone(), longest_silence);
+    if let Some(supervisor) = assembled.supervisor.clone() {
+        let watch = watch_keeper(supervisor, longest_silence, Arc::clone(&assembled.healer));
+        assembled.witnesses.push(tokio::spawn(watch));
+    }
     let api = Api {
         control: Arc::new(RunningControl(assembled.healer.operator())) as Arc<dyn Control>,
         consult: Arc::clone(&assembled.consultants) as Arc<dyn Consult>,
@@ -170,6 +184,7 @@ async fn work(config: Config, inherited: heald_keeper::client::Inherited, mode: 
         history: Arc::clone(&assembled.store) as Arc<dyn History>,
         phase: phases.clone(),
         database: Arc::new(move || store.degraded().is_none()),
+        keeper_silent: Arc::new(keeper_silent),
         safe_mode: assembled.safe_mode.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started,
@@ -250,6 +265,33 @@ async fn told_to_end() -> std::io::Result<&'static str> {
             _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart heald to read its configuration again"),
             _ = upgrade.recv() => tracing::warn!("SIGUSR2 is ignored"),
         }
+    }
+}
+
+/// For how long nothing was heard of the keeper, if that is longer than it may be.
+fn keeper_silence(supervisor: Option<Supervisor>, longest: Duration) -> impl Fn() -> Option<Duration> {
+    move || supervisor.as_ref().map(Supervisor::keeper_silence).filter(|silence| *silence > longest)
+}
+
+/// Records when the keeper falls silent, and when it is heard again.
+async fn watch_keeper(supervisor: Supervisor, longest: Duration, healer: Arc<Healer>) {
+    let mut ticks = tokio::time::interval(KEEPER_LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_silent = false;
+    loop {
+        ticks.tick().await;
+        let is_silent = supervisor.keeper_silence() > longest;
+        if is_silent != was_silent {
+            let text = match is_silent {
+                true => {
+                    "the keeper is silent: no process can be started or stopped, and ends of processes are not told"
+                }
+                false => "the keeper is heard again",
+            };
+            tracing::error!("{text}");
+            healer.witness(Entry::of_heald(now(), Record::Note { text: text.to_owned() }));
+        }
+        was_silent = is_silent;
     }
 }
 

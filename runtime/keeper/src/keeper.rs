@@ -429,7 +429,7 @@ impl Keeper {
     fn serve(&mut self, request: RuntimeRequest) -> Result<(), LinkError> {
         let RuntimeRequest { id, ask } = request;
         let answer = match ask {
-            KeeperCommand::Beat => return Ok(()),
+            KeeperCommand::Beat => Ok(KeeperReply::Noted),
             KeeperCommand::Attach { version } if version == VERSION => return self.attach(),
             KeeperCommand::Attach { .. } => Err(KeeperRefusal::Version(VERSION)),
             KeeperCommand::Spawn(_) if self.phase != KeeperPhase::Keeping => Err(KeeperRefusal::Stopping),

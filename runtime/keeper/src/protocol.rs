@@ -60,7 +60,7 @@ pub enum KeeperCommand {
         /// The [`VERSION`] of the runtime.
         version: u32,
     },
-    /// The runtime is alive. Not answered.
+    /// The runtime is alive. The answer says that the keeper is, too.
     Beat,
     /// Start a process.
     Spawn(Box<SpawnRequest>),
@@ -214,7 +214,7 @@ pub struct SignalRequest {
 pub enum KeeperMessage {
     /// The answer to [`KeeperCommand::Attach`].
     Hello(Box<Hello>),
-    /// The answer to any other request except [`KeeperCommand::Beat`].
+    /// The answer to any other request.
     Answer {
         /// The request's id.
         id: u64,

@@ -1,6 +1,7 @@
 //! The implicit probe of a supervised process: whether it is alive, and which resources it uses.
 //!
-//! It measures the process itself and not its children. It does not detect exits: the owner of the process reports them.
+//! It measures the process itself and not its children. The owner of a process reports its exit. A process that is gone, or
+//! a zombie, at two looks while its owner says nothing is a failed sample.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,9 +22,16 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// How often the limits are read again. They change rarely, and reading them costs more than measuring.
 const LIMITS: Duration = Duration::from_secs(30);
 
+/// After this long a process that was gone is looked at again: its exit may be on its way.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+
 /// What is kept between two measurements of the processes of one service.
 #[derive(Default)]
-pub(crate) struct Gauges(Mutex<BTreeMap<Replica, Gauge>>);
+pub(crate) struct Gauges {
+    measured: Mutex<BTreeMap<Replica, Gauge>>,
+    /// Since when a process that should run was found gone, by copy and incarnation.
+    gone: Mutex<BTreeMap<(Replica, u64), Instant>>,
+}
 
 struct Gauge {
     incarnation: u64,
@@ -40,7 +48,12 @@ impl Gauges {
     pub(crate) fn measure(&self, monitored: &MonitoredService) -> Option<Duration> {
         let processes = monitored.ports.processes.of(&monitored.service);
         let now = monitored.ports.clock.now();
-        let mut gauges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.retain(|(replica, incarnation), _| {
+            let same = |process: &ProcessState| process.replica == *replica && process.incarnation == *incarnation;
+            processes.iter().any(|process| same(process) && process.ended.is_none())
+        });
+        let mut gauges = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.retain(|replica, _| processes.iter().any(|process| process.replica == *replica));
         monitored.retain(&processes.iter().map(|process| monitored.replica(&process.replica)).collect::<Vec<_>>());
         let mut next = None::<Duration>;
@@ -55,7 +68,18 @@ impl Gauges {
                 sample.ok = (age >= SETTLED).then_some(true);
                 fill(&mut sample, &mut gauges, process, pid, &usage);
                 monitored.measured(sample);
+                continue;
             }
+            let since = gone.entry((process.replica.clone(), process.incarnation)).or_insert_with(Instant::now);
+            if since.elapsed() < SECOND_LOOK {
+                next = Some(next.map_or(SECOND_LOOK, |next| next.min(SECOND_LOOK)));
+                continue;
+            }
+            let mut sample = sample(monitored, process, now);
+            sample.ok = Some(false);
+            sample.fault = Some("missing".to_owned());
+            sample.message = Some(format!("process {pid} has ended, and the keeper does not say how"));
+            monitored.measured(sample);
         }
         next
     }

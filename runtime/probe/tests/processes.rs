@@ -196,3 +196,21 @@ async fn a_circuit_that_nothing_counts_for_does_not_stay_half_open() {
     rig.until("web", "checked again", |pulse| pulse.total_checks == 2).await;
     assert_eq!(rig.pulse("web").breaker, Breaker::Closed);
 }
+
+#[tokio::test]
+async fn a_process_that_is_gone_or_a_zombie_fails_although_its_owner_is_silent() {
+    for reaped in [true, false] {
+        let told = Arc::new(Told::default());
+        let mut child = run("exec sleep 60");
+        told.tell("web", vec![life(&child, "0", 1, now() - Duration::from_secs(5))]);
+        let mut rig = TestRig::with(vec![supervised(300)], told);
+        rig.until("web", "healthy", |pulse| pulse.health == Health::Healthy).await;
+        child.0.kill().unwrap();
+        if reaped {
+            child.0.wait().unwrap();
+        }
+        let failed = rig.sample(|sample| sample.ok == Some(false)).await;
+        assert_eq!((failed.fault.as_deref(), failed.incarnation), (Some("missing"), Some(1)), "{failed:?}");
+        assert_eq!(rig.pulse("web").health, Health::Unhealthy);
+    }
+}

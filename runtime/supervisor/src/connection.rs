@@ -16,10 +16,17 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// How long a keeper may take to answer an attach.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request fails when nothing at all was heard of the keeper for this long. A keeper that is only busy answers others
+/// meanwhile, and the beats.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A timer that fires this late means that the runtime was stopped or starved.
+const OWN_STALL: Duration = Duration::from_secs(1);
 
 type PendingAnswers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<KeeperReply, KeeperRefusal>>>>>;
 
@@ -29,7 +36,7 @@ pub enum ConnectionError {
     /// The keeper has ended. The runtime will end with it.
     #[error("the keeper is gone")]
     Gone,
-    /// The keeper did not answer the attach.
+    /// The keeper did not answer.
     #[error("the keeper does not answer")]
     Silent,
     /// The keeper refused the attach.
@@ -50,6 +57,7 @@ pub(crate) struct KeeperConnection {
     waiting: PendingAnswers,
     out: mpsc::UnboundedSender<Vec<u8>>,
     closed: watch::Receiver<bool>,
+    heard: watch::Receiver<Instant>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -91,11 +99,18 @@ impl KeeperConnection {
         let waiting = PendingAnswers::default();
         let (out, outgoing) = mpsc::unbounded_channel();
         let (closing, closed) = watch::channel(false);
+        let (hearing, heard) = watch::channel(Instant::now());
+        let news = move |message: &KeeperMessage| {
+            hearing.send_replace(Instant::now());
+            if is_news(message) {
+                news(message);
+            }
+        };
         let tasks = [
             tokio::spawn(receive(reader, decoder, Arc::clone(&waiting), news, closing)),
             tokio::spawn(send_requests(writer, outgoing, beat)),
         ];
-        Self { requests: AtomicU64::new(1), waiting, out, closed, tasks }
+        Self { requests: AtomicU64::new(1), waiting, out, closed, heard, tasks }
     }
 
     /// Sends a command and waits for the answer.
@@ -108,7 +123,34 @@ impl KeeperConnection {
         if *self.closed.borrow() || self.out.send(bytes).is_err() {
             return Err(ConnectionError::Gone);
         }
-        answered.await.map_err(|_| ConnectionError::Gone)
+        tokio::select! {
+            biased;
+            answer = answered => answer.map_err(|_| ConnectionError::Gone),
+            () = self.silent_since(Instant::now()) => {
+                // A late answer to a spawn request is still news.
+                self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                Err(ConnectionError::Silent)
+            }
+        }
+    }
+
+    /// How long nothing was heard of the keeper.
+    pub(crate) fn silence(&self) -> Duration {
+        self.heard.borrow().elapsed()
+    }
+
+    /// Returns when nothing was heard of the keeper for too long, counted from `asked` at the earliest.
+    async fn silent_since(&self, mut asked: Instant) {
+        loop {
+            let due = asked.max(*self.heard.borrow()) + ASK_TIMEOUT;
+            tokio::time::sleep_until(due).await;
+            if due.elapsed() > OWN_STALL {
+                // This runtime itself stood still, so the keeper is not to blame.
+                asked = Instant::now();
+            } else if asked.max(*self.heard.borrow()) + ASK_TIMEOUT <= Instant::now() {
+                return;
+            }
+        }
     }
 
     /// Returns when the keeper has ended.
@@ -160,12 +202,14 @@ async fn receive(
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
+/// Whether the supervisor is told of a message, and not only whoever waits for the answer.
+fn is_news(message: &KeeperMessage) -> bool {
+    matches!(message, KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(_)), .. })
+        || !matches!(message, KeeperMessage::Answer { .. })
+}
+
 fn dispatch(message: KeeperMessage, waiting: &PendingAnswers, news: &impl Fn(&KeeperMessage)) {
-    if matches!(&message, KeeperMessage::Answer { answer: Ok(KeeperReply::Spawned(_)), .. })
-        || !matches!(&message, KeeperMessage::Answer { .. })
-    {
-        news(&message);
-    }
+    news(&message);
     if let KeeperMessage::Answer { id, answer } = message {
         let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         // The caller may have stopped waiting.

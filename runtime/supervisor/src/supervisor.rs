@@ -267,6 +267,11 @@ impl Supervisor {
         self.inner.connection.closed().await;
     }
 
+    /// How long nothing was heard of the keeper. It answers every beat, so much more than a beat means that it is stuck.
+    pub fn keeper_silence(&self) -> Duration {
+        self.inner.connection.silence()
+    }
+
     async fn ask(&self, ask: KeeperCommand) -> Result<KeeperReply, SupervisorError> {
         self.inner.connection.ask(ask).await?.map_err(SupervisorError::Refused)
     }

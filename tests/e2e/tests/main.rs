@@ -21,4 +21,5 @@ mod readme;
 mod replay;
 mod safe_mode;
 mod setup;
+mod silent_keeper;
 mod survivors;

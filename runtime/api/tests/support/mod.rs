@@ -353,6 +353,7 @@ pub struct Face {
     pub shelf: Arc<Shelf>,
     pub phase: watch::Sender<Phase>,
     pub database: Arc<AtomicBool>,
+    pub keeper_silent: Arc<AtomicBool>,
     pub safe_mode: watch::Sender<Option<heald_api::SafeMode>>,
     pub address: std::net::SocketAddr,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -369,6 +370,8 @@ pub async fn face_with(config: ServerConfig) -> Face {
     let (phase, seen) = watch::channel(Phase::Ready);
     let database = Arc::new(AtomicBool::new(true));
     let its = Arc::clone(&database);
+    let keeper_silent = Arc::new(AtomicBool::new(false));
+    let silent = Arc::clone(&keeper_silent);
     let (safe_mode, seen_mode) = watch::channel(None);
     let api = Api {
         control: heald.clone(),
@@ -378,6 +381,7 @@ pub async fn face_with(config: ServerConfig) -> Face {
         history: heald.clone(),
         phase: seen,
         database: Arc::new(move || its.load(Ordering::SeqCst)),
+        keeper_silent: Arc::new(move || silent.load(Ordering::SeqCst).then_some(Duration::from_secs(4))),
         safe_mode: seen_mode,
         version: "0.1.0",
         started: Instant::now(),
@@ -388,7 +392,7 @@ pub async fn face_with(config: ServerConfig) -> Face {
     let router = heald_api::router(api, &config);
     let shutdown = async { drop(ended.await) };
     let served = tokio::spawn(heald_api::serve(vec![listener], router, shutdown));
-    Face { heald, shelf, phase, database, safe_mode, address, served, end }
+    Face { heald, shelf, phase, database, keeper_silent, safe_mode, address, served, end }
 }
 
 /// What came back.

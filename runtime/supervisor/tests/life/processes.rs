@@ -181,3 +181,21 @@ async fn what_cannot_be_started_says_why() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_stands_still_fails_the_order_and_does_it_once_it_goes_on() {
+    let mut rig = TestRig::new(&[]);
+    let (supervisor, _) = rig.connect(vec![sleeper("web")]).await;
+    let web = name("web");
+    supervisor.start(&web, Which::All, &intent("start")).await.unwrap();
+    // As long as the beats are answered there is no silence to speak of.
+    until("a beat is answered", || supervisor.keeper_silence() < Duration::from_millis(500)).await;
+    kill(rig.keeper.id(), Signal::STOP);
+    let asked = tokio::time::timeout(Duration::from_secs(60), supervisor.signal(&web, Which::All, 0)).await;
+    let error = asked.expect("it does not wait for ever").unwrap_err();
+    assert!(error.to_string().contains("the keeper does not answer"), "{error}");
+    assert!(supervisor.keeper_silence() >= Duration::from_secs(4));
+    kill(rig.keeper.id(), Signal::CONT);
+    until("it is heard again", || supervisor.keeper_silence() < Duration::from_millis(500)).await;
+    assert_eq!(supervisor.stop(&web, Which::All, None).await.unwrap().len(), 1);
+}
