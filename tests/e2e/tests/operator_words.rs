@@ -73,6 +73,21 @@ fn a_reset_forgets_what_was_tried() {
 }
 
 #[test]
+fn a_resolved_incident_still_tells_what_it_was_about() {
+    let port = free_port();
+    let stub = Stub::on(port, Mode::Status(200));
+    let heald = start(&given_up_soon(port));
+    is_well(&heald, "app");
+    stub.set(Mode::Status(503));
+    until(PATIENCE, "a second life", || lives(&heald, "app").len(), |lives| *lives == 2);
+    stub.set(Mode::Status(200));
+    let over = stage(&heald, "app", "resolved");
+    assert!(over["message"].as_str().unwrap().contains("503"), "{over}");
+    assert_eq!(over["metrics_snapshot"]["status"], 503.0, "{over}");
+    assert_eq!(over["concerns"][0]["subject"], "http", "{over}");
+}
+
+#[test]
 fn a_restart_of_what_heald_does_not_run_is_told_as_not_on_offer() {
     let port = free_port();
     let _stub = Stub::on(port, Mode::Status(503));
