@@ -19,7 +19,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use heald_model::{
-    Choice, Decision, Desired, Entry, Incident, IncidentId, Moment, PluginName, Record, ServiceName, Severity, Stage,
+    Choice, Class, Decision, Desired, Entry, Incident, IncidentId, Moment, PluginName, Record, ServiceName, Severity,
+    Stage,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -247,6 +248,8 @@ fn hear(ctx: &Context, service: &Service, news: News) {
 async fn tend(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQuestion>) {
     let mut attempts: Attempts<'_> = FuturesUnordered::new();
     attempts.extend(prove::unsettled(service).into_iter().map(|attempt| prove::resume(ctx, service, attempt).boxed()));
+    // Nobody waits for a message: it is delivered beside the healing.
+    let mut messages: Attempts<'_> = FuturesUnordered::new();
     let mut settlements = ctx.settlements();
     let mut looks = service.changes();
     first_look(ctx, service, &mut attempts).await;
@@ -257,15 +260,40 @@ async fn tend(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQue
         if service.lock().ending {
             // What has begun is seen through.
             while attempts.next().await.is_some() {}
+            while messages.next().await.is_some() {}
             return;
         }
-        let rest = tend_once(ctx, service, shadows, &mut attempts).await;
-        if rest == Rest::NONE {
+        // What is under way goes on while the next thing is decided.
+        let (round, settled) = {
+            let mut settled = false;
+            let mut round = std::pin::pin!(tend_once(ctx, service, shadows, !attempts.is_empty()));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(()) = attempts.next() => settled = true,
+                    Some(()) = messages.next() => settled = true,
+                    round = &mut round => break (round, settled),
+                }
+            }
+        };
+        let rest = match round {
+            Round::Act(act) => {
+                attempts.push(act);
+                continue;
+            }
+            Round::Message(message) => {
+                messages.push(message);
+                continue;
+            }
+            Round::Rest(rest) => rest,
+        };
+        if settled || rest == Rest::NONE {
             continue;
         }
         tokio::select! {
             biased;
             Some(()) = attempts.next() => {}
+            Some(()) = messages.next() => {}
             () = changed(service, &before) => {}
             _ = settlements.changed(), if rest.for_budget => {}
             _ = looks.changed(), if rest.for_look => {}
@@ -276,6 +304,16 @@ async fn tend(ctx: &Context, service: &Service, shadows: &mpsc::Sender<ShadowQue
 
 /// The actions under way for one service, each with its proof.
 type Attempts<'a> = FuturesUnordered<BoxFuture<'a, ()>>;
+
+/// What comes of one round.
+enum Round<'a> {
+    /// This act begins.
+    Act(BoxFuture<'a, ()>),
+    /// This message is to be delivered.
+    Message(BoxFuture<'a, ()>),
+    /// Nothing can be done before this.
+    Rest(Rest),
+}
 
 /// What the journal says may be over by now: a fresh look comes first, and what was under way is seen through. That a process is not
 /// there is a fact without a look.
@@ -298,37 +336,44 @@ async fn first_look(ctx: &Context, service: &Service, attempts: &mut Attempts<'_
     }
 }
 
-/// One round: the order whose turn it is, then every open incident.
+/// One round: the order whose turn it is, then every open incident. `busy`: an action is under way.
 async fn tend_once<'a>(
     ctx: &'a Context,
     service: &'a Service,
     shadows: &mpsc::Sender<ShadowQuestion>,
-    attempts: &mut Attempts<'a>,
-) -> Rest {
+    busy: bool,
+) -> Round<'a> {
     let mut rest = match operator::take_order(ctx, service) {
         Turn::Carry(order, permit) => {
-            attempts.push(operator::carry_out(ctx, service, *order, *permit).boxed());
-            return Rest::NONE;
+            let message = permit.intent().class == Class::Message;
+            let carried = operator::carry_out(ctx, service, *order, *permit).boxed();
+            return if message { Round::Message(carried) } else { Round::Act(carried) };
         }
-        Turn::Answered => return Rest::NONE,
+        Turn::Answered => return Round::Rest(Rest::NONE),
         Turn::Wait(rest) => rest,
     };
     // While an action is under way only another dead copy is brought back; the rest waits for its outcome.
-    if !attempts.is_empty() && !remediate::has_free_copy(ctx, service) {
-        return rest;
+    if busy && !remediate::has_free_copy(ctx, service) {
+        return Round::Rest(rest);
     }
     let open: Vec<Incident> = service.lock().open().into_iter().cloned().collect();
     for incident in &open {
         match treat(ctx, service, incident, shadows).await {
-            Step::Act(permit, diagnosed) => {
-                attempts.push(remediate::carry_out(ctx, service, *permit, diagnosed).boxed());
-                return Rest::NONE;
+            Step::Act(permit, _) if permit.intent().class == Class::Message => {
+                // Once it is on record the question is another one, and the policy goes on with its answer.
+                return match remediate::intend(ctx, service, &permit).await {
+                    Ok(()) => Round::Message(remediate::deliver(ctx, service, *permit).boxed()),
+                    Err(until) => Round::Rest(Rest::until(until)),
+                };
             }
-            Step::LookAgain => return Rest::NONE,
+            Step::Act(permit, diagnosed) => {
+                return Round::Act(remediate::carry_out(ctx, service, *permit, diagnosed).boxed());
+            }
+            Step::LookAgain => return Round::Rest(Rest::NONE),
             Step::Rest(its) => rest = rest.or(its),
         }
     }
-    rest
+    Round::Rest(rest)
 }
 
 /// What comes of looking at one incident.

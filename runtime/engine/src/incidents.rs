@@ -71,9 +71,14 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
 
 /// The attempt that had healed what is back now, if no other cause explains it.
 fn relapse<'a>(incident: &'a Incident, concern: &Concern, cause: Option<IncidentId>) -> Option<&'a Attempt> {
-    let attempt = incident.last_settled()?;
+    // A message that was sent since heals nothing and spoils nothing.
+    let counts = |attempt: &&Attempt| {
+        let since_reset = incident.reset.is_none_or(|reset| attempt.intent.at > reset);
+        since_reset && attempt.intent.class != Class::Message && attempt.ending != Ending::Unsettled
+    };
+    let attempt = incident.attempts.iter().rev().find(counts)?;
     let same = attempt.intent.signature.as_ref() == Some(&concern.finding.signature());
-    let healed = attempt.ending == Ending::Verified(Outcome::Healed) && attempt.intent.class != Class::Message;
+    let healed = attempt.ending == Ending::Verified(Outcome::Healed);
     (same && healed && cause.is_none()).then_some(attempt)
 }
 
@@ -143,7 +148,7 @@ pub(crate) fn resolve_if_quiet(ctx: &Context, service: &Service) {
     let over: Vec<Entry> = state
         .incidents
         .values()
-        .filter(|incident| incident.is_open() && incident.concerns.is_empty() && incident.unsettled().is_none())
+        .filter(|incident| incident.is_open() && incident.concerns.is_empty() && !is_acted_on(incident))
         .filter_map(|incident| {
             let held = state.held.get(&incident.id).copied().unwrap_or(Moment::NEVER);
             let shown = state.passed.is_some_and(|passed| passed > held || held == Moment::NEVER);
@@ -167,9 +172,15 @@ pub(crate) fn resolve_if_quiet(ctx: &Context, service: &Service) {
 pub(crate) fn close_all(ctx: &Context, service: &Service, why: &str) {
     let now = ctx.now();
     let mut state = service.lock();
-    let over = state.open().into_iter().filter(|incident| incident.unsettled().is_none());
+    let over = state.open().into_iter().filter(|incident| !is_acted_on(incident));
     let entries = over.map(|incident| resolved(now, service, incident.id, why)).collect();
     ctx.enter(&mut state, entries);
+/// True while an action is under way; a message holds up nothing.
+fn is_acted_on(incident: &Incident) -> bool {
+    let acts = |attempt: &&Attempt| attempt.intent.class != Class::Message;
+    incident.attempts.iter().filter(acts).any(|attempt| attempt.ending == Ending::Unsettled)
+}
+
     drop(state);
     service.publish();
 }

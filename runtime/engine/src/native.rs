@@ -4,8 +4,8 @@
 //! They never fail and never take long, so a slot always has an answer in the same tick.
 
 use heald_model::{
-    Alternative, Attempt, Choice, Decision, Ending, Fact, Finding, Outcome, Proposal, Question, Role, Sample, Series,
-    Severity, Source,
+    Alternative, Attempt, Choice, Class, Decision, Ending, Fact, Finding, Outcome, Proposal, Question, Role, Sample,
+    Series, Severity, Source,
 };
 use serde_json::json;
 
@@ -46,7 +46,8 @@ fn down(series: &Series) -> Option<Finding> {
 pub fn decide(question: &Question) -> Decision {
     let incident = &question.incident;
     let healed = |attempt: &&Attempt| attempt.ending == Ending::Verified(Outcome::Healed);
-    let failed = incident.attempts.iter().rev().take_while(|attempt| !healed(attempt)).count();
+    let remedies = incident.attempts.iter().rev().filter(|attempt| attempt.intent.class != Class::Message);
+    let failed = remedies.take_while(|attempt| !healed(attempt)).count();
     let restart = question.offers.iter().find(|offer| offer.action.name == "restart");
     let (choice, reason) = match restart {
         _ if incident.condition != CONDITION => {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use heald_model::time::text;
 use heald_model::{
     Breaker, Choice, Class, Decision, Dependency, Desired, Ending, Entry, Incident, IncidentId, Intent, IntentId,
-    Moment, Offer, Outcome, Proposal, Receipt, Record, Replica, Ruling, ServiceName, ServiceSpec, Source, Stage,
+    Moment, Offer, Outcome, Proposal, Receipt, Record, Replica, Ruling, ServiceName, ServiceSpec, Severity, Source,
+    Stage,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::context::{Context, Rest};
 use crate::guard::{self, Case, Hold, Judgement, Permit};
 use crate::incidents;
-use crate::ledger::instance;
+use crate::ledger::{Account, instance};
 use crate::ports::{ActionError, Durability};
 use crate::prove;
 use crate::service::Service;
@@ -315,14 +316,19 @@ fn some_of(names: &[ServiceName]) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
-/// After people were told about a process that does not stay up, it is still brought back at the longest back-off, where the
-/// decision is to escalate.
+/// Telling people brings back no process. After they were told of one that does not stay up, it is still brought back at the
+/// longest back-off, where the decision is to escalate; and where the decision is a message that was sent, it is brought back now.
 pub(crate) fn insist(ctx: &Context, service: &Service, incident: &Incident, decision: &Decision) -> Option<Decision> {
     let due = decision.choice == Choice::Escalate
         && incident.stage == Stage::Escalated
         && ctx.has_died(service)
         && ctx.now().since(incident.updated) >= ctx.config.backoff.max;
-    due.then(|| Decision {
+    let said = match &decision.choice {
+        Choice::Act(proposal) => was_said(ctx, service, incident, &proposal.action),
+        Choice::Escalate | Choice::NoAction | Choice::Pass => false,
+    };
+    let dead = said && incident.severity == Severity::Critical && ctx.has_died(service);
+    (due || dead).then(|| Decision {
         choice: Choice::Act(Proposal { action: "restart".into(), parameters: json!({}), verify_within: None }),
         confidence: 0.1,
         reason: "people were told; a dead process is still tried now and then".into(),
@@ -348,6 +354,12 @@ impl Diagnosed {
         let its = instance(intent);
         self.0.iter().filter(|(copy, ..)| its.as_ref().is_none_or(|its| its == copy)).collect()
     }
+/// True if the action is a message, and people were told it in this incident.
+fn was_said(ctx: &Context, service: &Service, incident: &Incident, action: &str) -> bool {
+    let said = |account: &Account| account.told.contains_key(&(action.to_owned(), Some(incident.id)));
+    disruptive(ctx, service, action) == Some(false) && ctx.ledger().account(&service.name).is_some_and(said)
+}
+
 }
 
 /// Does what is permitted, and sees it through to its ending.
@@ -356,20 +368,13 @@ pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit, 
     if intend(ctx, service, &permit).await.is_err() {
         return;
     }
-    if intent.class != Class::Message && Diagnosed::now(ctx, service).of(&intent) != diagnosed.of(&intent) {
+    if Diagnosed::now(ctx, service).of(&intent) != diagnosed.of(&intent) {
         let why = "the processes are not those that were diagnosed".to_owned();
         return prove::settle(ctx, service, &intent, Ending::Withheld(why));
     }
-    match perform(ctx, service, permit).await {
-        Ok(receipt) if intent.class == Class::Message => {
-            prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
-            tracing::debug!(service = %intent.service, "{}", receipt.summary);
-        }
-        Ok(receipt) => {
-            prove::verify(ctx, service, &intent, Some(&receipt)).await;
-        }
-        // The level is looked at again: the guard spaces what fails.
-        Err(_) => {}
+    // What failed is settled; the level is looked at again, and the guard spaces what fails.
+    if let Ok(receipt) = perform(ctx, service, permit).await {
+        prove::verify(ctx, service, &intent, Some(&receipt)).await;
     }
 }
 
@@ -388,6 +393,15 @@ pub(crate) async fn intend(ctx: &Context, service: &Service, permit: &Permit) ->
     };
     let ruled = Record::Ruled { action: intent.action.clone(), ruling: Ruling::Admit { why } };
     // Both bear the moment of the judgement.
+/// Delivers a message whose intent is on record. That it was delivered is all there is to prove.
+pub(crate) async fn deliver(ctx: &Context, service: &Service, permit: Permit) {
+    let intent = permit.intent().clone();
+    if let Ok(receipt) = perform(ctx, service, permit).await {
+        prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
+        tracing::debug!(service = %intent.service, "{}", receipt.summary);
+    }
+}
+
     let entries = vec![Entry { at: intent.at, ..ctx.entry(intent, ruled) }, intended(intent)];
     if intent.class == Class::Disrupt {
         ctx.outage().touched(&service.name);
