@@ -190,7 +190,16 @@ fn stale(
     returned: Option<Moment>,
     now: Moment,
 ) -> Option<String> {
-    let judged_on = service.lock().judged_on();
+    let (judged_on, unseen) = {
+        let state = service.lock();
+        (state.judged_on(), state.unseen(incident).map(str::to_owned))
+    };
+    if let Some(check) = unseen {
+        return Some(format!(
+            "{check} has not looked at {} since heald came back; it is looked at first",
+            service.name
+        ));
+    }
     if let Some((ended, bound)) = judged_on {
         let age = now.since(ended);
         // While the circuit is open no check is made: what it opened on grows old.
@@ -204,11 +213,17 @@ fn stale(
     let fell_ill = incident.concerns.iter().map(|concern| concern.since).min()?;
     service.spec().depends_on.iter().find_map(|name| {
         let needed = ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running)?;
-        let (ended, _) = needed.lock().judged_on()?;
-        (ended < fell_ill).then(|| {
-            ask_for_look(ctx, &needed);
-            format!("{name} was not checked since {} fell ill; it is looked at first", service.name)
-        })
+        let (judged_on, undecided) = {
+            let state = needed.lock();
+            (state.judged_on(), state.undecided())
+        };
+        let why = match judged_on {
+            Some((ended, _)) if ended < fell_ill => format!("{name} was not checked since {} fell ill", service.name),
+            Some(_) if undecided => format!("{name} fails its checks, too, and may be down"),
+            _ => return None,
+        };
+        ask_for_look(ctx, &needed);
+        Some(format!("{why}; it is looked at first"))
     })
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use heald_model::{
-    Attempt, Blob, Concern, Decision, Entry, Incident, IncidentId, Intent, IntentId, Moment, PROCESS_PROBE, PluginName,
-    ProbeSpec, Sample, Series, ServiceSpec, ServiceView, Severity, Source,
+    Attempt, Blob, Concern, Decision, Entry, Finding, Incident, IncidentId, Intent, IntentId, Moment, PROCESS_PROBE,
+    PluginName, ProbeSpec, Role, Sample, Series, ServiceSpec, ServiceView, Severity, Source,
 };
 
 use crate::compare::FindingSet;
@@ -226,6 +226,28 @@ impl ServiceState {
             series.values().filter(of).filter_map(newest).all(|ok| !ok)
         });
         recalled.clone()
+    }
+
+    /// True while a check fails, and has not failed often enough to say that the service is down, or the detectors have not looked
+    /// at that yet.
+    pub(crate) fn undecided(&self) -> bool {
+        let checks = self.series.values().filter(|series| series.probe.as_str() != PROCESS_PROBE);
+        checks.filter(|series| series.role == Role::Liveness).any(|series| {
+            let verdicts = series.samples.iter().rev().filter_map(|sample| sample.ok);
+            let failures = verdicts.take_while(|ok| !ok).count();
+            failures > 0 && (failures < series.failure_threshold as usize || series.fresh > 0)
+        })
+    }
+
+    /// The check that found something of the incident when heald was last there and has given no verdict since.
+    pub(crate) fn unseen(&self, incident: &Incident) -> Option<&str> {
+        let recalled = self.recalled.iter().map(|concern| &concern.finding);
+        let of_it = |finding: &&Finding| incident.concerns.iter().any(|known| known.finding.key() == finding.key());
+        let seen = |check: &str| {
+            let mut its = self.series.values().filter(|series| series.probe.as_str() == check);
+            its.any(|series| series.samples.iter().any(|sample| sample.ok.is_some()))
+        };
+        recalled.filter(of_it).filter_map(|finding| finding.subject.as_deref()).find(|check| !seen(check))
     }
 
     /// What the configured checks say together; None: none has given a verdict.
