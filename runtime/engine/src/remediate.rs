@@ -280,7 +280,7 @@ pub(crate) fn withhold(ctx: &Context, service: &Service, incident: &Incident, ac
     Rest {
         until: hold.until.unwrap_or(Moment::NEVER),
         for_budget: hold.rule == guard::BUDGET,
-        for_look: hold.rule == guard::STALE,
+        for_look: hold.rule == guard::STALE || hold.rule == guard::FLAPPING,
     }
 }
 
@@ -354,6 +354,12 @@ pub(crate) fn insist(ctx: &Context, service: &Service, incident: &Incident, deci
     })
 }
 
+/// True if the action is a message, and people were told it in this incident.
+fn was_said(ctx: &Context, service: &Service, incident: &Incident, action: &str) -> bool {
+    let said = |account: &Account| account.told.contains_key(&(action.to_owned(), Some(incident.id)));
+    disruptive(ctx, service, action) == Some(false) && ctx.ledger().account(&service.name).is_some_and(said)
+}
+
 /// The lives that a diagnosis is about: an action touches these, or none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Diagnosed(Vec<(Replica, u64, Option<u32>)>);
@@ -369,12 +375,6 @@ impl Diagnosed {
         let its = instance(intent);
         self.0.iter().filter(|(copy, ..)| its.as_ref().is_none_or(|its| its == copy)).collect()
     }
-/// True if the action is a message, and people were told it in this incident.
-fn was_said(ctx: &Context, service: &Service, incident: &Incident, action: &str) -> bool {
-    let said = |account: &Account| account.told.contains_key(&(action.to_owned(), Some(incident.id)));
-    disruptive(ctx, service, action) == Some(false) && ctx.ledger().account(&service.name).is_some_and(said)
-}
-
 }
 
 /// Does what is permitted, and sees it through to its ending.
@@ -393,6 +393,15 @@ pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit, 
     }
 }
 
+/// Delivers a message whose intent is on record. That it was delivered is all there is to prove.
+pub(crate) async fn deliver(ctx: &Context, service: &Service, permit: Permit) {
+    let intent = permit.intent().clone();
+    if let Ok(receipt) = perform(ctx, service, permit).await {
+        prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
+        tracing::debug!(service = %intent.service, "{}", receipt.summary);
+    }
+}
+
 /// Puts the intent on record before its effect. If the journal cannot be written, what brings back the dead goes on, with the
 /// intent in memory; everything else waits.
 ///
@@ -408,15 +417,6 @@ pub(crate) async fn intend(ctx: &Context, service: &Service, permit: &Permit) ->
     };
     let ruled = Record::Ruled { action: intent.action.clone(), ruling: Ruling::Admit { why } };
     // Both bear the moment of the judgement.
-/// Delivers a message whose intent is on record. That it was delivered is all there is to prove.
-pub(crate) async fn deliver(ctx: &Context, service: &Service, permit: Permit) {
-    let intent = permit.intent().clone();
-    if let Ok(receipt) = perform(ctx, service, permit).await {
-        prove::settle(ctx, service, &intent, Ending::Verified(Outcome::Unknown));
-        tracing::debug!(service = %intent.service, "{}", receipt.summary);
-    }
-}
-
     let entries = vec![Entry { at: intent.at, ..ctx.entry(intent, ruled) }, intended(intent)];
     if intent.class == Class::Disrupt {
         ctx.outage().touched(&service.name);

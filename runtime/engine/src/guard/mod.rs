@@ -11,7 +11,7 @@ use heald_model::{Attempt, Dependency, Desired, Incident, Intent, Moment, Ruling
 use crate::config::HealingConfig;
 use crate::ledger::Ledger;
 
-pub use rules::{BUDGET, DEPENDENCY, IN_FLIGHT, STALE, delay};
+pub use rules::{BUDGET, DEPENDENCY, FLAPPING, IN_FLIGHT, STALE, delay};
 
 /// Leave to act, once. It cannot be copied, stored or made elsewhere; performing the action consumes it.
 #[derive(Debug)]

@@ -316,10 +316,13 @@ fn cooling_down(config: &HealingConfig, ledger: &Ledger, case: &Case<'_>, intent
     (case.now < until).then(|| Hold::wait("cooldown", until, why()))?
 }
 
+/// The rule that leaves a service alone while its checks pass and fail in turn: each look may end that.
+pub const FLAPPING: &str = "flapping";
+
 fn flapping(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
     let why = || format!("the checks of {} pass and fail in turn; it must settle first", intent.service);
     let applies = intent.class == Class::Disrupt && !is_order(intent) && case.flapping;
-    applies.then(|| Hold::wait("flapping", Moment::NEVER, why()))?
+    applies.then(|| Hold::wait(FLAPPING, Moment::NEVER, why()))?
 }
 
 fn too_many_at_once(_: &HealingConfig, _: &Ledger, case: &Case<'_>, intent: &Intent) -> Option<Hold> {
