@@ -106,9 +106,11 @@ pub(crate) fn recovered(ctx: &Context, service: &Service) {
     }
 }
 
-/// The open incident of a dependency that explains what is wrong here.
+/// The open incident of a dependency that explains what is wrong here. One that is paused or to be stopped explains nothing: nobody
+/// is told of it.
 pub(crate) fn cause(ctx: &Context, service: &Service) -> Option<IncidentId> {
-    service.spec().depends_on.iter().find_map(|name| ctx.services.get(name)?.snapshot().critical)
+    let needed = |name| ctx.services.get(name).filter(|needed| ctx.desired(needed) == Desired::Running);
+    service.spec().depends_on.iter().find_map(|name| needed(name)?.snapshot().critical)
 }
 
 /// The services that need this one, also by way of others.
