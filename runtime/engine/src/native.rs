@@ -54,7 +54,10 @@ pub fn decide(question: &Question) -> Decision {
             (Choice::Escalate, format!("no policy knows what to do about {}", incident.condition))
         }
         None => (Choice::Escalate, "nothing can restart this service".into()),
-        Some(_) if failed >= ATTEMPTS => (Choice::Escalate, format!("{failed} restarts did not heal it")),
+        // Bringing back the dead has no last attempt.
+        Some(_) if failed >= ATTEMPTS && question.service.running >= question.service.wanted => {
+            (Choice::Escalate, format!("{failed} restarts did not heal it"))
+        }
         Some(_) => {
             let proposal = Proposal { action: "restart".into(), parameters: json!({}), verify_within: None };
             (Choice::Act(proposal), "it is down".into())
