@@ -35,7 +35,12 @@ pub(crate) fn update(ctx: &Context, service: &Service) {
                 relapsed.extend(attempt.map(|attempt| (id, attempt.clone())));
                 (id, Record::Opened { condition: concern.finding.condition.clone(), concern, parent, reopened })
             }
-            Change::Concern(id, concern) => (id, Record::Concerned { concern }),
+            Change::Concern(id, concern) => {
+                // Of several checks that see the same fault, another one may have been the first to find it this time.
+                let attempt = state.incidents.get(&id).and_then(|incident| relapse(incident, &concern, parent));
+                relapsed.extend(attempt.map(|attempt| (id, attempt.clone())));
+                (id, Record::Concerned { concern })
+            }
             Change::Clear(id, condition, subject) => (id, Record::Cleared { condition, subject }),
         };
         if let Record::Opened { .. } = record {
@@ -170,6 +175,12 @@ pub(crate) fn resolve_if_quiet(ctx: &Context, service: &Service) {
     }
 }
 
+/// True while an action is under way; a message holds up nothing.
+fn is_acted_on(incident: &Incident) -> bool {
+    let acts = |attempt: &&Attempt| attempt.intent.class != Class::Message;
+    incident.attempts.iter().filter(acts).any(|attempt| attempt.ending == Ending::Unsettled)
+}
+
 /// Ends every open incident of a service for this reason, but for those with an action under way.
 pub(crate) fn close_all(ctx: &Context, service: &Service, why: &str) {
     let now = ctx.now();
@@ -177,12 +188,6 @@ pub(crate) fn close_all(ctx: &Context, service: &Service, why: &str) {
     let over = state.open().into_iter().filter(|incident| !is_acted_on(incident));
     let entries = over.map(|incident| resolved(now, service, incident.id, why)).collect();
     ctx.enter(&mut state, entries);
-/// True while an action is under way; a message holds up nothing.
-fn is_acted_on(incident: &Incident) -> bool {
-    let acts = |attempt: &&Attempt| attempt.intent.class != Class::Message;
-    incident.attempts.iter().filter(acts).any(|attempt| attempt.ending == Ending::Unsettled)
-}
-
     drop(state);
     service.publish();
 }
