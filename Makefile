@@ -18,9 +18,9 @@ test: lint
 	cargo test --locked --manifest-path plugins/Cargo.toml
 	cargo test --locked --workspace
 
-# The long and random ones in full: a thousand kills of the runtime, thousands of simulated scenarios.
+# The long and random ones in full: a thousand kills of the runtime, ten thousand simulated scenarios.
 soak: setup
-	HEALD_SOAK=full HEALD_SIM_SEEDS=6000 cargo test --locked --workspace -- --nocapture
+	HEALD_SOAK=full HEALD_SIM_SEEDS=10000 cargo test --locked --workspace -- --nocapture
 
 # Each fuzz target for so many seconds; tests/fuzz/README.md says what they try.
 FUZZ_SECONDS ?= 60

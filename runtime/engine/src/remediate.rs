@@ -366,12 +366,9 @@ pub(crate) async fn carry_out(ctx: &Context, service: &Service, permit: Permit, 
         let why = "the processes are not those that were diagnosed".to_owned();
         return prove::settle(ctx, service, &intent, Ending::Withheld(why));
     }
-    match perform(ctx, service, permit).await {
-        Ok(receipt) => {
-            prove::verify(ctx, service, &intent, Some(&receipt)).await;
-        }
-        // The level is looked at again: the guard spaces what fails.
-        Err(_) => {}
+    // What failed is settled; the level is looked at again, and the guard spaces what fails.
+    if let Ok(receipt) = perform(ctx, service, permit).await {
+        prove::verify(ctx, service, &intent, Some(&receipt)).await;
     }
 }
 
