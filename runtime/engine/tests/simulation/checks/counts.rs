@@ -89,8 +89,11 @@ fn pace<'a>(world: &'a mut World, service: &ServiceName, replica: &Replica) -> &
 }
 
 fn fell_ill(world: &mut World, service: &ServiceName, explained: bool, now: Moment) {
-    let was_well = world.bodies.get(service).is_some_and(|body| body.passed && body.desired == Desired::Running);
-    if explained || !was_well || !service_counts(service) {
+    let body = world.bodies.get(service);
+    let was_well = body.is_some_and(|body| body.passed && body.desired == Desired::Running);
+    // One that needs others is counted when it is clear that they are well: when that is, is not the simulation's to say.
+    let needs_others = body.is_some_and(|body| !body.spec.depends_on.is_empty());
+    if explained || needs_others || !was_well || !service_counts(service) {
         return;
     }
     let limit = limit(world);
