@@ -2,7 +2,7 @@
 //! not touch it.
 //!
 //! Each change is written to a new file, synced, and moved over the old one. A file that cannot be read is never
-//! overwritten: it stays until the first change and is then set aside. Until then heald must only observe.
+//! overwritten: it stays until the first change and is then set aside. Until then all healing is halted.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -45,7 +45,7 @@ pub struct DesiredStateFile {
 pub struct OpenedDesiredState {
     /// The file.
     pub file: DesiredStateFile,
-    /// True if the file exists and cannot be read. Nobody knows what is wanted then, so heald must only observe.
+    /// True if the file exists and cannot be read. Nobody knows what is wanted then, so all healing is halted.
     pub unreadable: bool,
     /// Notes for the operator.
     pub notes: Vec<String>,
@@ -79,7 +79,7 @@ impl DesiredStateFile {
         let notes: Vec<String> = problem
             .map(|problem| {
                 format!(
-                    "the desired state in {} cannot be read ({problem}); heald only observes until the file is repaired or replaced",
+                    "the desired state in {} cannot be read ({problem}); all healing is halted until `heald resume --all`",
                     path.display()
                 )
             })

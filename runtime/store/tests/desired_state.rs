@@ -46,7 +46,7 @@ async fn an_unreadable_file_is_told_at_every_start_until_somebody_speaks() {
         for _ in 0..2 {
             let opened = DesiredStateFile::open(&path);
             assert!(opened.unreadable, "{text}");
-            assert!(opened.notes[0].contains("only observes"), "{:?}", opened.notes);
+            assert!(opened.notes[0].contains("all healing is halted"), "{:?}", opened.notes);
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "looking changes nothing");
         }
         let file = DesiredStateFile::open(&path).file;
