@@ -102,7 +102,7 @@ impl Bounds {
         for (at, count, most) in [
             ("healing attempts", healing.attempts, IN_A_ROW),
             ("healing backoff steps", backoff.steps, IN_A_ROW),
-            ("healing start_limit count", start_limit.count, IN_A_ROW),
+            ("healing start_limit count", start_limit.count, MANY),
             ("healing budget disrupt", budget.disrupt, MANY),
             ("healing budget restore", budget.restore.unwrap_or_default(), MANY),
         ] {

@@ -260,7 +260,7 @@ fn what_would_overflow_or_means_nothing_is_refused_with_what_is_allowed() {
     one("[healing.backoff]\nmax = \"213503d\"\n", 2, &["at most 1d"]);
     one("[healing.backoff]\nsteps = 4294967295\n", 2, &["at most 1000"]);
     one("[healing.start_limit]\nwithin = \"2d\"\n", 2, &["at most 1d"]);
-    one("[healing.start_limit]\ncount = 4294967295\n", 2, &["at most 1000"]);
+    one("[healing.start_limit]\ncount = 4294967295\n", 2, &["at most 1000000"]);
     one("[[plugin]]\nname = \"rules\"\nlimits = { memory_mib = 4096 }\n", 3, &["at most 256"]);
     one("[[plugin]]\nname = \"rules\"\nlimits = { cpu = \"2d\" }\n", 3, &["at most 1d"]);
 }

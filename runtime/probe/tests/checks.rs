@@ -205,15 +205,16 @@ async fn a_command_says_by_its_exit_how_it_is() {
         ("exit 0", true, None, None, 0),
         ("echo; echo '  queue full '; echo more; exit 3", false, Some("check"), Some("Exit code 3: queue full"), 3),
         ("echo bad >&2; exit 1", false, Some("check"), Some("Exit code 1: bad"), 1),
-        ("kill -9 $$", false, Some("signal"), Some("Killed by signal 9 (SIGKILL)"), -9),
+        ("kill -9 $$", false, Some("check"), Some("Killed by signal 9 (SIGKILL)"), -9),
     ] {
         let (sample, _) = look(exec(script)).await;
         assert_eq!((sample.ok, sample.fault.as_deref()), (Some(ok), fault), "{script}");
         assert_eq!((sample.message.as_deref(), sample.status), (message, Some(status)), "{script}");
     }
     let missing = ProbeConfig { command: Some(vec!["/no/such/program".into()]), ..exec("") };
-    let (sample, _) = look(missing).await;
-    assert_eq!((sample.ok, sample.fault.as_deref()), (None, Some("unable")), "that says nothing about the service");
+    let mut rig = TestRig::start(vec![service("s", vec![missing])]);
+    let sample = rig.sample(|_| true).await;
+    assert_eq!((sample.ok, sample.fault.as_deref()), (None, Some("prober")), "that says nothing about the service");
 }
 
 #[tokio::test]
