@@ -6,8 +6,8 @@
 //! of deaths and no faster.
 //! Method: a release heald; its journal is counted by kind when it has ended; the write-ahead log is looked at every 50 ms and its
 //! largest size is told; the processor time is that of the runtime's and the keeper's own threads, without their children (forking
-//! is the keeper's work, and told apart). The further service notes CLOCK_MONOTONIC first thing and is killed every three seconds.
-//! Beside it, in the same run, the same service with no storm.
+//! is the keeper's work, and told apart). The further services note CLOCK_MONOTONIC first thing; each is killed once, so that no
+//! back-off is in the figure. Beside it, in the same run, the same services with no storm.
 //! Command: `cargo bench -p heald-benches --bench crash_storm`, or with the numbers of services behind `--`
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -21,6 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 const LASTS: Duration = Duration::from_secs(60);
 const BETWEEN_KILLS: Duration = Duration::from_secs(3);
+/// Services that run well, of which one after the other is killed once.
+const CALM: usize = 19;
 const PATIENCE: Duration = Duration::from_secs(120);
 const STAMP: &str = env!("CARGO_BIN_EXE_stamp");
 /// Of this machine, as the kernel counts processor time.
@@ -66,15 +68,23 @@ fn storm(services: usize) -> Told {
             )
         })
         .collect();
+    let calm: String = (0..CALM)
+        .map(|i| {
+            format!("[[service]]\nname = \"calm{i}\"\n[service.process]\ncommand = [\"{STAMP}\", \"@DIR@/calm{i}\"]\n")
+        })
+        .collect();
     let config = format!(
         "[server]\nlisten = [\"127.0.0.1:@PORT@\"]\n[store]\npath = \"@DIR@/heald.db\"\n[keeper]\nstate_dir = \"@DIR@/keeper\"\n\
-         [[service]]\nname = \"calm\"\n[service.process]\ncommand = [\"{STAMP}\", \"@DIR@/calm\"]\n{crashing}"
+         {calm}{crashing}"
     );
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_heald-measured"));
     let heald = Heald::start(Launch { binary, config, env: Vec::new() });
-    let (calm, database) = (heald.path("calm"), heald.path("heald.db"));
+    let calm: Vec<PathBuf> = (0..CALM).map(|i| heald.path(&format!("calm{i}"))).collect();
+    let database = heald.path("heald.db");
     let wal = heald.path("heald.db-wal");
-    until(PATIENCE, "the calm one runs", || lives(&calm).len(), |count| *count > 0);
+    calm.iter().for_each(|file| {
+        until(PATIENCE, "the calm ones run", || lives(file).len(), |count| *count > 0);
+    });
     let (keeper, runtime) = (heald.keeper(), heald.runtime().unwrap());
     let before = (seconds(runtime), seconds(keeper));
     let began = Instant::now();
@@ -84,11 +94,11 @@ fn storm(services: usize) -> Told {
     while began.elapsed() < LASTS {
         told.wal = told.wal.max(fs::metadata(&wal).map_or(0, |file| file.len()));
         if Instant::now() >= next_kill {
-            let known = lives(&calm);
+            let Some(file) = calm.get(told.restarts.len()) else { break };
             let killed = now();
-            kill(known[known.len() - 1].0);
-            let next = until(PATIENCE, "the calm one again", || lives(&calm), |lives| lives.len() > known.len());
-            told.restarts.push((next[known.len()].1 - killed) as f64 / 1e6);
+            kill(lives(file)[0].0);
+            let next = until(PATIENCE, "a second life", || lives(file), |lives| lives.len() > 1);
+            told.restarts.push((next[1].1 - killed) as f64 / 1e6);
             next_kill = Instant::now() + BETWEEN_KILLS;
         }
         std::thread::sleep(Duration::from_millis(50));
