@@ -83,9 +83,9 @@ pub(crate) fn draft(
 /// The first dead copy that nobody is bringing back.
 fn free_copy<'a>(ctx: &Context, service: &Service, dead: &'a [Replica]) -> Option<&'a Replica> {
     let ledger = ctx.ledger();
-    let mut flights = ledger.flights_of(&service.name).map(|(_, flight)| flight.instance.clone()).collect::<Vec<_>>();
-    flights.retain(Option::is_some);
-    dead.iter().find(|copy| !flights.contains(&Some((*copy).clone())))
+    let brought_back =
+        |copy: &Replica| ledger.flights_of(&service.name).any(|(_, flight)| flight.instance.as_ref() == Some(copy));
+    dead.iter().find(|copy| !brought_back(copy))
 }
 
 /// True if a dead copy of several is brought back by nobody: it does not wait for another copy's restore.

@@ -128,12 +128,6 @@ impl Incident {
         self.leading().or(self.last_concern.as_ref())
     }
 
-    /// The newest attempt that still counts and has an ending.
-    pub fn last_settled(&self) -> Option<&Attempt> {
-        let counts = |attempt: &&Attempt| self.reset.is_none_or(|reset| attempt.intent.at > reset);
-        self.attempts.iter().rev().filter(counts).find(|attempt| attempt.ending != Ending::Unsettled)
-    }
-
     /// The attempt that has no ending yet.
     pub fn unsettled(&self) -> Option<&Attempt> {
         self.attempts.iter().rev().find(|attempt| attempt.ending == Ending::Unsettled)
