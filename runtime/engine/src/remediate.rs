@@ -26,7 +26,8 @@ use crate::service::Service;
 /// What can be done for the service, with why the guard would refuse it now.
 pub(crate) fn offers(ctx: &Context, service: &Service, incident: Option<&Incident>) -> Vec<Offer> {
     let mut offers = ctx.ports.actions.offers(&service.name);
-    let facts = Facts::of(ctx, service, incident);
+    // Whether a verdict is stale only makes an action wait, and working it out asks for looks: the judgement does that.
+    let facts = Facts::of(ctx, service, None);
     for offer in &mut offers {
         let proposal = Proposal { action: offer.action.name.clone(), parameters: json!({}), verify_within: None };
         let intent = draft(ctx, service, incident, &proposal, offer.action.disruptive, offer.source.clone());
