@@ -47,8 +47,8 @@ fn a_stopped_process_runs_again_within_three_seconds() {
 
 #[test]
 fn a_service_that_says_down_with_200_is_restarted() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Body(r#"{"status":"UP"}"#.into()));
+    let stub = Stub::on(0, Mode::Body(r#"{"status":"UP"}"#.into()));
+    let port = stub.address().port();
     // The process is a stand-in for one whose health is answered by another: what counts is that it is restarted.
     let heald = start(&format!(
         r#"

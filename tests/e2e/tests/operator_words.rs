@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use heald_harness::{Heald, Mode, Stub, free_port, until};
+use heald_harness::{Heald, Mode, Stub, until};
 use serde_json::Value;
 
 use crate::setup::{HEALD, VICTIM, lives, start, victim};
@@ -43,8 +43,8 @@ fn is_well(heald: &Heald, service: &str) {
 
 #[test]
 fn a_recovery_by_itself_starts_anew() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&given_up_soon(port));
     for count in [2, 3] {
         is_well(&heald, "app");
@@ -58,8 +58,8 @@ fn a_recovery_by_itself_starts_anew() {
 
 #[test]
 fn a_reset_forgets_what_was_tried() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&given_up_soon(port));
     is_well(&heald, "app");
     stub.set(Mode::Status(503));
@@ -74,8 +74,8 @@ fn a_reset_forgets_what_was_tried() {
 
 #[test]
 fn a_resolved_incident_still_tells_what_it_was_about() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&given_up_soon(port));
     is_well(&heald, "app");
     stub.set(Mode::Status(503));
@@ -89,8 +89,8 @@ fn a_resolved_incident_still_tells_what_it_was_about() {
 
 #[test]
 fn a_restart_of_what_heald_does_not_run_is_told_as_not_on_offer() {
-    let port = free_port();
-    let _stub = Stub::on(port, Mode::Status(503));
+    let _stub = Stub::on(0, Mode::Status(503));
+    let port = _stub.address().port();
     let heald = start(&format!(
         r#"
 [[service]]

@@ -332,8 +332,8 @@ failure_threshold = 1
 
 #[test]
 fn what_comes_back_after_two_restarts_is_told_and_not_restarted_again() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&format!("{SOON}{}", app(port).replace("threshold = 2", "threshold = 1")));
     is_well(&heald, "app");
     stub.set(Mode::EachNth(UP.into(), 5, DOWN.into()));
@@ -347,8 +347,8 @@ fn what_comes_back_after_two_restarts_is_told_and_not_restarted_again() {
 
 #[test]
 fn a_service_that_answers_503_every_time_is_told_check_by_check() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&format!("{SOON}{}", app(port)));
     is_well(&heald, "app");
     stub.set(Mode::Status(503));
@@ -361,8 +361,8 @@ fn a_service_that_answers_503_every_time_is_told_check_by_check() {
 
 #[test]
 fn each_fault_has_its_own_signature_and_its_own_attempts() {
-    let port = free_port();
-    let stub = Stub::on(port, Mode::Status(200));
+    let stub = Stub::on(0, Mode::Status(200));
+    let port = stub.address().port();
     let heald = start(&format!("{SOON}attempts = 1\n{}", app(port)));
     let mut seen = Vec::new();
     for (count, fault) in [(2, "status"), (3, "body"), (4, "timeout")] {
